@@ -1,0 +1,24 @@
+"""`python -m exporter` and the console script."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code.
+
+    The end is an abrupt one, once everything is closed: a DNS look-up in a worker thread cannot be interrupted, and
+    Python would wait for it.
+    """
+    from exporter.cli import run  # noqa: PLC0415 - no work at import
+
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

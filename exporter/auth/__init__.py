@@ -1,0 +1,6 @@
+"""From a tenant's credential to a bearer token, by MSAL."""
+
+from exporter.auth.credentials import CredentialExpiry, Credentials
+from exporter.auth.tokens import Token, TokenSource
+
+__all__ = ["CredentialExpiry", "Credentials", "Token", "TokenSource"]

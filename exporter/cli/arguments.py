@@ -1,0 +1,139 @@
+"""The command line's words."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exporter import __version__
+from exporter.config import FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PROGRAM = "office365-activations-exporter"
+
+_COMMANDS = {
+    "serve": "poll every tenant on its schedule and serve the metrics (what happens without a command)",
+    "demo": "the same against a built-in simulation of Microsoft: no account, no network",
+    "simulator": "only the simulation, for people who develop or test against it",
+    "check": "check the configuration, each tenant's token, permission and report",
+    "once": "poll every tenant once and write the metrics, for node_exporter's textfile collector",
+    "history": "print the stored reports, as CSV or for promtool",
+    "login": "sign in by device code for a tenant with delegated permission (a last resort)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the command line said.
+
+    Attributes:
+        command: which command.
+        flags: the configuration's flags that were given, by their path.
+        options: the command's own.
+    """
+
+    command: str
+    flags: Mapping[str, object]
+    options: Mapping[str, Any]
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Return what `argv` says.
+
+    Raises:
+        SystemExit: with 2 where it is wrong, with 0 after --help and --version.
+    """
+    words = list(argv)
+    if not words or (words[0].startswith("-") and words[0] not in {"-h", "--help", "--version"}):
+        words.insert(0, "serve")
+    given = vars(_parser().parse_args(words))
+    command = given.pop("command")
+    paths = {flag.path for flag in FLAGS}
+    return Arguments(
+        command,
+        {name: value for name, value in given.items() if name in paths},
+        {name: value for name, value in given.items() if name not in paths},
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Prometheus exporter for Microsoft 365's report of Office activations.",
+        epilog=f"{PROGRAM} COMMAND --help lists a command's flags; without a command, it serves.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    made = {
+        name: commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+        for name, help_ in _COMMANDS.items()
+    }
+    for name, command in made.items():
+        if name != "simulator":
+            _add_flags(command)
+        command.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    for name in ("demo", "simulator"):
+        _add_simulation(made[name])
+    _add_latency(made["simulator"])
+    _add_check(made["check"])
+    made["once"].add_argument("--output", metavar="FILE", help="write to FILE, whole or not at all, not to stdout")
+    _add_history(made["history"])
+    made["login"].add_argument("tenant", metavar="TENANT", help="the tenant's name in the configuration")
+    return parser
+
+
+def _add_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("configuration (every setting: docs/configuration.md)")
+    for flag in FLAGS:
+        help_ = flag.help.replace("%", "%%") + (f" (default: {flag.default})" if flag.default else "")
+        how: dict[str, Any] = {"dest": flag.path, "default": argparse.SUPPRESS, "help": help_}
+        if flag.is_bool:
+            how["action"] = "store_true"
+        else:
+            how["metavar"] = "VALUE"
+            how["action"] = "append" if flag.repeatable else "store"
+        group.add_argument(flag.name, **how)
+
+
+def _add_simulation(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tenants", type=_positive, default=3, metavar="N", help="simulated tenants (default: 3)")
+    command.add_argument(
+        "--scenario", default="healthy", metavar="NAME", help="what they go through (default: healthy); try: list"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another seed makes other tenants (default: 0)"
+    )
+
+
+def _add_latency(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--latency", type=float, default=0.0, metavar="SECONDS", help="how long each answer takes (default: 0)"
+    )
+    command.add_argument("--folder", metavar="PATH", help="keep CA and configuration there, not in a temporary folder")
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--offline", action="store_true", help="stop before the network")
+    command.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+
+
+def _add_history(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=("csv", "openmetrics"), default="csv", help="(default: csv)")
+    command.add_argument("--tenant", action="append", metavar="NAME", help="only this tenant; repeatable")
+    command.add_argument("--since", metavar="DATE", help="from this date or time on (ISO 8601)")
+    command.add_argument("--until", metavar="DATE", help="up to this date or time (ISO 8601)")
+    command.add_argument(
+        "--step", default="4m", metavar="DURATION", help="OpenMetrics: repeat samples so often (default: 4m)"
+    )
+    command.add_argument("--label", action="append", metavar="K=V", help="OpenMetrics: add a label; repeatable")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number

@@ -1,0 +1,273 @@
+"""One authorised GET of a report: from a token to the report's raw bytes.
+
+Source of the rules: https://learn.microsoft.com/graph/api/reportroot-getoffice365activationsusercounts
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from exporter.errors import (
+    CredentialsError,
+    DownloadError,
+    ExporterError,
+    PermissionMissingError,
+    RedirectError,
+    ReportError,
+    ServerError,
+    TenantError,
+    ThrottledError,
+    UnsupportedError,
+)
+from exporter.http import retry_after
+from exporter.log import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.http import Answer, Clients, Deadline
+    from exporter.tenants import Tenant
+
+_MAX_REDIRECTS = 3
+_MAX_PAGES = 20
+_MAX_WRAPPINGS = 5
+_HTTPS = 443
+_OK, _BAD, _TOO_MANY, _SERVER = 200, 400, 429, 500
+_PASSING = "MissingCredentials"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class UnauthorizedError(CredentialsError):
+    """Graph's 401: worth one new token."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawReport:
+    """A report as it came.
+
+    Attributes:
+        pages: one CSV file, or the pages of a JSON answer.
+        form: csv or json.
+        request_id: Graph's `request-id`.
+    """
+
+    pages: tuple[bytes, ...]
+    form: str
+    request_id: str
+
+
+def read(
+    clients: Clients, tenant: Tenant, function: str, *, token: str, deadline: Deadline, clock: Callable[[], float]
+) -> RawReport:
+    """Read a report of the tenant's Graph, once.
+
+    Args:
+        clients: what the requests go through.
+        tenant: whose report; its `report` says which API version and format.
+        function: the last part of the report's path, as in `getOffice365ActivationsUserCounts`.
+        token: the bearer token; it goes to Graph and nowhere else.
+        deadline: when the poll must be over.
+        clock: Unix seconds.
+
+    Raises:
+        UnauthorizedError: 401.
+        PermissionMissingError: 403.
+        TenantError: 404 UnknownTenantId.
+        UnsupportedError: this cloud or API version lacks the report or the format.
+        ThrottledError: 429 of Graph or of the download.
+        DownloadError: 4xx of the download.
+        RedirectError: a Location that may not be followed.
+        ServerError: any other answer.
+        NetworkError, ReportError: as `Clients.request`.
+    """
+    reader = _Reader(clients, tenant, deadline, clock)
+    url = f"{tenant.cloud.graph}/{tenant.report.api_version}/reports/{function}"
+    if tenant.report.format == "json":
+        return reader.json(f"{url}?$format=application/json", token)
+    return reader.csv(url, token)
+
+
+class _Reader:
+    def __init__(self, clients: Clients, tenant: Tenant, deadline: Deadline, clock: Callable[[], float]) -> None:
+        self._clients = clients
+        self._tenant = tenant
+        self._deadline = deadline
+        self._clock = clock
+
+    def csv(self, url: str, token: str) -> RawReport:
+        answer = self._graph(url, token)
+        request_id = _request_id(answer)
+        if answer.status in _REDIRECTS:
+            answer = self._download(answer, request_id)
+        return RawReport((answer.body,), "csv", request_id)
+
+    def json(self, url: str, token: str) -> RawReport:
+        pages: list[bytes] = []
+        seen: set[str] = set()
+        first_id = ""
+        while url:
+            if url in seen or len(pages) == _MAX_PAGES:
+                raise ReportError(f"{self._tenant.name}: the report's pages do not end", request_id=first_id)
+            seen.add(url)
+            answer = self._graph(url, token)
+            first_id = first_id or _request_id(answer)
+            if answer.status in _REDIRECTS:
+                # Not documented for JSON; what it leads to is held to the same rules.
+                answer = self._download(answer, first_id)
+            pages.append(answer.body)
+            url = self._next_page(answer)
+        return RawReport(tuple(pages), "json", first_id)
+
+    def _graph(self, url: str, token: str) -> Answer:
+        headers = {"Authorization": f"Bearer {token}", "client-request-id": str(uuid.uuid4())}
+        answer = self._clients.request("GET", url, endpoint="graph", deadline=self._deadline, headers=headers)
+        if answer.status != _OK and answer.status not in _REDIRECTS:
+            raise _refusal(self._tenant, answer, self._clock())
+        return answer
+
+    def _download(self, answer: Answer, request_id: str) -> Answer:
+        """Follow a Location by hand: no Authorization, no cookies, allowed hosts only."""
+        name = self._tenant.name
+        for _ in range(_MAX_REDIRECTS):
+            url = _allowed(answer.headers.get("location", ""), self._tenant, request_id)
+            answer = self._clients.request("GET", url, endpoint="download", deadline=self._deadline)
+            if answer.status == _OK:
+                return answer
+            if answer.status not in _REDIRECTS:
+                break
+        status = f"{name}: the download host answered {answer.status}"
+        if answer.status in _REDIRECTS:
+            raise RedirectError(f"{name}: the download redirects in a circle", request_id=request_id)
+        if answer.status == _TOO_MANY:
+            raise ThrottledError(status, retry_after=retry_after(answer.headers, self._clock()), request_id=request_id)
+        if _BAD <= answer.status < _SERVER:
+            raise DownloadError(status, request_id=request_id)
+        raise ServerError(status, request_id=request_id)
+
+    def _next_page(self, answer: Answer) -> str:
+        """Return the next page's address; empty after the last page, and where the page cannot be read."""
+        try:
+            page = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            return ""  # the parser says what is wrong with it
+        link = page.get("@odata.nextLink") if isinstance(page, dict) else None
+        if not isinstance(link, str):
+            return ""
+        if not link.startswith(self._tenant.cloud.graph + "/"):
+            raise RedirectError(
+                f"{self._tenant.name}: the report's next page is not on the tenant's Graph host",
+                hint="nothing to mend here: give the request-id to Microsoft's support",
+                request_id=_request_id(answer),
+            )
+        return link
+
+
+def _allowed(location: str, tenant: Tenant, request_id: str) -> str:
+    """Return `location` if the rules allow to follow it.
+
+    Raises:
+        RedirectError: it is not https, not an allowed host, a private address not listed exactly, or unreadable.
+    """
+
+    def no(why: str, hint: str = "") -> RedirectError:
+        return RedirectError(
+            f"{tenant.name}: Graph's redirect is not followed: {why}", hint=hint, request_id=request_id
+        )
+
+    try:
+        parts = urlsplit(location)
+        host, port = (parts.hostname or "").lower().rstrip("."), parts.port or _HTTPS
+    except ValueError:
+        raise no("its Location cannot be read") from None
+    if parts.scheme != "https" or not host or not host.isascii():
+        raise no("its Location is not an https address", "a proxy or gateway may have rewritten it")
+    if parts.username is not None or parts.password is not None:
+        raise no("its Location holds a user name")
+    if not _listed(host, port, tenant.download_hosts):
+        entry = host if port == _HTTPS and not _is_address(host) else f"{_bracketed(host)}:{port}"
+        raise no(
+            f"host {entry} is not among http.download_hosts ({', '.join(tenant.download_hosts) or 'none'})",
+            f"if the host is Microsoft's (or yours), add the line  - {entry}  under http.download_hosts",
+        )
+    return SplitResult("https", parts.netloc, parts.path, parts.query, "").geturl()
+
+
+def _listed(host: str, port: int, allowed: tuple[str, ...]) -> bool:
+    exact = {f"{_bracketed(host)}:{port}"}
+    if port == _HTTPS and not _is_address(host) and host != "localhost":
+        exact.add(host)
+        if any(entry.startswith(".") and host.endswith(entry.lower()) for entry in allowed):
+            return True
+    return any(entry.lower() in exact for entry in allowed)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        # The short and the octal forms that resolvers take for addresses too.
+        return all(part.replace("x", "").isalnum() and part[:1].isdigit() for part in host.split("."))
+    return True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
+    """Return the error for an answer of Graph that is neither a report nor a redirect; the status decides."""
+    code, message = _unwrapped(answer.body)
+    said = redact(f"{code}: {message}" if code or message else "without a reason")[:300].rstrip(": ")
+    text = f"{tenant.name}: Graph answered {answer.status}, {said}"
+    request_id = _request_id(answer)
+    if answer.status == _TOO_MANY:
+        wait = retry_after(answer.headers, now)
+        return ThrottledError(f"{text}; wait {wait:.0f} s", retry_after=wait, request_id=request_id)
+    if answer.status == _BAD and "JSON format is not supported" in message:
+        hint = "set report.api_version: beta, or report.format: csv"
+        return UnsupportedError(text, hint=hint, request_id=request_id)
+    if kind := _kind(answer.status, code, message):
+        return kind(text, request_id=request_id)
+    # MissingCredentials is a passing fault of Microsoft's own; any other answer below 500 will come again.
+    return ServerError(text, transient=answer.status >= _SERVER or code == _PASSING, request_id=request_id)
+
+
+def _kind(status: int, code: str, message: str) -> type[ExporterError] | None:
+    """Return the class of error that an answer without further details means; None: a fault of Microsoft's side."""
+    match status:
+        case 401:
+            return UnauthorizedError
+        case 403 if code != _PASSING:
+            return PermissionMissingError
+        case 404 if code == "UnknownTenantId":
+            return TenantError
+        case 400 if "Resource not found for the segment" in message:
+            return UnsupportedError
+    return None
+
+
+def _unwrapped(body: bytes) -> tuple[str, str]:
+    """Return code and message of Graph's error; where the message is such an error again, the inner one's."""
+    code, message = "", body[:10_000].decode("utf-8", "replace")
+    for _ in range(_MAX_WRAPPINGS):
+        try:
+            document = json.loads(message)
+        except (ValueError, RecursionError):
+            break
+        error = document.get("error") if isinstance(document, dict) else None
+        if not isinstance(error, dict):
+            break
+        code, message = str(error.get("code") or code), str(error.get("message") or "")
+    if message.lstrip().startswith("<"):
+        message = "a page of HTML or XML"
+    return code[:100], " ".join(message.split())
+
+
+def _request_id(answer: Answer) -> str:
+    value: str = answer.headers.get("request-id", "")
+    return value[:64] if value.isprintable() else ""

@@ -1,0 +1,99 @@
+"""Logging: one line an event on stderr, as logfmt or JSON, with secrets redacted wherever they come from."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("logfmt", "json")
+
+_SECRETS = (
+    # JSON web tokens, wherever they stand.
+    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,4}"), "[token]"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w+/.=~-]{8,}"), r"\1 [redacted]"),
+    # Parameters of the token endpoint and of Microsoft's preauthenticated download URLs.
+    (
+        re.compile(r"(?i)\b(client_secret|client_assertion|assertion|refresh_token|password|sig|token)=[^&\s\"']+"),
+        r"\1=[redacted]",
+    ),
+    # The password of a proxy's URL.
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@"), r"\1:[redacted]@"),
+)
+
+
+def get_logger(name: str) -> Any:
+    """Return the logger of module `name`: `log.warning("sentence", tenant="contoso", …)`."""
+    return structlog.get_logger(name)
+
+
+def redact(text: str) -> str:
+    """Return `text` without tokens, secrets of requests, signatures of URLs and proxy passwords."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redact(value)
+        elif not isinstance(value, int | float | bool | None):
+            event[key] = redact(str(value))
+    return event
+
+
+def set_up(level: str = "info", fmt: str = "logfmt", stream: TextIO | None = None) -> None:
+    """Send this process's log lines to `stream` (stderr where left out).
+
+    Libraries are heard from `warning` on, whatever the level: httpx logs whole URLs at `info`, the preauthenticated
+    one with its signature included.
+
+    Args:
+        level: one of `LEVELS`.
+        fmt: one of `FORMATS`.
+        stream: where the lines go.
+    """
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.EventRenamer("msg"),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if fmt == "json"
+        else structlog.processors.LogfmtRenderer(key_order=["ts", "level", "msg"], bool_as_flag=False)
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _redact_event,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("exporter").setLevel(level.upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )

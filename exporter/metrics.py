@@ -1,0 +1,363 @@
+"""From standings to samples, and the exporter's own metrics.
+
+`TENANT_FAMILIES` and `OWN_FAMILIES` are the one list of names, types, labels and HELP texts.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from exporter import __version__
+from exporter.errors import Reason
+from exporter.naming import product_labels
+from exporter.reports import REPORTS
+from exporter.standings import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from exporter.auth import CredentialExpiry
+    from exporter.config import Targets
+    from exporter.quota import Budget
+    from exporter.reports import Report
+    from exporter.snapshot import Standing
+    from exporter.standings import Standings
+    from exporter.tenants import Tenant
+
+PREFIX = "office365_activations_"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without the prefix, its type (gauge or counter), labels and HELP."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def full_name(self) -> str:
+        """The name on `/metrics`."""
+        return PREFIX + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a family; labels in the order of the family's."""
+
+    family: str
+    labels: tuple[str, ...]
+    value: float
+
+
+def _report_families() -> Iterator[Family]:
+    helps: dict[str, tuple[list[str], Family]] = {}
+    for report in REPORTS.values():
+        for column in report.columns:
+            columns, family = helps.setdefault(
+                column.metric,
+                (
+                    [],
+                    Family(
+                        column.metric,
+                        "gauge",
+                        ("tenant", "product_type", *(name for name, _ in column.labels)),
+                        column.help,
+                    ),
+                ),
+            )
+            columns.append(column.csv)
+    for columns, family in helps.values():
+        named = "column" if len(columns) == 1 else "columns"
+        text = f"{family.help} (Microsoft's {named} {', '.join(columns)}), as of the last successful poll."
+        yield Family(family.name, family.type, family.labels, text)
+
+
+_REPORT = ("tenant", "report")
+
+TENANT_FAMILIES = (
+    *_report_families(),
+    Family(
+        "target_ratio",
+        "gauge",
+        ("tenant", "product_type"),
+        "The configured target for activated / assigned users, where one applies, as of the last successful poll.",
+    ),
+    Family(
+        "report_refresh_timestamp_seconds",
+        "gauge",
+        _REPORT,
+        "The report's own date (Microsoft's column Report Refresh Date), midnight UTC, as of the last successful poll.",
+    ),
+    Family("up", "gauge", _REPORT, "1 if the last poll of the report succeeded, 0 if it failed."),
+    Family(
+        "failing",
+        "gauge",
+        (*_REPORT, "reason"),
+        "1 while the last poll of the report failed, for its reason; absent otherwise.",
+    ),
+    Family(
+        "last_success_timestamp_seconds",
+        "gauge",
+        _REPORT,
+        "When the last successful poll of the report ended.",
+    ),
+    Family("last_poll_duration_seconds", "gauge", _REPORT, "How long the last poll of the report took."),
+    Family(
+        "last_poll_rejected_rows",
+        "gauge",
+        _REPORT,
+        "Rows of the last report that was read which could not be understood.",
+    ),
+    Family("polls_total", "counter", _REPORT, "Polls of the report that ended, since the start."),
+    Family("poll_failures_total", "counter", _REPORT, "Polls of the report that failed, since the start."),
+    Family(
+        "quota_remaining_calls",
+        "gauge",
+        _REPORT,
+        "Calls to Graph left in our own budget for the report, which stays under Microsoft's limit.",
+    ),
+    Family(
+        "tenant_info",
+        "gauge",
+        ("tenant", "tenant_id", "cloud"),
+        "Every enabled tenant, with its tenant id and cloud.",
+    ),
+)
+"""The metrics of each tenant, in the order of `/metrics`."""
+
+OWN_FAMILIES = (
+    Family("exporter_failures_total", "counter", ("reason",), "Failed polls of all tenants, by reason."),
+    Family(
+        "exporter_stale_reports_total",
+        "counter",
+        (),
+        "Reports that were older than the one held; they change nothing.",
+    ),
+    Family("exporter_storage_errors_total", "counter", (), "Operations of storage that failed."),
+    Family("exporter_tenants_pending", "gauge", (), "Enabled tenants without any outcome or restored report yet."),
+    Family(
+        "exporter_credential_expiry_timestamp_seconds",
+        "gauge",
+        ("client_id", "kind"),
+        "When a certificate, or a secret whose end is configured, expires; the earliest of its kind for a client.",
+    ),
+    Family(
+        "exporter_http_requests_total",
+        "counter",
+        ("endpoint", "code"),
+        "Requests to Microsoft by endpoint (token, graph, download) and status; error where no answer came.",
+    ),
+    Family(
+        "exporter_config_last_reload_successful",
+        "gauge",
+        (),
+        "1 if the last reload of the configuration succeeded.",
+    ),
+    Family(
+        "exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        (),
+        "When the configuration was last loaded successfully.",
+    ),
+    Family("exporter_scrape_duration_seconds", "gauge", (), "What the previous scrape cost the exporter."),
+    Family(
+        "exporter_build_info",
+        "gauge",
+        ("version", "revision", "pythonversion"),
+        "Version and revision of the exporter, and the Python it runs on.",
+    ),
+)
+"""The metrics of the process, besides `process_*` and `python_info`."""
+
+NAMES = frozenset(family.full_name for family in (*TENANT_FAMILIES, *OWN_FAMILIES))
+"""Every metric's name, for the documentation's and the dashboards' tests."""
+
+
+class TenantSamples:
+    """The samples of a tenant, from where its reports stand.
+
+    Args:
+        standings: read, never written.
+        budget: of Graph calls.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, standings: Standings, budget: Budget, clock: Callable[[], float]) -> None:
+        self._standings = standings
+        self._budget = budget
+        self._clock = clock
+
+    def of(self, tenant: Tenant) -> Iterator[Sample]:
+        """Yield the tenant's samples, those of a family in a row or not."""
+        yield Sample("tenant_info", (tenant.name, tenant.tenant_id, tenant.cloud.name), 1)
+        for name in tenant.reports:
+            key = key_of(tenant, name)
+            standing = self._standings.get(key)
+            labels = (tenant.name, name)
+            yield from _counts(tenant, REPORTS[name], standing, self._clock())
+            yield from _outcome(labels, standing)
+            polls, failures = self._standings.polls(key)
+            yield Sample("polls_total", labels, polls)
+            yield Sample("poll_failures_total", labels, failures)
+            yield Sample("quota_remaining_calls", labels, self._budget.remaining(key, tenant.report.format))
+
+    def changes_at(self, tenant: Tenant) -> float:
+        """Return when the samples change without a poll, Unix seconds: a report too old, a call out of the window."""
+        moments = [float("inf")]
+        for name in tenant.reports:
+            key = key_of(tenant, name)
+            if (frees := self._budget.changes_at(key)) is not None:
+                moments.append(frees)
+            if (success := self._standings.get(key).last_success) is not None:
+                ends = success + tenant.report.max_age
+                moments.append(ends if ends > self._clock() else float("inf"))
+        return min(moments)
+
+    def pending(self, tenant: Tenant) -> bool:
+        """Say whether nothing is known of the tenant: no outcome, no restored report."""
+        standings = [self._standings.get(key_of(tenant, name)) for name in tenant.reports]
+        return all(standing.last is None and standing.snapshot is None for standing in standings)
+
+
+def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> Iterator[Sample]:
+    """Yield the report's own numbers, unless its last good poll is too long ago."""
+    snapshot, success = standing.snapshot, standing.last_success
+    if snapshot is None or success is None:
+        return
+    midnight = datetime.combine(snapshot.refresh_date, time.min, UTC).timestamp()
+    yield Sample("report_refresh_timestamp_seconds", (tenant.name, report.name), midnight)
+    if now - success >= tenant.report.max_age:
+        return
+    labels = product_labels([row.product_type for row in snapshot.rows], tenant.report.product_names)
+    for row in snapshot.rows:
+        label = labels[row.product_type]
+        for column, count in zip(report.columns, row.counts, strict=True):
+            yield Sample(column.metric, (tenant.name, label, *(value for _, value in column.labels)), count)
+            if column.metric == "assigned_users" and (target := _target(tenant.targets, label, count)) is not None:
+                yield Sample("target_ratio", (tenant.name, label), target)
+
+
+def _target(targets: Targets, product_type: str, assigned: int) -> float | None:
+    if assigned < targets.min_assigned:
+        return None
+    for name, own in targets.product_types.items():
+        if name.casefold() == product_type.casefold():
+            return own.ratio
+    return targets.ratio
+
+
+def _outcome(labels: tuple[str, str], standing: Standing) -> Iterator[Sample]:
+    if standing.last_success is not None:
+        yield Sample("last_success_timestamp_seconds", labels, standing.last_success)
+    last = standing.last
+    if last is None:
+        return
+    yield Sample("up", labels, last.failure is None)
+    if last.failure is not None:
+        yield Sample("failing", (*labels, last.failure.reason.value), 1)
+    yield Sample("last_poll_duration_seconds", labels, last.duration)
+    if last.rejected_rows is not None:
+        yield Sample("last_poll_rejected_rows", labels, last.rejected_rows)
+
+
+class OwnMetrics(Collector):
+    """The exporter's own counts: plain numbers, made into families when a scrape asks.
+
+    Args:
+        revision: the source's revision, for `build_info`.
+    """
+
+    def __init__(self, revision: str = "") -> None:
+        self._failures = Counter({reason.value: 0 for reason in Reason})
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._revision = revision
+        self._lock = threading.Lock()
+        self._stale_reports = 0
+        self._storage_errors = 0
+        self.tenants_pending = 0
+        self.reload_successful = True
+        self.reloaded_at = 0.0
+        self.scrape_seconds = 0.0
+        self.expiries: tuple[CredentialExpiry, ...] = ()
+
+    def count_failure(self, reason: Reason) -> None:
+        """Count a failed poll."""
+        with self._lock:
+            self._failures[reason.value] += 1
+
+    def count_request(self, endpoint: str, code: str) -> None:
+        """Count a request to Microsoft."""
+        with self._lock:
+            self._requests[endpoint, code] += 1
+
+    def count_stale_report(self) -> None:
+        """Count a report older than the one held."""
+        with self._lock:
+            self._stale_reports += 1
+
+    def count_storage_error(self) -> None:
+        """Count an operation of storage that failed."""
+        with self._lock:
+            self._storage_errors += 1
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield every sample of `OWN_FAMILIES`."""
+        with self._lock:
+            failures, requests = dict(self._failures), dict(self._requests)
+        for reason, count in failures.items():
+            yield Sample("exporter_failures_total", (reason,), count)
+        yield Sample("exporter_stale_reports_total", (), self._stale_reports)
+        yield Sample("exporter_storage_errors_total", (), self._storage_errors)
+        yield Sample("exporter_tenants_pending", (), self.tenants_pending)
+        earliest: dict[tuple[str, str], float] = {}
+        for expiry in self.expiries:
+            key = (expiry.client_id, expiry.kind)
+            earliest[key] = min(expiry.at, earliest.get(key, expiry.at))
+        for key, at in earliest.items():
+            yield Sample("exporter_credential_expiry_timestamp_seconds", key, at)
+        for request, count in sorted(requests.items()):
+            yield Sample("exporter_http_requests_total", request, count)
+        yield Sample("exporter_config_last_reload_successful", (), self.reload_successful)
+        if self.reloaded_at:
+            yield Sample("exporter_config_last_reload_success_timestamp_seconds", (), self.reloaded_at)
+        if self.scrape_seconds:
+            yield Sample("exporter_scrape_duration_seconds", (), self.scrape_seconds)
+        yield Sample("exporter_build_info", (__version__, self._revision, platform.python_version()), 1)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families, for prometheus-client."""
+        return families(OWN_FAMILIES, self.samples())
+
+
+def families(table: Iterable[Family], samples: Iterable[Sample]) -> list[Metric]:
+    """Return prometheus-client's families for `samples`, in the table's order, those without samples included."""
+    made: dict[str, Metric] = {}
+    for family in table:
+        kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
+        made[family.name] = kind(family.full_name, family.help, labels=family.labels)
+    for sample in samples:
+        made[sample.family].add_metric(sample.labels, sample.value)  # type: ignore[attr-defined]
+    return list(made.values())
+
+
+def registry(own: OwnMetrics, *, process: bool = True) -> CollectorRegistry:
+    """Return a registry of the exporter's own metrics, with `process_*` and `python_info` if `process`."""
+    made = CollectorRegistry()
+    made.register(own)
+    if process:
+        ProcessCollector(registry=made)
+        PlatformCollector(registry=made)
+    return made

@@ -1,0 +1,76 @@
+"""The half that talks to Microsoft, put together: clients, tokens, poller.
+
+Its libraries (msal, httpx, cryptography) take half a second to import, so nobody imports this module before it is
+needed: the web endpoints answer first.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import TYPE_CHECKING
+
+from exporter.auth import Credentials, TokenSource
+from exporter.errors import ConfigError
+from exporter.http import Clients, proxy_from, tls_context
+from exporter.poller import Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import httpx
+
+    from exporter.config import Config
+    from exporter.quota import Budget
+
+
+class Pipeline:
+    """Clients, tokens and poller for one configuration.
+
+    Args:
+        config: whose `http` and `storage` count.
+        budget: of Graph calls.
+        environ: for HTTPS_PROXY and NO_PROXY.
+        clock: Unix seconds.
+        count: told of every request: endpoint and status.
+        transport: stands in for the network.
+
+    Raises:
+        ConfigError: `http.ca_file` cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        budget: Budget,
+        *,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.time,
+        count: Callable[[str, str], None] = lambda _endpoint, _code: None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        proxy = config.http.proxy
+        self.clients = Clients(
+            tls=None if transport else _tls(config),
+            proxy=proxy_from(proxy.get_secret_value() if proxy else None, environ),
+            transport=transport,
+            count=count,
+        )
+        self.credentials = Credentials()
+        self.tokens = TokenSource(self.clients, self.credentials, clock=clock, folder=config.storage.path)
+        self.poller = Poller(self.clients, self.tokens, budget, clock=clock)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.clients.close()
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    path = config.http.ca_file
+    try:
+        return tls_context(path)
+    except ssl.SSLError:
+        why = "it holds no readable certificate"
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    raise ConfigError((f"http.ca_file: {path}: {why}; name a PEM file of CA certificates",))

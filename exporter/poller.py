@@ -1,0 +1,205 @@
+"""One poll of one tenant's report, from token to outcome: the only place that catches the errors."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from tenacity import RetryCallState, Retrying, retry_if_exception
+
+from exporter import graph
+from exporter.errors import (
+    CredentialsError,
+    ExporterError,
+    InternalError,
+    Reason,
+    ReportError,
+    ThrottledError,
+)
+from exporter.http import Deadline
+from exporter.log import get_logger
+from exporter.naming import kept_names
+from exporter.reports import REPORTS
+from exporter.snapshot import Failure, Outcome, Snapshot
+from exporter.standings import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.auth import TokenSource
+    from exporter.http import Clients
+    from exporter.quota import Budget
+    from exporter.reports import Report
+    from exporter.snapshot import Key, Standing
+    from exporter.tenants import Tenant
+
+log = get_logger(__name__)
+
+MENDED_BY_PEOPLE = frozenset({
+    Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED
+})  # fmt: skip
+"""Failures that no retry heals; the poll that follows one takes a fresh token, since consent may be new."""
+
+_LONGEST_PAUSE = 15.0
+
+
+class Poller:
+    """Polls one tenant's report at a time; used by many threads at once.
+
+    Args:
+        clients: what requests go through.
+        tokens: where tokens come from.
+        budget: of Graph calls.
+        clock: Unix seconds.
+        monotonic: seconds.
+        sleep: waits between attempts.
+        rng: spreads the waits.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        tokens: TokenSource,
+        budget: Budget,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._clients = clients
+        self._tokens = tokens
+        self._budget = budget
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, keeps no secret
+
+    def poll(self, tenant: Tenant, report_name: str, standing: Standing) -> Outcome:
+        """Read the report once, with retries; whatever goes wrong becomes the outcome's failure.
+
+        Args:
+            tenant: whose report.
+            report_name: one of `REPORTS`.
+            standing: where it stands: after a failure that people mend, the token is a fresh one.
+        """
+        started = self._monotonic()
+        report = REPORTS[report_name]
+        rejected: int | None = None
+        not_before = 0.0
+        snapshot, failure = None, None
+        try:
+            raw = self._read(tenant, report, key_of(tenant, report_name), fresh=_wants_fresh_token(standing))
+            snapshot, rejected = self._snapshot(tenant, report, raw)
+        except ThrottledError as error:
+            failure = _failure(error)
+            not_before = self._clock() + error.retry_after
+        except ExporterError as error:
+            failure = _failure(error)
+        except Exception as error:  # a fault of ours costs one poll, never the process
+            log.exception("a poll met a fault of the exporter", tenant=tenant.name, report=report_name)
+            failure = _failure(InternalError(f"{tenant.name}: {type(error).__name__} in the exporter's own code"))
+        return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)
+
+    def _read(self, tenant: Tenant, report: Report, key: Key, *, fresh: bool) -> graph.RawReport:
+        """Read with retries: transient faults, exponential backoff with full jitter, inside the poll's timeout."""
+        deadline = Deadline(tenant.poll.timeout, self._monotonic)
+        attempts = Retrying(
+            retry=retry_if_exception(lambda error: _is_transient(error) and self._may_call(tenant, key)),
+            wait=self._pause,
+            stop=lambda state: state.upcoming_sleep >= deadline.remaining(),
+            sleep=self._sleep,
+            before_sleep=lambda state: _log_retry(tenant, report, state),
+            reraise=True,
+        )
+        return attempts(self._attempt, tenant, report, key, deadline, fresh)
+
+    def _attempt(
+        self,
+        tenant: Tenant,
+        report: Report,
+        key: Key,
+        deadline: Deadline,
+        fresh: bool,  # noqa: FBT001 - for tenacity
+    ) -> graph.RawReport:
+        token = self._tokens.token(tenant, deadline, fresh=fresh)
+        try:
+            return self._call(tenant, report, key, deadline, token.value)
+        except graph.UnauthorizedError as error:
+            if fresh or not self._may_call(tenant, key):
+                raise _refused_again(error) from None
+        # Expired or revoked since it was given: one new token, one more call.
+        token = self._tokens.token(tenant, deadline, fresh=True)
+        try:
+            return self._call(tenant, report, key, deadline, token.value)
+        except graph.UnauthorizedError as error:
+            raise _refused_again(error) from None
+
+    def _call(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, token: str) -> graph.RawReport:
+        if not self._budget.spend(key, tenant.report.format):
+            wait = self._budget.free_at(key, tenant.report.format) - self._clock()
+            raise ThrottledError(f"{tenant.name}: our own budget of Graph calls is spent", retry_after=wait)
+        return graph.read(self._clients, tenant, report.function, token=token, deadline=deadline, clock=self._clock)
+
+    def _may_call(self, tenant: Tenant, key: Key) -> bool:
+        return self._budget.remaining(key, tenant.report.format) > 0
+
+    def _pause(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, ThrottledError) else 0.0
+        return asked + self._rng.uniform(0, min(2.0**state.attempt_number, _LONGEST_PAUSE))
+
+    def _snapshot(self, tenant: Tenant, report: Report, raw: graph.RawReport) -> tuple[Snapshot, int]:
+        try:
+            parsed = report.parse(raw.pages, raw.form)
+        except ReportError as error:
+            raise ReportError(
+                f"{tenant.name}: the report is not usable: {error.message}", request_id=raw.request_id
+            ) from None
+        if parsed.rejected:
+            log.warning(
+                "rows of the report were rejected, their product types are withdrawn",
+                tenant=tenant.name,
+                report=report.name,
+                rejected=len(parsed.rejected),
+                first=parsed.rejected[0],
+                request_id=raw.request_id,
+            )
+        if kept := kept_names([row.product_type for row in parsed.rows], tenant.report.product_names):
+            log.warning(
+                "product_names would give two product types one label: the names stay as Microsoft gave them",
+                tenant=tenant.name,
+                report=report.name,
+                product_types=", ".join(kept),
+            )
+        snapshot = Snapshot(parsed.refresh_date, parsed.rows, self._clock(), raw.request_id)
+        return snapshot, len(parsed.rejected)
+
+
+def _wants_fresh_token(standing: Standing) -> bool:
+    failure = standing.last.failure if standing.last else None
+    return failure is not None and failure.reason in MENDED_BY_PEOPLE
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, ExporterError) and error.transient
+
+
+def _refused_again(error: graph.UnauthorizedError) -> CredentialsError:
+    return CredentialsError(f"{error.message}, with a new token", request_id=error.request_id)
+
+
+def _failure(error: ExporterError) -> Failure:
+    return Failure(error.reason, error.message, error.hint, error.request_id)
+
+
+def _log_retry(tenant: Tenant, report: Report, state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.debug(
+        "trying again within the same poll",
+        tenant=tenant.name,
+        report=report.name,
+        pause_seconds=round(state.upcoming_sleep, 1),
+        error=str(error),
+    )

@@ -1,0 +1,123 @@
+"""Keeps `/metrics` true: renders each tenant whose samples changed, off the event loop."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from typing import TYPE_CHECKING
+
+from exporter.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from exporter.exposition import Exposition
+    from exporter.metrics import OwnMetrics, TenantSamples
+    from exporter.tenants import Tenant
+
+log = get_logger(__name__)
+
+_LOOK = 1.0
+"""How often time itself is looked at, seconds: reports grow too old, calls leave the quota's window."""
+
+_REST = 2.0
+"""After rendering, the thread rests this many times as long as that took: a storm of polls is shown in batches."""
+
+
+class Renderer:
+    """Renders changed tenants into the exposition.
+
+    Args:
+        exposition: where to.
+        samples: what from.
+        own: learns how many tenants are pending.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self, exposition: Exposition, samples: TenantSamples, own: OwnMetrics, clock: Callable[[], float]
+    ) -> None:
+        self._exposition = exposition
+        self._samples = samples
+        self._own = own
+        self._clock = clock
+        self._tenants: dict[str, Tenant] = {}
+        self._changed: dict[str, None] = {}
+        self._pending: set[str] = set()
+        self._moments: list[tuple[float, str]] = []
+        self._planned: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def replace(self, tenants: Iterable[Tenant]) -> None:
+        """Show exactly these tenants from the next rendering on, under the names they have now."""
+        with self._lock:
+            self._tenants, gone = {tenant.name: tenant for tenant in tenants}, self._tenants
+            self._changed.update(dict.fromkeys([*gone, *self._tenants]))
+        self._wake.set()
+
+    def changed(self, tenant: Tenant) -> None:
+        """Render the tenant anew, soon."""
+        with self._lock:
+            self._changed[tenant.name] = None
+        self._wake.set()
+
+    def render(self) -> bool:
+        """Render now whatever changed, by polls or by time; say whether anything did."""
+        now = self._clock()
+        with self._lock:
+            names, self._changed = self._changed, {}
+            while self._moments and self._moments[0][0] <= now:
+                at, name = heapq.heappop(self._moments)
+                if self._planned.get(name) == at:
+                    names[name] = None
+            tenants = self._tenants
+        for name in names:
+            self._render(name, tenants.get(name))
+        if names:
+            self._own.tenants_pending = len(self._pending)
+            self._exposition.publish()
+        return bool(names)
+
+    def start(self) -> None:
+        """Render in a thread of its own until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="rendering", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1)
+
+    def _render(self, name: str, tenant: Tenant | None) -> None:
+        if tenant is None:
+            self._exposition.drop(name)
+            self._pending.discard(name)
+            self._planned.pop(name, None)
+            return
+        self._exposition.put(name, self._samples.of(tenant))
+        if self._samples.pending(tenant):
+            self._pending.add(name)
+        else:
+            self._pending.discard(name)
+        at = self._samples.changes_at(tenant)
+        if at != float("inf") and self._planned.get(name) != at:
+            heapq.heappush(self._moments, (at, name))
+        self._planned[name] = at
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._wake.wait(_LOOK)
+            self._wake.clear()
+            started = self._clock()
+            try:
+                rendered = self.render()
+            except Exception:
+                log.exception("rendering met a fault of the exporter")
+                rendered = True
+            if rendered:
+                self._stopped.wait(min(max(_REST * (self._clock() - started), 0.01), 1.0))

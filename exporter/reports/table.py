@@ -1,0 +1,216 @@
+"""Reading a report's CSV or JSON: nothing is guessed, nothing is summed, nothing missing becomes 0."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import ReportError
+from exporter.snapshot import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+MAX_ROWS = 1_000
+"""More rows than this are no report of product types: there is a handful of them in a tenant."""
+
+MAX_NAME = 256
+"""The longest product type taken, in characters."""
+
+MAX_COUNT = 2**53
+"""The largest count taken: Prometheus' samples are floats, and up to here each integer is one."""
+
+_DATE_COLUMN, _PRODUCT_COLUMN = "Report Refresh Date", "Product Type"
+_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T00:00:00(?:\.0+)?Z?)?", re.ASCII)
+_COUNT = re.compile(r"\d{1,16}", re.ASCII)
+_NO_ROWS = "it has no rows: Microsoft gives such a report for a day or so; it does not mean zero users"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One count of a report.
+
+    Attributes:
+        csv: the column's header.
+        json: the property's name.
+        metric: the metric it becomes, without the common prefix.
+        help: what Microsoft's column counts.
+        labels: further labels of the metric's samples.
+    """
+
+    csv: str
+    json: str
+    metric: str
+    help: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedReport:
+    """A report that was read.
+
+    Attributes:
+        refresh_date: the oldest date of the good rows.
+        rows: the good rows, one a product type, sorted by it; never empty.
+        rejected: why each other row was not taken.
+    """
+
+    refresh_date: date
+    rows: tuple[Row, ...]
+    rejected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report of Graph.
+
+    Attributes:
+        name: the value of the label `report`.
+        function: the last part of its path.
+        columns: its counts, in Microsoft's order.
+        permission: what an app needs to read it.
+    """
+
+    name: str
+    function: str
+    columns: tuple[Column, ...]
+    permission: str = "Reports.Read.All"
+
+    def parse(self, pages: Sequence[bytes], form: str) -> ParsedReport:
+        """Read the report from its raw bytes.
+
+        Args:
+            pages: one CSV file, or the pages of a JSON answer.
+            form: csv or json.
+
+        Raises:
+            ReportError: it cannot be read, or has no good row. Nothing else is raised, whatever the bytes.
+        """
+        cells = _csv_rows(pages[0], self.columns) if form == "csv" else _json_rows(pages, self.columns)
+        good: dict[str, list[tuple[date, tuple[int, ...]]]] = {}
+        rejected: list[str] = []
+        for number, row in enumerate(cells, start=1):
+            if number > MAX_ROWS:
+                raise ReportError(f"it has more than {MAX_ROWS} rows")
+            try:
+                day, product_type, counts = _checked(row)
+            except ValueError as why:
+                rejected.append(f"row {number}: {why}")
+            else:
+                good.setdefault(product_type, []).append((day, counts))
+        return _assembled(good, rejected)
+
+
+def _assembled(good: dict[str, list[tuple[date, tuple[int, ...]]]], rejected: list[str]) -> ParsedReport:
+    """Drop each product type whose rows contradict each other; equal rows count once."""
+    days: list[date] = []
+    rows: list[Row] = []
+    for product_type, found in sorted(good.items()):
+        if len({counts for _, counts in found}) > 1:
+            rejected.extend([f"{product_type!r}: it stands in several rows with different counts"] * len(found))
+            continue
+        days.extend(day for day, _ in found)
+        rows.append(Row(product_type, found[0][1]))
+    if not rows:
+        raise ReportError(f"it has no good row; {rejected[0]}" if rejected else _NO_ROWS)
+    return ParsedReport(min(days), tuple(rows), tuple(rejected))
+
+
+def _checked(cells: Sequence[object]) -> tuple[date, str, tuple[int, ...]]:
+    """Return a row's date, product type and counts.
+
+    Raises:
+        ValueError: why the row is not taken; the message is short and holds no more of the row than its product type.
+    """
+    day, product_type, *counts = cells
+    return _day(day), _name(product_type), tuple(_count(count) for count in counts)
+
+
+def _day(value: object) -> date:
+    found = _DATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("its refresh date is not a date")
+    return date.fromisoformat(found.group(1))
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("it has no product type")
+    if len(value) > MAX_NAME:
+        raise ValueError(f"its product type is longer than {MAX_NAME} characters")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("its product type is not Unicode text") from None
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, str) and _COUNT.fullmatch(value.strip()):
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+        raise ValueError("a count is not a non-negative integer")
+    return value
+
+
+def _csv_rows(body: bytes, columns: Iterable[Column]) -> Iterator[Sequence[object]]:
+    """Yield each row's cells: date, product type, counts; an empty sequence of cells never comes.
+
+    The columns are found by their names; a byte-order mark may stand before them, once or twice.
+    """
+    try:
+        text = body.decode("utf-8").lstrip("\ufeff")
+    except UnicodeDecodeError:
+        raise ReportError("it is not UTF-8 text") from None
+    if text.lstrip()[:1] in {"<", "{"}:
+        raise ReportError("it is a page of HTML, XML or JSON and no CSV")
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip().casefold() for name in next(lines, [])]
+        at = [_position(header, name) for name in (_DATE_COLUMN, _PRODUCT_COLUMN, *(c.csv for c in columns))]
+        for line in lines:
+            if line:
+                yield [line[i] for i in at] if len(line) == len(header) else [None] * len(at)
+    except csv.Error as error:
+        raise ReportError(f"it is not CSV: {error} (line {lines.line_num})") from None
+
+
+def _position(header: list[str], name: str) -> int:
+    if header.count(name.casefold()) != 1:
+        raise ReportError(f"its header line has not exactly one column {name!r}")
+    return header.index(name.casefold())
+
+
+def _json_rows(pages: Sequence[bytes], columns: Iterable[Column]) -> Iterator[Sequence[object]]:
+    names = ("reportRefreshDate", "productType", *(column.json for column in columns))
+    for page in pages:
+        value = _json_page(page)
+        for row in value:
+            # Text is no count here: JSON has numbers.
+            cells = [row.get(name) for name in names] if isinstance(row, dict) else [None] * len(names)
+            yield [*cells[:2], *(None if isinstance(cell, str) else cell for cell in cells[2:])]
+
+
+def _json_page(page: bytes) -> list[Any]:
+    try:
+        document = json.loads(page.decode("utf-8-sig"), object_pairs_hook=_unambiguous)
+    except UnicodeDecodeError:
+        raise ReportError("it is not UTF-8 text") from None
+    except (ValueError, RecursionError):
+        raise ReportError("it is not JSON") from None
+    value = document.get("value") if isinstance(document, dict) else None
+    if not isinstance(value, list):
+        raise ReportError("it is not a JSON object with one array named value")
+    return value
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+    """Return the object, or None where a key stands twice in it: nobody can say which value is meant."""
+    twice = len(pairs) != len(Counter(key for key, _ in pairs))
+    return None if twice else dict(pairs)

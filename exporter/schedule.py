@@ -1,0 +1,233 @@
+"""When which poll runs: a pure function says when a poll is due, APScheduler runs it then."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+
+from exporter.config.crontab import parse_crontab
+from exporter.log import get_logger
+from exporter.poller import MENDED_BY_PEOPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from apscheduler.triggers.base import BaseTrigger
+
+    from exporter.config import Poll
+    from exporter.snapshot import Key, Standing
+
+log = get_logger(__name__)
+
+_AFTER_REFUSAL = (60.0, 120.0, 300.0, 900.0, 3600.0)
+"""Pauses after a failure that only people mend, in seconds; the last one for ever."""
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_DAYS, _WEEK = 31, 7
+_LONGEST_WAIT = 86400.0
+_JUMP = 5.0
+
+
+def next_due(poll: Poll, key: Key, standing: Standing, now: float) -> float:
+    """Return when the report's next poll is due, Unix seconds; the past or `now` means at once.
+
+    A report that was never tried is due at once. Later polls stand at the same place in each interval, each key at
+    one of its own, so that they spread evenly. The function knows neither budget nor running polls.
+
+    Args:
+        poll: the tenant's settings.
+        key: whose report.
+        standing: where it stands.
+        now: Unix seconds.
+    """
+    last = standing.last
+    if last is None:
+        return now
+    ended = min(last.at, now)  # a clock that jumped back must not make anybody wait for the old future
+    earliest = min(last.not_before, now + _LONGEST_WAIT)
+    regular = _next_regular(poll, key, ended)
+    if last.failure is not None and last.failure.reason in MENDED_BY_PEOPLE:
+        step = _AFTER_REFUSAL[min(standing.failures_in_row, len(_AFTER_REFUSAL)) - 1]
+        # An interval shorter than the steps stays the pace: no tenant is polled more often for failing.
+        step = max(step, poll.interval) if poll.schedule is None and poll.interval < step else step
+        return max(ended + step, earliest)
+    return max(regular, earliest)
+
+
+def _next_regular(poll: Poll, key: Key, ended: float) -> float:
+    if poll.schedule is not None:
+        after = datetime.fromtimestamp(ended + 1, UTC)
+        fires = cron_trigger(poll.schedule, poll.timezone).get_next_fire_time(None, after)
+        slot = fires.timestamp() if fires is not None else ended + _LONGEST_WAIT
+        return slot + poll.jitter * _unit(key, slot)
+    interval = poll.interval
+    offset = interval * _unit(key, 0)
+    slot = ((ended - offset) // interval + 1) * interval + offset
+    if slot - ended < interval / 2:
+        slot += interval
+    return slot + min(poll.jitter, interval / 2) * _unit(key, slot)
+
+
+@lru_cache(maxsize=256)
+def cron_trigger(line: str, timezone: str) -> BaseTrigger:
+    """Return APScheduler's trigger for a crontab line.
+
+    Its own reader of such lines counts weekdays from Monday and lets day and weekday both be met, where cron takes
+    either (https://man7.org/linux/man-pages/man5/crontab.5.html); so it is given the numbers.
+    """
+    crontab = parse_crontab(line)
+    zone = ZoneInfo(timezone)
+
+    def numbers(values: frozenset[int]) -> str:
+        return ",".join(str(value) for value in sorted(values))
+
+    def on(day: str, weekday: str) -> CronTrigger:
+        return CronTrigger(
+            minute=numbers(crontab.minutes),
+            hour=numbers(crontab.hours),
+            month=numbers(crontab.months),
+            day=day,
+            day_of_week=weekday,
+            timezone=zone,
+        )
+
+    days = numbers(crontab.days) if len(crontab.days) < _DAYS else "*"
+    weekdays = ",".join(_WEEKDAYS[day] for day in sorted(crontab.weekdays)) if len(crontab.weekdays) < _WEEK else "*"
+    return OrTrigger([on(days, "*"), on("*", weekdays)]) if "*" not in (days, weekdays) else on(days, weekdays)
+
+
+def _unit(key: Key, slot: float) -> float:
+    """Return a number in [0, 1) that is the same each time for one key and slot, and evenly spread over them."""
+    text = f"{key.cloud}\0{key.tenant_id}\0{key.report}\0{slot:.0f}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big") / 2**48
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A poll that is to be run again and again.
+
+    Attributes:
+        key: its identity.
+        due: returns when it is due next, Unix seconds.
+        run: runs it once.
+    """
+
+    key: Key
+    due: Callable[[], float]
+    run: Callable[[], None]
+
+
+class Schedule:
+    """Runs tasks when they are due, a bounded number at a time.
+
+    Args:
+        concurrency: the bound.
+        clock: Unix seconds; the scheduler's own clock is the system's.
+        monotonic: seconds, to notice that `clock` jumped.
+    """
+
+    def __init__(
+        self,
+        concurrency: int,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._drift = clock() - monotonic()
+        self._tasks: dict[Key, Task] = {}
+        self._running: set[Key] = set()
+        self._lock = threading.RLock()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={self._executor(concurrency): ThreadPoolExecutor(concurrency)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._executors = {concurrency}
+        self._concurrency = concurrency
+
+    def start(self) -> None:
+        """Start running tasks."""
+        self._scheduler.start()
+
+    def replace(self, tasks: Iterable[Task], concurrency: int) -> None:
+        """Run exactly these tasks from now on; a task that runs at this moment ends first."""
+        with self._lock:
+            if concurrency not in self._executors:
+                self._scheduler.add_executor(ThreadPoolExecutor(concurrency), self._executor(concurrency))
+                self._executors.add(concurrency)
+            self._concurrency = concurrency
+            wanted = {task.key: task for task in tasks}
+            for key in self._tasks.keys() - wanted.keys():
+                self._unplan(key)
+            self._tasks = wanted
+            for task in wanted.values():
+                self._plan(task)
+
+    def notice_clock(self) -> bool:
+        """Plan everything anew if the clock jumped against the monotonic one; say whether it did."""
+        drift = self._clock() - self._monotonic()
+        if abs(drift - self._drift) < _JUMP:
+            return False
+        log.warning("the clock jumped: every poll is planned anew", seconds=round(drift - self._drift, 1))
+        with self._lock:
+            self._drift = drift
+            for task in self._tasks.values():
+                self._plan(task)
+        return True
+
+    def stop(self) -> None:
+        """Start no further task; do not wait for those that run."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    @staticmethod
+    def _executor(concurrency: int) -> str:
+        return f"polls-{concurrency}"
+
+    def _plan(self, task: Task) -> None:
+        if task.key in self._running:
+            return
+        self._scheduler.add_job(
+            self._run,
+            "date",
+            run_date=datetime.fromtimestamp(max(task.due(), self._clock()), UTC),
+            args=(task.key,),
+            id=repr(task.key),
+            replace_existing=True,
+            executor=self._executor(self._concurrency),
+        )
+
+    def _unplan(self, key: Key) -> None:
+        if self._scheduler.get_job(repr(key)) is not None:
+            self._scheduler.remove_job(repr(key))
+
+    def _run(self, key: Key) -> None:
+        with self._lock:
+            task = self._tasks.get(key)
+            if task is None or key in self._running:
+                return
+            self._running.add(key)
+        try:
+            if task.due() <= self._clock():
+                task.run()
+        except Exception:
+            log.exception("a poll met a fault of the exporter", report=key.report, tenant_id=key.tenant_id)
+        finally:
+            with self._lock:
+                self._running.discard(key)
+                current = self._tasks.get(key)
+                if current is not None:
+                    self._plan(current)

@@ -1,0 +1,105 @@
+"""The frozen values that travel from a poll to a scrape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from exporter.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What one series of reports belongs to: renaming a tenant changes none of it."""
+
+    cloud: str
+    tenant_id: str
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One product type's counts, in the order of the report's columns."""
+
+    product_type: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One report as Microsoft gave it.
+
+    Attributes:
+        refresh_date: the report's own date.
+        rows: the good rows, one a product type, sorted by it; never empty.
+        collected_at: when it was read, Unix seconds.
+        request_id: Graph's `request-id` of the call.
+    """
+
+    refresh_date: date
+    rows: tuple[Row, ...]
+    collected_at: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a poll failed, for people and for the label `reason`."""
+
+    reason: Reason
+    message: str
+    hint: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one poll came to: a snapshot or a failure, never both.
+
+    Attributes:
+        at: when the poll ended, Unix seconds.
+        duration: how long it took, seconds.
+        snapshot: the report, where it succeeded.
+        failure: why not, where it failed.
+        rejected_rows: how many rows of the report could not be read; None if no report was read.
+        not_before: no poll before this moment (Unix seconds), as Microsoft asked by Retry-After; 0 if it did not.
+    """
+
+    at: float
+    duration: float
+    snapshot: Snapshot | None = None
+    failure: Failure | None = None
+    rejected_rows: int | None = None
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one tenant's report stands: its last good snapshot and its last outcome.
+
+    Attributes:
+        snapshot: the newest good report; None if there never was one.
+        last_success: when the last good poll ended, Unix seconds; None if there never was one.
+        last: the last outcome, without its snapshot; None before the first.
+        failures_in_row: failed polls since the last good one.
+    """
+
+    snapshot: Snapshot | None = None
+    last_success: float | None = None
+    last: Outcome | None = None
+    failures_in_row: int = 0
+
+    def after(self, outcome: Outcome) -> Standing:
+        """Return the standing once `outcome` has come in.
+
+        A report older than the one held is a good poll that changes no number.
+        """
+        last = replace(outcome, snapshot=None)
+        if outcome.snapshot is None:
+            return Standing(self.snapshot, self.last_success, last, self.failures_in_row + 1)
+        held = self.snapshot
+        newer = held is None or outcome.snapshot.refresh_date >= held.refresh_date
+        return Standing(outcome.snapshot if newer else held, outcome.at, last, 0)
