@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.collection import Collection
+from exporter.config import watched
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
+from exporter.families import TENANT_FAMILIES
+from exporter.housekeeping import Chore, fingerprints
 from exporter.log import get_logger
-from exporter.metrics import TENANT_FAMILIES, OwnMetrics, TenantSamples, registry
+from exporter.metrics import OwnMetrics, TenantSamples, registry
 from exporter.poller import MENDED_BY_PEOPLE
-from exporter.quota import WINDOW, Budget
 from exporter.rendering import Renderer
-from exporter.standings import Standings, key_of
+from exporter.standings import key_of
 from exporter.tenants import tenants as tenants_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from exporter.tenants import Tenant
 
 log = get_logger(__name__)
+
+_PATIENCE = 1.5
+"""Seconds that polls get to end at a stop; the whole stop must be over within five."""
+
+_EXPIRY_WARNING = 30
+"""Days before its end from which on a credential is warned about."""
 
 
 class Exporter:
@@ -62,15 +70,13 @@ class Exporter:
         self._tenants = tenants_of(config)
         self._own = OwnMetrics(revision)
         self._own.reloaded_at = clock()
-        for _ in storage.events:
-            self._own.count_storage_error()
-        self._standings = Standings(storage.restore())
-        self._budget = Budget(clock, storage.calls_since(clock() - WINDOW), self._record_call)
+        self._collection = Collection(storage, self._own, clock)
+        self._standings, self._budget = self._collection.standings, self._collection.budget
         samples = TenantSamples(self._standings, self._budget, clock)
         self._exposition = Exposition(TENANT_FAMILIES, registry(self._own))
         self._renderer = Renderer(self._exposition, samples, self._own, clock)
-        self._collection = Collection(self._standings, storage, self._own, self._renderer.changed)
         self._hurried: set[Key] = set()
+        self._files = fingerprints(watched(config))
         self._pipeline: Pipeline | None = None
         self._schedule: Schedule | None = None
         self._reloading = threading.Lock()
@@ -99,16 +105,43 @@ class Exporter:
         self._schedule.start()
 
     def stop(self) -> None:
-        """Start no further poll, and close storage."""
+        """Start no further poll, give those that run a moment, and close storage."""
         if self._schedule is not None:
-            self._schedule.stop()
+            self._schedule.stop(_PATIENCE)
         self._renderer.stop()
         self._storage.close()
 
-    def look_after(self) -> None:
-        """Do what a second's passing asks for: notice a clock that jumped."""
+    def chores(self) -> tuple[Chore, ...]:
+        """Return what is to be done now and then while the exporter runs."""
+        return (
+            Chore(1.0, self._notice_clock),
+            Chore(30.0, self._reload_if_changed),
+            Chore(86400.0, lambda: self._collection.retain(self._config.storage.retention)),
+            Chore(86400.0, self._warn_of_expiry),
+        )
+
+    def _notice_clock(self) -> None:
         if self._schedule is not None:
             self._schedule.notice_clock()
+
+    def _reload_if_changed(self) -> None:
+        files = fingerprints(watched(self._config))
+        if files != self._files:
+            self._files = files
+            self.reload()
+
+    def _warn_of_expiry(self) -> None:
+        for expiry in self._own.expiries:
+            days = (expiry.at - self._clock()) / 86400
+            if days < _EXPIRY_WARNING:
+                log.warning(
+                    "a credential expires soon" if days > 0 else "a credential has expired",
+                    client_id=expiry.client_id,
+                    kind=expiry.kind,
+                    expires=_moment(expiry.at),
+                    days=round(days),
+                    hint="renew it in the app registration, then replace the file: no restart is needed",
+                )
 
     # What the web endpoints ask.
 
@@ -162,7 +195,7 @@ class Exporter:
             log.warning("storage.path changes only with a restart", path=str(config.storage.path))
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
         keys = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
-        self._standings.keep_only(keys)
+        self._collection.adopt(keys)
         self._hurried |= {key for key in keys if self._waits_for_people(key)}
         if pipeline is not None:
             self._own.expiries = pipeline.credentials.expiries(tenants)
@@ -196,11 +229,9 @@ class Exporter:
             self._hurried.discard(key)
             if self._pipeline is not None:
                 self._collection.poll(self._pipeline.poller, tenant, report)
+                self._renderer.changed(tenant)
 
         return Task(key, due, run)
-
-    def _record_call(self, key: Key, at: float) -> None:
-        self._collection.record_call(key, at)
 
     def _status_of(self, tenant: Tenant) -> Mapping[str, object]:
         reports = {}

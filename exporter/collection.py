@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger
-from exporter.standings import key_of
+from exporter.quota import WINDOW, Budget
+from exporter.standings import Standings, key_of
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
-    from exporter.snapshot import Key, Outcome
-    from exporter.standings import Recorded, Standings
+    from exporter.snapshot import Key, Outcome, Standing
+    from exporter.standings import Recorded
     from exporter.storage import MemoryStorage, Storage
     from exporter.tenants import Tenant
 
@@ -22,57 +23,81 @@ log = get_logger(__name__)
 
 
 class Collection:
-    """Takes the outcomes of polls in.
+    """Takes the outcomes of polls in, and holds where every report stands.
 
     Args:
-        standings: where every report stands.
-        storage: keeps them over restarts.
+        storage: keeps it over restarts; what it kept is where this begins.
         own: the exporter's counters.
-        changed: told of each tenant whose samples changed.
+        clock: Unix seconds.
+
+    Attributes:
+        standings: where every report stands.
+        budget: of Graph calls; knows those of the last minutes before the start.
     """
 
-    def __init__(
-        self,
-        standings: Standings,
-        storage: Storage | MemoryStorage,
-        own: OwnMetrics,
-        changed: Callable[[Tenant], None] = lambda _tenant: None,
-    ) -> None:
-        self._standings = standings
+    def __init__(self, storage: Storage | MemoryStorage, own: OwnMetrics, clock: Callable[[], float]) -> None:
         self._storage = storage
         self._own = own
-        self._changed = changed
+        for _ in storage.events:
+            own.count_storage_error()
+        standings: Mapping[Key, Standing] = {}
+        calls: Mapping[Key, Sequence[float]] = {}
+        try:
+            standings = storage.restore()
+            calls = storage.calls_since(clock() - WINDOW)
+        except StorageError as error:
+            self._fault("storage gives nothing back; polling begins anew", error)
+        self.standings = Standings(standings)
+        self.budget = Budget(clock, calls, self._record_call)
 
     def poll(self, poller: Poller, tenant: Tenant, report: str) -> Outcome:
         """Poll the tenant's report once and take the outcome in."""
         key = key_of(tenant, report)
-        outcome = poller.poll(tenant, report, self._standings.get(key))
-        recorded = self._standings.record(key, outcome)
+        outcome = poller.poll(tenant, report, self.standings.get(key))
+        recorded = self.standings.record(key, outcome)
         self._store(key, tenant, recorded, outcome)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
         elif recorded.stale:
             self._own.count_stale_report()
         _log(tenant, report, outcome, recorded)
-        self._changed(tenant)
         return outcome
 
-    def record_call(self, key: Key, at: float) -> None:
-        """Keep a Graph call over restarts, as far as storage works."""
+    def adopt(self, keys: Iterable[Key]) -> None:
+        """Keep the standings of these reports only; those that are new here come from storage."""
+        wanted = set(keys)
+        if missing := wanted - self.standings.keys():
+            try:
+                kept = self._storage.restore()
+                self.standings.add({key: kept[key] for key in missing & kept.keys()})
+            except StorageError as error:
+                self._fault("storage gives nothing back; polling begins anew", error)
+        self.standings.keep_only(wanted)
+
+    def retain(self, seconds: float) -> None:
+        """Delete the stored reports that are older."""
+        try:
+            deleted = self._storage.retain(seconds)
+        except StorageError as error:
+            self._fault("old reports could not be deleted", error)
+        else:
+            log.debug("old reports were deleted", reports=deleted)
+
+    def _record_call(self, key: Key, at: float) -> None:
         try:
             self._storage.record_call(key, at)
         except StorageError as error:
-            self._fault(error, key)
+            self._fault("storage failed; polling goes on", error)
 
     def _store(self, key: Key, tenant: Tenant, recorded: Recorded, outcome: Outcome) -> None:
         try:
             self._storage.save(key, tenant.name, recorded.after, outcome.snapshot)
         except StorageError as error:
-            self._fault(error, key)
+            self._fault("storage failed; polling goes on", error)
 
-    def _fault(self, error: StorageError, key: Key) -> None:
+    def _fault(self, what: str, error: StorageError) -> None:
         self._own.count_storage_error()
-        log.error("storage failed; polling goes on", tenant_id=key.tenant_id, error=error.message, hint=error.hint)
+        log.error(what, error=error.message, hint=error.hint)
 
 
 def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from exporter.metrics import Family, Sample
+    from exporter.families import Family
+    from exporter.metrics import Sample
 
 _GROUP = 64
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"

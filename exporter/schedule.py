@@ -59,8 +59,6 @@ def next_due(poll: Poll, key: Key, standing: Standing, now: float) -> float:
     regular = _next_regular(poll, key, ended)
     if last.failure is not None and last.failure.reason in MENDED_BY_PEOPLE:
         step = _AFTER_REFUSAL[min(standing.failures_in_row, len(_AFTER_REFUSAL)) - 1]
-        # An interval shorter than the steps stays the pace: no tenant is polled more often for failing.
-        step = max(step, poll.interval) if poll.schedule is None and poll.interval < step else step
         return max(ended + step, earliest)
     return max(regular, earliest)
 
@@ -188,10 +186,13 @@ class Schedule:
                 self._plan(task)
         return True
 
-    def stop(self) -> None:
-        """Start no further task; do not wait for those that run."""
+    def stop(self, patience: float = 0.0) -> None:
+        """Start no further task, and wait `patience` seconds at most for those that run."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+        end = self._monotonic() + patience
+        while self._running and self._monotonic() < end:
+            time.sleep(0.02)
 
     @staticmethod
     def _executor(concurrency: int) -> str:

@@ -68,6 +68,15 @@ class Standings:
             self._failures[key] += outcome.failure is not None
         return Recorded(before, after)
 
+    def keys(self) -> set[Key]:
+        """Return whose standings are known."""
+        return set(self._standings)
+
+    def add(self, standings: Mapping[Key, Standing]) -> None:
+        """Take in standings that were kept elsewhere."""
+        with self._lock:
+            self._standings.update(standings)
+
     def keep_only(self, keys: Iterable[Key]) -> None:
         """Forget every standing but these."""
         wanted = set(keys)

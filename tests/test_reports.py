@@ -212,7 +212,9 @@ json_values = st.recursive(
 json_like = json_values.map(lambda value: json.dumps(value).encode())
 
 
-@given(st.binary(max_size=200) | csv_like | json_like, st.sampled_from(["csv", "json"]), st.sampled_from(sorted(REPORTS)))
+@given(
+    st.binary(max_size=200) | csv_like | json_like, st.sampled_from(["csv", "json"]), st.sampled_from(sorted(REPORTS))
+)
 def test_any_bytes_give_good_rows_or_the_report_error(body: bytes, form: str, report: str) -> None:
     """`parse` returns rows that are fit to publish, or raises the report error, and nothing else, for any bytes."""
     try:

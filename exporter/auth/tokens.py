@@ -16,26 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 import msal
 
+from exporter.auth.application import Addresses, MsalHttp
 from exporter.auth.credentials import Credential
 from exporter.auth.refusals import refusal
-from exporter.errors import CredentialsError, ExporterError, ServerError, ThrottledError
-from exporter.http import retry_after
+from exporter.errors import CredentialsError, ExporterError, ServerError
+from exporter.http import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from exporter.auth.credentials import Credentials
-    from exporter.http import Answer, Clients, Deadline
+    from exporter.auth.device import SignIns
+    from exporter.http import Clients
     from exporter.tenants import Tenant
 
 _EARLY = 300.0
 """A token is renewed this many seconds before it ends."""
 
-_DISCOVERY_LIFE = 86400.0
-"""How long the addresses of a tenant's token endpoint are kept, seconds."""
-
-_BAD_REQUEST, _TOO_MANY, _SERVER = 400, 429, 500
+_SIGN_IN = 1800.0
+"""The longest a sign-in by device code may take, seconds; the code itself ends sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class TokenSource:
         self._clock = clock
         self._folder = folder
         self._tokens: dict[tuple[str, ...], Token] = {}
-        self._addresses: dict[str, tuple[float, str]] = {}
+        self._addresses = Addresses(clock)
         self._lock = threading.Lock()
 
     def token(self, tenant: Tenant, deadline: Deadline, *, fresh: bool = False) -> Token:
@@ -122,13 +122,39 @@ class TokenSource:
         held = self._tokens.get(key)
         if held is not None and not fresh and held.expires_at - _EARLY > self._clock():
             return held
-        token = self._acquire(tenant, credential, _MsalHttp(self, tenant, self._clients, deadline), fresh=fresh)
+        token = self._acquire(
+            tenant, credential, MsalHttp(self._addresses, tenant, self._clients, deadline), fresh=fresh
+        )
         with self._lock:
             # A rotated credential leaves its old token behind: one tenant, one token.
             for old in [old for old in self._tokens if old[:-1] == key[:-1]] if held is None else ():
                 del self._tokens[old]
             self._tokens[key] = token
         return token
+
+    def sign_in(
+        self,
+        tenant: Tenant,
+        *,
+        show: Callable[[str, str, float], None],
+        wait: Callable[[float], None],
+    ) -> Token:
+        """Have a person sign in for a tenant of `device_code`, and keep the sign-in.
+
+        Args:
+            tenant: whose.
+            show: shown the address, the code and the moment it ends (Unix seconds), once.
+            wait: called between two looks with the seconds that are left; waits.
+
+        Raises:
+            CredentialsError: the login host refused, the person declined, or the code ended unused.
+            ConfigError: the sign-in cannot be kept.
+        """
+        http = MsalHttp(self._addresses, tenant, self._clients, Deadline(_SIGN_IN))
+        result = self._sign_ins(tenant).sign_in(
+            tenant, http.application_arguments(), show=show, wait=wait, clock=self._clock
+        )
+        return self._token(tenant, result)
 
     def held(self, tenant: Tenant) -> Token | None:
         """Return the tenant's token if one was given, without asking for another."""
@@ -142,13 +168,15 @@ class TokenSource:
             return Credential(None, tenant.auth.kind)
         return self._credentials.load(tenant)
 
-    def _acquire(self, tenant: Tenant, credential: Credential, http: _MsalHttp, *, fresh: bool) -> Token:
+    def _acquire(self, tenant: Tenant, credential: Credential, http: MsalHttp, *, fresh: bool) -> Token:
         try:
             match tenant.auth.kind:
                 case "managed_identity":
                     return self._token(tenant, _managed_identity(tenant, http))
                 case "device_code":
-                    return self._token(tenant, self._delegated(tenant, http, fresh=fresh))
+                    return self._token(
+                        tenant, self._sign_ins(tenant).acquire(tenant, http.application_arguments(), fresh=fresh)
+                    )
             application = msal.ConfidentialClientApplication(
                 tenant.client_id, client_credential=credential.value, **http.application_arguments()
             )
@@ -157,7 +185,7 @@ class TokenSource:
             # MSAL reads answers without checking them: a page of HTML, a document without its addresses.
             raise ServerError(f"{tenant.name}: the login host's answer is not what OAuth prescribes") from None
 
-    def _delegated(self, tenant: Tenant, http: _MsalHttp, *, fresh: bool) -> Mapping[str, Any]:
+    def _sign_ins(self, tenant: Tenant) -> SignIns:
         if self._folder is None:
             raise CredentialsError(
                 f"{tenant.name}: auth.device_code needs a place to keep the sign-in",
@@ -165,7 +193,7 @@ class TokenSource:
             )
         from exporter.auth.device import SignIns  # noqa: PLC0415 - few tenants need msal-extensions
 
-        return SignIns(self._folder).acquire(tenant, http.application_arguments(), fresh=fresh)
+        return SignIns(self._folder)
 
     def _token(self, tenant: Tenant, result: Mapping[str, Any]) -> Token:
         value = result.get("access_token")
@@ -174,26 +202,13 @@ class TokenSource:
             return Token(value, self._clock() + (float(lifetime) if isinstance(lifetime, int | float) else 3600.0))
         raise refusal(tenant, result)
 
-    def now(self) -> float:
-        """Return the time, Unix seconds."""
-        return self._clock()
-
-    def remember_addresses(self, url: str, body: str) -> None:
-        """Keep what a tenant's discovery document says of its endpoints, for a day."""
-        self._addresses[url] = (self._clock() + _DISCOVERY_LIFE, body)
-
-    def addresses(self, url: str) -> str:
-        """Return the kept discovery document at `url`; empty where there is none or it is old."""
-        until, body = self._addresses.get(url, (0.0, ""))
-        return body if until > self._clock() else ""
-
 
 def _key(tenant: Tenant, credential: Credential) -> tuple[str, ...]:
     cloud = tenant.cloud
     return (cloud.authority, cloud.graph, tenant.tenant_id, tenant.client_id, credential.fingerprint)
 
 
-def _managed_identity(tenant: Tenant, http: _MsalHttp) -> Mapping[str, Any]:
+def _managed_identity(tenant: Tenant, http: MsalHttp) -> Mapping[str, Any]:
     chosen = tenant.auth.managed_identity
     client_id = chosen.client_id if chosen else None
     identity = (
@@ -208,86 +223,3 @@ def _managed_identity(tenant: Tenant, http: _MsalHttp) -> Mapping[str, Any]:
             hint="check that this machine or app has the identity, and auth.managed_identity.client_id",
         ) from None
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """An answer in the shape MSAL reads."""
-
-    status_code: int
-    text: str
-    headers: Mapping[str, str]
-
-    def raise_for_status(self) -> None:
-        """Raise for what `_MsalHttp` has not raised for already."""
-        if self.status_code >= _BAD_REQUEST:
-            raise ServerError(f"the login host answered {self.status_code}")
-
-
-class _MsalHttp:
-    """The HTTP client that MSAL is given for one acquisition: our clients, under the poll's deadline."""
-
-    def __init__(self, source: TokenSource, tenant: Tenant, clients: Clients, deadline: Deadline) -> None:
-        self._source = source
-        self._tenant = tenant
-        self._clients = clients
-        self._deadline = deadline
-
-    def application_arguments(self) -> dict[str, Any]:
-        return {
-            "authority": f"{self._tenant.cloud.authority}/{self._tenant.tenant_id}",
-            "instance_discovery": False,
-            "http_client": self,
-            "http_cache": {},
-        }
-
-    def post(self, url: str, *, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> _Response:
-        return self._judged(self._send("POST", url, params, data, headers))
-
-    def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> _Response:
-        if "openid-configuration" not in url:
-            return self._judged(self._send("GET", url, params, None, headers, direct=True))
-        if body := self._source.addresses(url):
-            return _Response(200, body, {})
-        response = self._judged(self._send("GET", url, params, None, headers))
-        if response.status_code >= _BAD_REQUEST:
-            raise refusal(self._tenant, _json(response.text))
-        kept = ("issuer", "authorization_endpoint", "token_endpoint", "device_authorization_endpoint")
-        document = _json(response.text)
-        addresses = json.dumps({name: document[name] for name in kept if name in document})
-        self._source.remember_addresses(url, addresses)
-        return _Response(200, addresses, {})
-
-    def close(self) -> None:
-        """Do nothing: the clients outlive the acquisition."""
-
-    def _send(self, method: str, url: str, params: Any, data: Any, headers: Any, *, direct: bool = False) -> Answer:
-        return self._clients.request(
-            method,
-            url,
-            endpoint="token",
-            deadline=self._deadline,
-            headers=headers,
-            data=data,
-            params=params,
-            direct=direct,
-        )
-
-    def _judged(self, answer: Answer) -> _Response:
-        name = self._tenant.name
-        if answer.status == _TOO_MANY:
-            raise ThrottledError(
-                f"{name}: the login host answered 429",
-                retry_after=retry_after(answer.headers, self._source.now()),
-            )
-        if answer.status >= _SERVER:
-            raise ServerError(f"{name}: the login host answered {answer.status}")
-        return _Response(answer.status, answer.text, dict(answer.headers))
-
-
-def _json(text: str) -> Mapping[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}

@@ -16,10 +16,9 @@ from exporter.collection import Collection
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
-from exporter.metrics import TENANT_FAMILIES, OwnMetrics, TenantSamples, registry
+from exporter.families import TENANT_FAMILIES
+from exporter.metrics import OwnMetrics, TenantSamples, registry
 from exporter.pipeline import Pipeline
-from exporter.quota import WINDOW, Budget
-from exporter.standings import Standings
 from exporter.storage import StorageLockedError, open_or_memory
 from exporter.tenants import tenants
 
@@ -55,12 +54,8 @@ def _poll_all(config: Config, storage: Storage | MemoryStorage, environ: Mapping
     """Return the metrics after one poll of everything, and whether all polls succeeded."""
     own = OwnMetrics()
     own.reloaded_at = time.time()
-    for _ in storage.events:
-        own.count_storage_error()
-    standings = Standings(storage.restore())
-    collection = Collection(standings, storage, own)
-    budget = Budget(time.time, storage.calls_since(time.time() - WINDOW), collection.record_call)
-    pipeline = Pipeline(config, budget, environ=environ, count=own.count_request)
+    collection = Collection(storage, own, time.time)
+    pipeline = Pipeline(config, collection.budget, environ=environ, count=own.count_request)
     known = tenants(config)
     own.expiries = pipeline.credentials.expiries(known)
     work = [(tenant, report) for tenant in known for report in tenant.reports]
@@ -72,7 +67,7 @@ def _poll_all(config: Config, storage: Storage | MemoryStorage, environ: Mapping
     )
     pipeline.close()
     exposition = Exposition(TENANT_FAMILIES, registry(own, process=False))
-    samples = TenantSamples(standings, budget, time.time)
+    samples = TenantSamples(collection.standings, collection.budget, time.time)
     for tenant in known:
         exposition.put(tenant.name, samples.of(tenant))
     exposition.publish()

@@ -14,6 +14,7 @@ from exporter import __version__, log
 from exporter.app import Exporter
 from exporter.config import load, masked
 from exporter.errors import ConfigError
+from exporter.housekeeping import Housekeeping, Systemd
 from exporter.storage import StorageLockedError, open_or_memory
 from exporter.tenants import tenants
 from exporter.web.options import Options
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from exporter.config import Config
 
 logger = log.get_logger(__name__)
+
+_REVISION = "SOURCE_REVISION"
+"""The variable by which an image says which revision it was built from."""
 
 _SWITCH = 0.001
 """Seconds a thread may hold the interpreter: a scrape waits no longer behind polls that compute."""
@@ -69,54 +73,86 @@ def serve_forever(
         storage, _note = open_or_memory(config.storage.path, clock=time.time)
     except StorageLockedError as error:
         raise ConfigError((error.message, error.hint)) from None
-    exporter = Exporter(config, reload, storage, environ=environ)
+    exporter = Exporter(config, reload, storage, environ=environ, revision=environ.get(_REVISION, ""))
     logger.info("starting", version=__version__, tenants=len(tenants(config)), pid=os.getpid())
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(_serve(exporter, config, started))
+        runner.run(_Service(exporter, config, Systemd(environ), started).run())
     logger.info("stopped")
     return 0
 
 
-async def _serve(exporter: Exporter, config: Config, started: Callable[[tuple[str, ...]], None]) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    failures: list[Exception] = []
+class _Service:
+    """One run of the exporter: the web server on this thread's event loop, everything else beside it."""
 
-    def end(signum: signal.Signals) -> None:
-        if stop.is_set():
+    def __init__(
+        self,
+        exporter: Exporter,
+        config: Config,
+        systemd: Systemd,
+        started: Callable[[tuple[str, ...]], None],
+    ) -> None:
+        self._exporter = exporter
+        self._web = config.web
+        self._systemd = systemd
+        self._started = started
+        self._housekeeping = Housekeeping(exporter.chores())
+        self._stop = asyncio.Event()
+        self._failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Serve until a signal; raise what kept polling from starting."""
+        self._loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(signum, self._end, signum)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        watchdog = self._loop.create_task(self._feed_watchdog())
+        try:
+            await serve(self._exporter, self._options(), self._stop, started=self._listening)
+        finally:
+            watchdog.cancel()
+            self._systemd.tell("STOPPING=1")
+            self._housekeeping.stop()
+            self._exporter.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def _options(self) -> Options:
+        web = self._web
+        return Options(
+            listen_address=web.listen_address,
+            telemetry_path=web.telemetry_path,
+            config_file=web.config.file,
+            route_prefix=web.route_prefix,
+            external_url=web.external_url,
+            enable_lifecycle=web.enable_lifecycle,
+        )
+
+    def _listening(self, addresses: tuple[str, ...]) -> None:
+        logger.info("listening", addresses=", ".join(addresses))
+        threading.Thread(target=self._begin, name="start", daemon=True).start()
+        self._started(addresses)
+
+    def _begin(self) -> None:
+        try:
+            self._exporter.render_first()
+            self._systemd.tell("READY=1")
+            self._exporter.start_polling()
+            self._housekeeping.start()
+        except Exception as error:  # noqa: BLE001 - raised again in the main thread, by `run`
+            self._failure = error
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _end(self, signum: signal.Signals) -> None:
+        if self._stop.is_set():
             os._exit(128 + signum)  # the second signal: at once
         logger.info("stopping", signal=signum.name)
-        stop.set()
+        self._stop.set()
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, end, signum)
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, exporter.reload))
+    def _reload(self) -> None:
+        threading.Thread(target=self._exporter.reload, name="reload", daemon=True).start()
 
-    def begin() -> None:
-        try:
-            exporter.render_first()
-            exporter.start_polling()
-        except Exception as error:  # noqa: BLE001 - raised again below, in the main thread
-            failures.append(error)
-            loop.call_soon_threadsafe(stop.set)
-
-    def listening(addresses: tuple[str, ...]) -> None:
-        logger.info("listening", addresses=", ".join(addresses))
-        threading.Thread(target=begin, name="start", daemon=True).start()
-        started(addresses)
-
-    web = config.web
-    options = Options(
-        listen_address=web.listen_address,
-        telemetry_path=web.telemetry_path,
-        config_file=web.config.file,
-        route_prefix=web.route_prefix,
-        external_url=web.external_url,
-        enable_lifecycle=web.enable_lifecycle,
-    )
-    try:
-        await serve(exporter, options, stop, started=listening)
-    finally:
-        exporter.stop()
-    if failures:
-        raise failures[0]
+    async def _feed_watchdog(self) -> None:
+        """Tell systemd that this event loop lives, twice as often as it asks."""
+        while self._systemd.watchdog_seconds:
+            self._systemd.tell("WATCHDOG=1")
+            await asyncio.sleep(self._systemd.watchdog_seconds / 2)

@@ -50,6 +50,11 @@ class Column:
     help: str
     labels: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> str:
+        """A short name, unique in the report: for columns of the history."""
+        return self.labels[-1][1] if self.labels else self.metric
+
 
 @dataclass(frozen=True, slots=True)
 class ParsedReport:

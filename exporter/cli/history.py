@@ -1,0 +1,115 @@
+"""`history`: the stored reports, as CSV or as OpenMetrics for promtool."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from exporter.config import load
+from exporter.config.durations import parse_duration
+from exporter.errors import ConfigError
+from exporter.families import TENANT_FAMILIES
+from exporter.naming import product_labels
+from exporter.reports import REPORTS
+from exporter.standings import key_of
+from exporter.storage.history import History, csv_lines
+from exporter.storage.openmetrics import Gauge, openmetrics_lines
+from exporter.tenants import tenants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TextIO
+
+    from exporter.cli.arguments import Arguments
+    from exporter.config import Config
+    from exporter.snapshot import Key
+
+
+def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
+    """Print the history; return the exit code."""
+    config = load(arguments.flags, environ, need_tenants=False)
+    if config.storage.path is None:
+        raise ConfigError(("storage.path: is not set; without storage there is no history",))
+    options = arguments.options
+    chosen: dict[str, Any] = {
+        "tenants": tuple(options["tenant"] or ()),
+        "names": {(key.cloud, key.tenant_id): name for key, name in _names(config).items()},
+        "since": _moment("--since", options["since"]),
+        "until": _moment("--until", options["until"]),
+    }
+    with History.open(config.storage.path) as history:
+        if options["format"] == "csv":
+            columns = {report.name: [column.name for column in report.columns] for report in REPORTS.values()}
+            _write(csv_lines(history, columns=columns, **chosen))
+        else:
+            _write(_openmetrics(history, config, options, chosen))
+    return 0
+
+
+def _openmetrics(
+    history: History, config: Config, options: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> Iterator[str]:
+    known = {key_of(tenant, report): tenant for tenant in tenants(config) for report in tenant.reports}
+    helps = {family.name: family for family in TENANT_FAMILIES}
+
+    def labels(key: Key, product_types: Sequence[str]) -> Mapping[str, str]:
+        return product_labels(product_types, known[key].report.product_names if key in known else {})
+
+    def max_age(key: Key) -> float:
+        return known[key].report.max_age if key in known else config.report.max_age
+
+    gauges = {
+        report.name: [
+            Gauge(helps[column.metric].full_name, helps[column.metric].help, dict(column.labels))
+            for column in report.columns
+        ]
+        for report in REPORTS.values()
+    }
+    return openmetrics_lines(
+        history,
+        gauges=gauges,
+        now=time.time(),
+        step=_step(options["step"]),
+        product_labels=labels,
+        max_age=max_age,
+        extra_labels=_labels(options["label"] or ()),
+        **chosen,
+    )
+
+
+def _names(config: Config) -> Mapping[Key, str]:
+    return {key_of(tenant, report): tenant.name for tenant in tenants(config) for report in tenant.reports}
+
+
+def _write(lines: Iterator[str]) -> None:
+    out: TextIO = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(encoding="utf-8", newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
+    out.writelines(lines)
+
+
+def _moment(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError((f"{flag}: {text!r} is no date or time; write 2026-01-31 or 2026-01-31T12:00:00Z",)) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _step(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError((f"--step: {text!r} {error}; write it like 4m",)) from None
+
+
+def _labels(pairs: Sequence[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if wrong := [name for name, equals, _ in split if not equals]:
+        raise ConfigError(tuple(f"--label: {name!r} has no value; write it like job=office365" for name in wrong))
+    return {name: value for name, _, value in split}

@@ -1,0 +1,254 @@
+"""HTTP clients: TLS, proxies, limits on size and time, one request at a time.
+
+Each worker thread has clients of its own: httpx's pool shared by all is quadratic in its connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+import zlib
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from exporter import __version__
+from exporter.errors import NetworkError, ReportError, ServerError
+from exporter.http.deadline import Backend, Deadline, PollClock
+from exporter.http.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+MAX_BODY = 16 * 1024 * 1024
+"""The largest answer read, in decompressed bytes."""
+
+_CHUNK = 64 * 1024
+_DEFAULT_WAIT = 300.0
+_LONGEST_WAIT = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, read whole and decompressed."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text, for error messages: what is not UTF-8 is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+
+def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return a verifying context: the system's trust store, and `ca_file` added to it.
+
+    Building one takes some 25 ms: build it once and share it.
+
+    Raises:
+        OSError: `ca_file` cannot be read or holds no certificate (`ssl.SSLError`).
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float:
+    """Return how many seconds a throttled answer asks to wait: 300 where it does not say, a day at most.
+
+    Args:
+        headers: of the answer; names in any case for `httpx.Headers`.
+        now: Unix seconds, for the form that is a date.
+
+    Source: https://learn.microsoft.com/graph/throttling; RFC 9110, section 10.2.3.
+    """
+    value = headers.get("retry-after", "").strip()
+    seconds = _DEFAULT_WAIT
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:9])
+    elif value:
+        with contextlib.suppress(ValueError, OverflowError):
+            seconds = parsedate_to_datetime(value).timestamp() - now
+    return min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+class Clients:
+    """What a poll sends its requests with.
+
+    Args:
+        tls: the context for https.
+        proxy: the proxy, and who goes without it.
+        transport: stands in for the network, in tests and in simulations.
+        count: told of every request: endpoint (token, graph or download), and the status or `error`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        transport: httpx.BaseTransport | None = None,
+        count: Callable[[str, str], None] = lambda _endpoint, _code: None,
+    ) -> None:
+        self._tls = tls
+        self._proxy = proxy or Proxy()
+        self._transport = transport
+        self._count = count
+        self._local = threading.local()
+        self._opened: list[httpx.Client] = []
+        self._lock = threading.Lock()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        endpoint: str,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        direct: bool = False,
+    ) -> Answer:
+        """Send one request and read its whole answer; follow nothing.
+
+        Args:
+            method: GET or POST.
+            url: where to.
+            endpoint: token, graph or download: for the counter and for error messages.
+            deadline: when to give up, whatever has arrived by then.
+            headers: besides User-Agent, Accept-Encoding and Accept.
+            data: a form.
+            params: a query.
+            direct: past any proxy, as a managed identity's endpoint on this very machine wants it.
+
+        Raises:
+            NetworkError: DNS, connect, TLS, proxy, timeout, a cut or malformed answer.
+            ReportError: the answer is larger than `MAX_BODY`.
+            ServerError: the answer is compressed in a way that was not asked for.
+        """
+        try:
+            target = httpx.URL(url)
+            client, clock = self._client(target, direct=direct)
+            clock.deadline = deadline
+            request = client.build_request(method, target, headers=headers, data=data, params=params)
+            answer = self._exchange(client, request, deadline)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+            self._count(endpoint, "error")
+            raise _network_error(error, url, endpoint, deadline) from None
+        self._count(endpoint, str(answer.status))
+        return answer
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            opened, self._opened = self._opened, []
+        for client in opened:
+            client.close()
+
+    def _exchange(self, client: httpx.Client, request: httpx.Request, deadline: Deadline) -> Answer:
+        request.extensions["timeout"] = httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()
+        response = client.send(request, stream=True, follow_redirects=False)
+        try:
+            body = b"".join(_decompressed(response.iter_raw(_CHUNK), response.headers, deadline))
+        finally:
+            response.close()
+        return Answer(response.status_code, response.headers, body)
+
+    def _client(self, url: httpx.URL, *, direct: bool) -> tuple[httpx.Client, PollClock]:
+        direct = direct or not self._proxy.covers(url.netloc.decode("ascii"))
+        name = "direct" if direct else "proxied"
+        made: tuple[httpx.Client, PollClock] | None = getattr(self._local, name, None)
+        if made is None or made[0].is_closed:
+            made = self._open(None if direct else self._proxy.url)
+            setattr(self._local, name, made)
+        return made
+
+    def _open(self, proxy: str | None) -> tuple[httpx.Client, PollClock]:
+        clock = PollClock()
+        transport = self._transport
+        if transport is None:
+            if self._tls is None:
+                self._tls = tls_context()
+            transport = httpx.HTTPTransport(
+                verify=self._tls,
+                proxy=proxy,
+                limits=httpx.Limits(max_connections=8, keepalive_expiry=60),
+                trust_env=False,
+            )
+            # httpx has no argument for httpcore's network backend, the only place where a server that drips its
+            # headers byte by byte can be held to the deadline.
+            transport._pool._network_backend = Backend(clock)  # noqa: SLF001 - see above
+        client = httpx.Client(
+            transport=transport,
+            trust_env=False,  # no .netrc, no SSLKEYLOGFILE, no proxies but those chosen above
+            headers={
+                "User-Agent": f"office365-activations-exporter/{__version__}",
+                "Accept-Encoding": "gzip",
+            },
+        )
+        with self._lock:
+            self._opened.append(client)
+        return client, clock
+
+
+def _decompressed(chunks: Iterator[bytes], headers: httpx.Headers, deadline: Deadline) -> Iterator[bytes]:
+    """Yield the body's pieces, decompressed no further than the limit allows."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip", "x-gzip", ""}:
+        raise ServerError("the answer is compressed in a way that was not asked for (Content-Encoding)")
+    inflate = zlib.decompressobj(wbits=31) if encoding.endswith("gzip") else None
+    total = 0
+    for chunk in chunks:
+        piece = chunk
+        if inflate is not None:
+            try:
+                piece = inflate.decompress(chunk, MAX_BODY + 1 - total)
+            except zlib.error:
+                raise httpx.DecodingError("the answer's gzip is broken") from None
+        total += len(piece)
+        if total > MAX_BODY:
+            raise ReportError(f"the answer is larger than {MAX_BODY // 1024 // 1024} MiB decompressed")
+        if deadline.remaining() <= 0:
+            raise httpx.ReadTimeout("deadline")
+        yield piece
+    if inflate is not None and total and not inflate.eof:
+        raise httpx.DecodingError("the answer's gzip ends too early")
+
+
+def _network_error(error: Exception, url: str, endpoint: str, deadline: Deadline) -> NetworkError:
+    """Say in a person's words what happened on the way to the host; the URL itself may hold a signature."""
+    try:
+        host = httpx.URL(url).netloc.decode("ascii") or "(no host)"
+    except httpx.InvalidURL:
+        host = "(unreadable address)"
+    cause = _root(error)
+    hint = ""
+    match error:
+        case httpx.TimeoutException():
+            what = f"no complete answer within the {deadline.seconds:g} s of poll.timeout"
+            hint = "check the way to the host (firewall, proxy); raise poll.timeout if the host is only slow"
+        case httpx.ProxyError():
+            what = f"the proxy refused: {error}"
+            hint = "check http.proxy (or HTTPS_PROXY): host, port, user and password"
+        case _ if isinstance(cause, ssl.SSLCertVerificationError):
+            what = f"its certificate is not trusted: {cause.verify_message}"
+            hint = "if a proxy or gateway of yours signs it, name its CA in http.ca_file"
+        case httpx.ConnectError():
+            what = f"cannot connect: {cause}"
+        case _:
+            what = f"the connection broke: {str(cause) or type(error).__name__}"
+    return NetworkError(f"{endpoint} host {host}: {what}", hint=hint)
+
+
+def _root(error: BaseException) -> BaseException:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error

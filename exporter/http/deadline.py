@@ -1,0 +1,99 @@
+"""The end of a poll, held against every single operation of its sockets."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
+
+class Deadline:
+    """The moment a whole poll must be over.
+
+    Args:
+        seconds: from now.
+        monotonic: the clock, in seconds.
+    """
+
+    __slots__ = ("_at", "_monotonic", "seconds")
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._monotonic = monotonic
+        self._at = monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds left; zero or less when it is over."""
+        return self._at - self._monotonic()
+
+
+class PollClock:
+    """The deadline of the poll that uses a client at the moment."""
+
+    __slots__ = ("deadline",)
+
+    def __init__(self) -> None:
+        self.deadline = Deadline(0)
+
+    def limit(self, timeout: float | None) -> float:
+        """Return the timeout of one socket operation.
+
+        Raises:
+            httpcore.ReadTimeout: the deadline has passed.
+        """
+        left = self.deadline.remaining()
+        if left <= 0:
+            raise httpcore.ReadTimeout("deadline")
+        return left if timeout is None else min(timeout, left)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, clock: PollClock) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._clock.limit(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._clock.limit(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._clock.limit(timeout))
+        return _Stream(stream, self._clock)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class Backend(httpcore.SyncBackend):
+    """Opens connections whose every operation ends with the deadline of the poll that uses them.
+
+    Args:
+        clock: holds that deadline.
+    """
+
+    def __init__(self, clock: PollClock) -> None:
+        self._clock = clock
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect, as httpcore's own backend does."""
+        limit = self._clock.limit(timeout)
+        return _Stream(super().connect_tcp(host, port, limit, local_address, socket_options), self._clock)

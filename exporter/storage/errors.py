@@ -1,0 +1,76 @@
+"""What can go wrong with storage: each error names the file, the cause and the mend."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from exporter.errors import ExporterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# Everything that SQLite, the file system or a value that no file can hold raises.
+FAULTS = (sqlite3.Error, OSError, ValueError, OverflowError)
+
+# By SQLite's primary result code: https://www.sqlite.org/rescode.html
+_NOT_KEPT = "polling goes on, but nothing is stored until then"
+_DAMAGED = "the file is damaged: restart the exporter, which sets it aside and begins a fresh one"
+_HINTS: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: f"free some space on the disk of storage.path; {_NOT_KEPT}",
+    sqlite3.SQLITE_IOERR: f"check the disk of storage.path (space, quota, health); {_NOT_KEPT}",
+    sqlite3.SQLITE_READONLY: f"make the folder of storage.path writable for this user; {_NOT_KEPT}",
+    sqlite3.SQLITE_CANTOPEN: "make the folder of storage.path and its files accessible for this user",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_BUSY: "another program keeps the file locked: end it; the next poll tries again",
+}
+
+
+class StorageError(ExporterError):
+    """An operation of storage failed; what it should have kept is not kept, everything before still is."""
+
+    default_hint = "check storage.path: an existing folder, writable for this user, with free space"
+
+
+class StorageLockedError(StorageError):
+    """Another process uses this storage; `holder` says which."""
+
+    default_hint = "end the other process, or give this one a storage.path of its own"
+
+    def __init__(self, message: str, *, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class StorageNewerError(StorageError):
+    """The file was written by a newer version of the exporter; it was left untouched."""
+
+    default_hint = "run the newer version again, or give this one a storage.path of its own"
+
+
+def primary_code(fault: BaseException) -> int:
+    """Return SQLite's primary result code of `fault`; 0 if it is none of SQLite's."""
+    code: int = getattr(fault, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def is_damage(fault: BaseException) -> bool:
+    """Say whether `fault` means that the file is no database (any more)."""
+    return primary_code(fault) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@contextmanager
+def storage_errors(doing: str, file: Path) -> Iterator[None]:
+    """Turn whatever fails inside into a `StorageError`: "cannot {doing}", where, why and the mend.
+
+    Raises:
+        StorageError: something of `FAULTS` was raised inside.
+    """
+    try:
+        yield
+    except FAULTS as fault:
+        hint = _HINTS.get(primary_code(fault), "")
+        raise StorageError(f"{file}: cannot {doing}: {fault}", hint=hint) from fault

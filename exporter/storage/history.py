@@ -1,0 +1,222 @@
+"""The stored reports as they are read by `history`: read only, also while `serve` runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Self
+
+from exporter.errors import ConfigError
+from exporter.snapshot import Key, Snapshot
+from exporter.storage import records, schema
+from exporter.storage.errors import StorageError, storage_errors
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_EDITIONS = """
+    SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
+    FROM edition JOIN product ON product.edition = edition.id
+    WHERE series = ? AND {condition} ORDER BY {order}, edition.id, product_type
+"""
+_CURRENT = _EDITIONS.format(condition="replaced_at IS NULL", order="refresh_date")
+_PUBLISHED = _EDITIONS.format(condition="published_at IS NOT NULL", order="published_at")
+_BEFORE_COUNTS = ("cloud", "tenant_id", "tenant", "report", "refresh_date", "product_type")
+_AFTER_COUNTS = ("collected_at", "request_id")
+_TIMES = "SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One tenant's report in the file; `tenant` is its configured name, else the last one it had."""
+
+    number: int
+    key: Key
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """One set of numbers that was on /metrics.
+
+    Attributes:
+        key: the tenant's report.
+        snapshot: the numbers.
+        published_at: the first good poll that had it there, Unix seconds.
+        confirmed_at: the last one.
+    """
+
+    key: Key
+    snapshot: Snapshot
+    published_at: float
+    confirmed_at: float
+
+
+class History:
+    """A storage opened for reading; made by `open`, closed by `with` or `close`."""
+
+    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
+        self._file = file
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the storage in the folder `path`; takes no lock and changes nothing.
+
+        Raises:
+            StorageError: there is none, or it cannot be read.
+        """
+        file = path / schema.FILE_NAME
+        if not file.exists():
+            raise StorageError(f"{file}: does not exist", hint="give the storage.path that `serve` uses")
+        with storage_errors("open the history", file):
+            return cls(file, schema.connect_readonly(file))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def series(
+        self, *, tenants: Sequence[str] = (), names: Mapping[tuple[str, str], str] | None = None
+    ) -> list[Series]:
+        """List the stored series, sorted by tenant.
+
+        Args:
+            tenants: only these, by name or tenant id; all where empty.
+            names: the configured name of a cloud and tenant id.
+
+        Raises:
+            ConfigError: nothing is stored of one of `tenants`.
+            StorageError: the file cannot be read.
+        """
+        with storage_errors("read the history", self._file):
+            rows = self._connection.execute("SELECT id, cloud, tenant_id, report, tenant FROM series").fetchall()
+        found = [
+            Series(
+                number,
+                Key(cloud, tenant_id, report),
+                (names or {}).get((cloud, tenant_id), tenant or tenant_id),
+            )
+            for number, cloud, tenant_id, report, tenant in rows
+        ]
+        found.sort(key=lambda series: (series.tenant, series.key.tenant_id, series.key.cloud, series.key.report))
+        _refuse_unknown(tenants, found)
+        return [series for series in found if not tenants or {series.tenant, series.key.tenant_id} & set(tenants)]
+
+    def current(self, series: Series) -> list[Snapshot]:
+        """Read the reports of `series`, by refresh date: for each date the numbers that Microsoft gave last.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        return [snapshot for _, snapshot in self._snapshots(_CURRENT, series)]
+
+    def published(self, series: Series) -> list[Edition]:
+        """Read what of `series` was on /metrics, revisions included, in that order.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with storage_errors("read the history", self._file):
+            times = {number: rest for number, *rest in self._connection.execute(_TIMES, (series.number,))}
+        return [
+            Edition(series.key, snapshot, *times[number])
+            for number, snapshot in self._snapshots(_PUBLISHED, series)
+            if number in times  # `serve` may have written more since
+        ]
+
+    def _snapshots(self, statement: str, series: Series) -> list[tuple[int, Snapshot]]:
+        # All of one series at once, so that no read keeps the writer of a rollback journal waiting.
+        with storage_errors("read the history", self._file), closing(self._connection.cursor()) as cursor:
+            return list(records.snapshots(cursor.execute(statement, (series.number,))))
+
+
+def csv_lines(
+    history: History,
+    *,
+    columns: Mapping[str, Sequence[str]],
+    tenants: Sequence[str] = (),
+    names: Mapping[tuple[str, str], str] | None = None,
+    since: float | None = None,
+    until: float | None = None,
+) -> Iterator[str]:
+    """Write the stored reports as CSV (RFC 4180): a header, then a record a report and product type.
+
+    A record has the columns cloud, tenant_id, tenant, report, refresh_date, product_type (as Microsoft gave it),
+    the counts (empty where they are another report's), collected_at and request_id. Product types are not altered:
+    a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula, so import that column as text.
+
+    Args:
+        history: the open storage.
+        columns: for each report the names of its counts, in their order; other reports are left out.
+        tenants: only these, by name or tenant id; all where empty.
+        names: the configured name of a cloud and tenant id.
+        since: only reports whose refresh date (midnight UTC) is not before this, Unix seconds.
+        until: only reports whose refresh date (midnight UTC) is before this, Unix seconds.
+
+    Yields:
+        Records, each with its line end.
+
+    Raises:
+        ConfigError: nothing is stored of one of `tenants`.
+        StorageError: the file cannot be read.
+    """
+    counts = list(dict.fromkeys(name for report in columns.values() for name in report))
+    yield _record((*_BEFORE_COUNTS, *counts, *_AFTER_COUNTS))
+    for series in history.series(tenants=tenants, names=names):
+        key = series.key
+        if key.report not in columns:
+            continue
+        for snapshot in history.current(series):
+            midnight = _midnight(snapshot.refresh_date)
+            if (since is not None and midnight < since) or (until is not None and midnight >= until):
+                continue
+            for row in snapshot.rows:
+                values = dict(zip(columns[key.report], row.counts, strict=False))
+                yield _record(
+                    [
+                        key.cloud,
+                        key.tenant_id,
+                        series.tenant,
+                        key.report,
+                        snapshot.refresh_date,
+                        row.product_type,
+                    ]
+                    + [values.get(name, "") for name in counts]
+                    + [_iso(snapshot.collected_at), snapshot.request_id]
+                )
+
+
+def _record(values: Iterable[object]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(values)
+    return line.getvalue()
+
+
+def _midnight(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _refuse_unknown(tenants: Sequence[str], found: list[Series]) -> None:
+    known = {name for series in found for name in (series.tenant, series.key.tenant_id)}
+    if unknown := [name for name in tenants if name not in known]:
+        stored = ", ".join(sorted({series.tenant for series in found})[:10]) or "none"
+        raise ConfigError(
+            tuple(f"--tenant {name}: nothing is stored of it (stored: {stored})" for name in unknown),
+            hint="give a tenant's name or tenant id",
+        )

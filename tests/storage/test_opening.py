@@ -1,0 +1,180 @@
+"""Whatever state the disk is in, polling begins; and nobody's numbers are overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.storage import (
+    MemoryStorage,
+    Storage,
+    StorageError,
+    StorageLockedError,
+    StorageNewerError,
+    open_or_memory,
+)
+from exporter.storage.history import History
+from exporter.storage.schema import MIGRATIONS, find_damage
+from tests.storage.samples import CONTOSO, START, failed, standing
+from tests.storage.states import FILE, FILLED, fill, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.storage.samples import Clock
+
+
+def test_what_is_created_is_private(folder: Path, storage: Storage) -> None:
+    """The folder is 0700 and every file in it 0600."""
+    storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
+        FILE: 0o600,
+        f"{FILE}-wal": 0o600,
+        f"{FILE}-shm": 0o600,
+        "office365-activations.lock": 0o600,
+    }
+
+
+def test_all_is_well(folder: Path, clock: Clock) -> None:
+    """A sound storage opens without a word."""
+    fill(folder, clock)
+    storage, note = open_or_memory(folder, clock=clock)
+    assert (type(storage), note, storage.events, storage.restore()) == (Storage, "", (), FILLED)
+    storage.close()
+
+
+def test_without_a_path_it_is_memory(clock: Clock) -> None:
+    """An unset storage.path is no failure, but is said."""
+    storage, note = open_or_memory(None, clock=clock)
+    assert isinstance(storage, MemoryStorage)
+    assert storage.events == ()
+    assert "storage.path is not set" in note
+
+
+def not_a_database(file: Path) -> None:
+    """Overwrite everything."""
+    file.write_bytes(b"never a database\n" * 1000)
+
+
+def truncated(file: Path) -> None:
+    """Cut the file short."""
+    file.write_bytes(file.read_bytes()[:9000])
+
+
+def scribbled(file: Path) -> None:
+    """Overwrite everything after the first page."""
+    whole = bytearray(file.read_bytes())
+    whole[4096:] = b"\xa5" * (len(whole) - 4096)
+    file.write_bytes(whole)
+
+
+def headless(file: Path) -> None:
+    """Leave a few bytes."""
+    file.write_bytes(b"SQLite")
+
+
+@pytest.mark.parametrize("damage", [not_a_database, truncated, scribbled, headless])
+def test_a_damaged_file_is_set_aside(folder: Path, clock: Clock, damage: object) -> None:
+    """A damaged file is renamed with its companions, a fresh one begins, and the event is there to be counted."""
+    fill(folder, clock)
+    assert callable(damage)
+    damage(folder / FILE)
+    damaged = (folder / FILE).read_bytes()
+    (folder / f"{FILE}-wal").write_bytes(b"")
+    storage, note = open_or_memory(folder, clock=clock)
+    assert isinstance(storage, Storage)
+    assert storage.restore() == {}
+    storage.save(CONTOSO, "contoso", FILLED[CONTOSO], None)
+    storage.close()
+    aside = folder / f"{FILE}.damaged-20260301T060000Z"
+    assert aside.read_bytes() == damaged
+    assert note == storage.events[0]
+    assert f"set aside as {aside.name}, a fresh one begins" in note
+    damage(folder / FILE)
+    storage = Storage.open(folder, clock=clock)
+    storage.close()
+    assert (folder / f"{aside.name}-again").exists(), "twice in a second loses neither"
+    assert aside.read_bytes() == damaged
+
+
+def test_the_look_for_damage_is_bounded(folder: Path, clock: Clock) -> None:
+    """A look that would take too long ends, and the file counts as sound until SQLite finds otherwise."""
+    storage = Storage.open(folder, clock=clock)
+    assert storage._connection is not None
+    storage._connection.execute("CREATE TABLE big (number INTEGER PRIMARY KEY, text TEXT)")
+    storage._connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+        "INSERT INTO big SELECT i, 'text' FROM n"
+    )
+    storage.close()
+    whole = bytearray((folder / FILE).read_bytes())
+    whole[-4096:] = b"\xa5" * 4096
+    (folder / FILE).write_bytes(whole)
+    assert find_damage(folder / FILE, limit=0) == "", "the look ended before the last page"
+    assert find_damage(folder / FILE) != ""
+
+
+def test_a_newer_schema_is_left_untouched(folder: Path, clock: Clock) -> None:
+    """A file of a newer version is refused by name and not changed by a byte; polling goes on in memory."""
+    fill(folder, clock)
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = (folder / FILE).read_bytes()
+    with pytest.raises(StorageNewerError, match=rf"{FILE}: written by a newer version .* \(schema 99"):
+        Storage.open(folder, clock=clock)
+    storage, note = open_or_memory(folder, clock=clock)
+    assert isinstance(storage, MemoryStorage)
+    assert storage.restore() == {}
+    assert "schema 99" in note
+    assert storage.events == (note.removesuffix("; going on in memory only"),)
+    with pytest.raises(StorageNewerError):
+        History.open(folder)
+    assert (folder / FILE).read_bytes() == before
+
+
+def test_a_second_process_is_refused_by_the_first_ones_name(folder: Path, clock: Clock) -> None:
+    """While a process uses the storage, another one is told which; when that ends, the storage is free."""
+    with started("hold", folder) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "open\n"
+        with pytest.raises(StorageLockedError) as caught:
+            open_or_memory(folder, clock=clock)
+        assert caught.value.holder.startswith(f"process {first.pid} on ")
+        assert "other_process" in caught.value.holder
+        assert caught.value.message == f"{folder}: in use by {caught.value.holder}"
+        first.kill()
+    storage, note = open_or_memory(folder, clock=clock)
+    assert (type(storage), note) == (Storage, "")
+    holder = json.loads((folder / "office365-activations.lock").read_text())
+    assert holder["pid"] == os.getpid()
+    assert holder["since"] == "2026-03-01T06:00:00+00:00"
+    storage.close()
+
+
+def test_a_holder_that_could_not_write_its_name_still_holds(folder: Path, clock: Clock, storage: Storage) -> None:
+    """An unreadable lock file is still a lock."""
+    (folder / "office365-activations.lock").write_text("{")
+    with pytest.raises(StorageLockedError, match="another process, which has not said who it is"):
+        Storage.open(folder, clock=clock)
+
+
+def test_a_failed_opening_gives_the_lock_back(folder: Path, clock: Clock) -> None:
+    """After a refusal the folder is not locked."""
+    folder.mkdir()
+    (folder / FILE).mkdir()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"cannot open the storage") as caught:
+            Storage.open(folder, clock=clock)
+        assert not isinstance(caught.value, StorageLockedError)
+
+
+def test_the_schema_has_a_version(storage: Storage) -> None:
+    """A fresh file has seen every migration."""
+    assert storage._connection is not None
+    assert storage._connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -1,0 +1,285 @@
+"""The backfill is what /metrics showed, and Prometheus' own tools take it."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from exporter.errors import ConfigError
+from exporter.snapshot import Key, Outcome, Standing
+from exporter.storage import Storage
+from exporter.storage.history import History
+from exporter.storage.openmetrics import Gauge, openmetrics_lines
+from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, failed, good, report
+from tests.tools import require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+USERS, PLATFORMS = "activations_user_counts", "activations_platform_counts"
+GAUGES = {
+    USERS: (Gauge("assigned_users", "Assigned"), Gauge("activated_users", "Activated\nnow"), Gauge("shared_users", "")),
+    PLATFORMS: (
+        Gauge("platform_activations", "By platform", {"platform": "windows"}),
+        Gauge("platform_activations", "By platform", {"platform": "mac"}),
+    ),
+}
+HOUR = 3600.0
+
+
+def save(folder: Path, polls: Sequence[tuple[Key, str, Outcome]]) -> None:
+    """Save polls in their order."""
+    storage = Storage.open(folder, clock=Clock())
+    standings: dict[Key, Standing] = {}
+    for key, tenant, outcome in polls:
+        standings[key] = standings.get(key, Standing()).after(outcome)
+        storage.save(key, tenant, standings[key], outcome.snapshot)
+    storage.close()
+
+
+def text_of(folder: Path, **options: Any) -> str:
+    """Return the whole backfill."""
+    with History.open(folder) as history:
+        return "".join(openmetrics_lines(history, **{"gauges": GAUGES, **options}))
+
+
+def samples_of(text: str) -> dict[tuple[str, ...], list[tuple[float, float]]]:
+    """Return each series' (time, value), as prometheus-client's parser reads them."""
+    found: dict[tuple[str, ...], list[tuple[float, float]]] = defaultdict(list)
+    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+        for sample in family.samples:
+            series = (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items())))
+            found[series].append((float(sample.timestamp), sample.value))
+    return dict(found)
+
+
+def test_a_report_is_repeated_until_it_is_replaced(folder: Path) -> None:
+    """Each report stands from its publication to the next one's, revisions included, without gap or overlap."""
+    save(
+        folder,
+        [
+            (CONTOSO, "contoso", good(report(0, START - 1, OFFICE=(10, 5, 1), VISIO=(3, 2, 0)))),
+            (CONTOSO, "contoso", good(report(0, START + 599, OFFICE=(11, 5, 1)))),
+            (CONTOSO, "contoso", good(report(0, START + 799, OFFICE=(11, 5, 1)))),
+            (CONTOSO, "contoso", good(report(1, START + 899, OFFICE=(12, 6, 1)))),
+        ],
+    )
+    text = text_of(folder, now=START + 1500, extra_labels={"job": "office365"}, step=240)
+    assert text.startswith(
+        "# HELP assigned_users Assigned\n"
+        "# TYPE assigned_users gauge\n"
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 10 1772344800.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 10 1772345040.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 10 1772345280.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 11 1772345400.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 11 1772345640.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 12 1772345700.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 12 1772345940.000\n'
+        'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 12 1772346180.000\n'
+        'assigned_users{job="office365",product_type="VISIO",tenant="contoso"} 3 1772344800.000\n'
+        'assigned_users{job="office365",product_type="VISIO",tenant="contoso"} 3 1772345040.000\n'
+        'assigned_users{job="office365",product_type="VISIO",tenant="contoso"} 3 1772345280.000\n'
+        "# HELP activated_users Activated\\nnow\n"
+    )
+    assert text.endswith("# EOF\n")
+
+
+def test_what_was_withdrawn_is_not_made_up(folder: Path) -> None:
+    """A report ends max_age after its last good poll, an older report keeps the held one up, and nothing else does."""
+    save(
+        folder,
+        [
+            (CONTOSO, "contoso", good(report(5, START - 1))),
+            (CONTOSO, "contoso", good(report(4, START + HOUR - 1))),
+            (CONTOSO, "contoso", failed(START + 2 * HOUR)),
+            (CONTOSO, "contoso", good(report(6, START + DAY - 1))),
+        ],
+    )
+    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=lambda _: 3 * HOUR, step=60))
+    times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
+    assert [(at - START) / 60 for at, value in times if value == 105] == list(range(4 * 60))
+    assert [(at - START - DAY) / 60 for at, value in times if value == 106] == list(range(3 * 60))
+    assert len(times) == 7 * 60, "the report of day 4 was never on /metrics"
+
+
+def test_slices_make_the_whole(folder: Path) -> None:
+    """A run until a moment and one since it give the samples of one run over both."""
+    save(folder, [(CONTOSO, "contoso", good(report(n, START + n * DAY))) for n in range(3)])
+    whole = samples_of(text_of(folder, now=START + 4 * DAY))
+    seam = START + 1.5 * DAY + 7
+    before, after = (
+        samples_of(text_of(folder, now=START + 4 * DAY, **part)) for part in ({"until": seam}, {"since": seam})
+    )
+    assert {series: before[series] + after[series] for series in whole} == whole
+
+
+def test_a_name_is_one_series_whoever_bore_it(folder: Path) -> None:
+    """A tenant that was set up anew under its old name, or renamed, continues its series without overlap."""
+    domain = Key("global", "contoso.com", USERS)
+    save(
+        folder,
+        [
+            (domain, "contoso", good(report(0, START))),
+            (CONTOSO, "contoso", good(report(1, START + HOUR))),
+            (FABRIKAM, "fabrikam", good(report(2, START + HOUR))),
+        ],
+    )
+    names = {("usgov", FABRIKAM.tenant_id): "woodgrove"}
+    samples = samples_of(text_of(folder, now=START + 2 * HOUR + 1, step=HOUR / 2, names=names))
+    assert [value for _, value in samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]] == [
+        100, 100, 101, 101,
+    ]  # fmt: skip
+    assert ("assigned_users", "product_type=OFFICE", "tenant=woodgrove") in samples
+
+
+def test_renames_join_what_microsoft_renamed(folder: Path) -> None:
+    """A product type whose name changed is one series under its label, and one without a label is left out."""
+    save(
+        folder,
+        [
+            (CONTOSO, "contoso", good(report(0, START - 1, PROPLUS=(1, 1, 1), SECRET=(9, 9, 9)))),
+            (CONTOSO, "contoso", good(report(1, START + HOUR - 1, APPS=(2, 2, 2)))),
+        ],
+    )
+
+    def labels(key: Key, product_types: Sequence[str]) -> Mapping[str, str]:
+        assert key == CONTOSO
+        return {name: "APPS" for name in product_types if name != "SECRET"}
+
+    samples = samples_of(text_of(folder, now=START + 2 * HOUR, step=HOUR, product_labels=labels))
+    assert samples["assigned_users", "product_type=APPS", "tenant=contoso"] == [(START, 1), (START + HOUR, 2)]
+    assert {series[1] for series in samples} == {"product_type=APPS"}
+
+
+def test_a_metric_of_many_columns_is_one_family(folder: Path) -> None:
+    """The platforms' samples stand together under one TYPE, told apart by their label."""
+    platforms = Key("global", CONTOSO.tenant_id, PLATFORMS)
+    save(
+        folder,
+        [
+            (platforms, "contoso", good(report(0, START, OFFICE=(7, 8)))),
+            (CONTOSO, "contoso", good(report(0, START))),
+            (Key("global", "1", "report_of_another_version"), "other", good(report(0, START))),
+        ],
+    )
+    text = text_of(folder, now=START + 10, tenants=["contoso"])
+    assert text.count("# TYPE platform_activations gauge\n") == 1
+    values = {series[1]: samples[0][1] for series, samples in samples_of(text).items() if "platform" in series[0]}
+    assert values == {"platform=windows": 7, "platform=mac": 8}
+
+
+NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"step": 0.5}, "--step 0.5s: a sample a second is the most"),
+        ({"extra_labels": {"0": ""}}, f"--label 0: {NOT_A_NAME}"),
+        ({"extra_labels": {"__name__": "x"}}, f"--label __name__: {NOT_A_NAME}"),
+        (
+            {"extra_labels": {"platform": "x"}},
+            "--label platform: the reports have this label themselves; give it another name",
+        ),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(folder: Path, options: dict[str, Any], fault: str) -> None:
+    """A bad step or label is a usage error that says which and why."""
+    save(folder, [])
+    with pytest.raises(ConfigError) as caught:
+        text_of(folder, now=START, **options)
+    assert caught.value.faults == (fault,)
+
+
+POLLS = st.lists(
+    st.tuples(
+        st.integers(1, 8 * 3600),  # seconds since the poll before
+        st.one_of(
+            st.none(),
+            st.tuples(
+                st.integers(0, 3),
+                st.dictionaries(st.sampled_from("AB"), st.integers(0, 3).map(lambda n: (n,)), min_size=1),
+            ),
+        ),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(POLLS, st.integers(60, 7200))
+@settings(max_examples=100)
+def test_the_backfill_is_what_metrics_showed(
+    polls: list[tuple[int, tuple[int, dict[str, tuple[int, ...]]] | None]], step: int
+) -> None:
+    """At any moment of any sequence of polls the last sample within a step is what /metrics showed then, or none is."""
+    max_age = 10 * HOUR
+    at, outcomes = START, []
+    for wait, read in polls:
+        at += wait
+        outcomes.append(failed(at) if read is None else good(report(read[0], at - 1, **read[1])))
+    now = at + 2 * max_age
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), [(CONTOSO, "contoso", outcome) for outcome in outcomes])
+        text = text_of(Path(folder), now=now, step=step, max_age=lambda _: max_age)
+    series = {
+        key[1].removeprefix("product_type="): found for key, found in samples_of(text).items() if "assigned" in key[0]
+    }
+    moments = {at for found in series.values() for at, _ in found} | {
+        START + n * 1800 for n in range(int((now - START) / 1800))
+    }
+    for moment in moments:
+        shown = published(outcomes, moment, max_age)
+        for product in "AB":
+            recent = [value for at, value in series.get(product, []) if moment - step < at <= moment]
+            if product in shown:
+                assert recent[-1] == shown[product], (moment - START, product)
+            else:
+                assert moment not in [at for at, _ in series.get(product, [])], (moment - START, product)
+
+
+def published(outcomes: list[Outcome], moment: float, max_age: float) -> dict[str, int]:
+    """Return what /metrics showed at `moment`, worked out the other way: from the outcomes until then."""
+    held = Standing()
+    for outcome in outcomes:
+        if outcome.at <= moment:
+            held = held.after(outcome)
+    if held.snapshot is None or held.last_success is None or moment >= held.last_success + max_age:
+        return {}
+    return {row.product_type: row.counts[0] for row in held.snapshot.rows}
+
+
+def test_promtool_makes_blocks_of_it(folder: Path, tmp_path: Path) -> None:
+    """`promtool tsdb create-blocks-from openmetrics` takes a backfill with every odd name, and keeps each sample."""
+    promtool = require("promtool")
+    odd = {'a "quoted" \\ name\n': (1, 2, 3), "日本語 ü \t": (2**53, 0, 1), "{}=,#": (0, 0, 0)}
+    save(
+        folder,
+        [(CONTOSO, "contoso", good(report(n, START + n * DAY, **odd))) for n in range(2)]
+        + [(FABRIKAM, 'fabri"kam', good(report(n, START + n * DAY + 7))) for n in range(2)],
+    )
+    text = text_of(folder, now=START + 2 * DAY, extra_labels={"job": "office365", "instance": "a:9365"})
+    (tmp_path / "backfill").write_text(text, encoding="utf-8", newline="")
+    blocks = tmp_path / "blocks"
+    run(promtool, "tsdb", "create-blocks-from", "openmetrics", tmp_path / "backfill", blocks)
+    (blocks / "wal").mkdir()  # the dump looks for one
+    stored = [line for line in run(promtool, "tsdb", "dump", blocks).splitlines() if line.startswith("{")]
+    assert len(stored) == sum(map(len, samples_of(text).values()))
+    assert (
+        len([line for line in stored if '__name__="assigned_users"' in line and 'tenant="contoso"' in line]) == 3 * 720
+    )
+
+
+def run(*command: object) -> str:
+    """Run a program and return what it says."""
+    done = subprocess.run([str(word) for word in command], check=False, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,315 @@
+"""What is saved is what is restored."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.errors import Reason
+from exporter.snapshot import Failure, Key, Outcome, Row, Snapshot, Standing
+from exporter.storage import MemoryStorage, Storage, StorageError
+from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, failed, good, report, standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+COUNTS = st.tuples(*[st.integers(0, 2**63 - 1)] * 3)
+TIMES = st.floats(0, 2**33)
+
+
+def rows(products: dict[str, tuple[int, ...]]) -> tuple[Row, ...]:
+    """Return the rows as a snapshot holds them."""
+    return tuple(Row(name, counts) for name, counts in sorted(products.items()))
+
+
+SNAPSHOTS = st.builds(
+    Snapshot,
+    st.integers(0, 3).map(day),
+    st.dictionaries(TEXT, COUNTS, min_size=1, max_size=3).map(rows),
+    TIMES,
+    TEXT,
+)
+OUTCOMES = st.one_of(
+    st.builds(Outcome, TIMES, TIMES, SNAPSHOTS, rejected_rows=st.integers(0, 9)),
+    st.builds(
+        Outcome,
+        TIMES,
+        TIMES,
+        failure=st.builds(Failure, st.sampled_from(Reason), TEXT, TEXT, TEXT),
+        rejected_rows=st.none() | st.integers(0, 9),
+        not_before=TIMES,
+    ),
+)
+KEYS = st.builds(Key, st.sampled_from(["global", "china"]), st.sampled_from(["1", "2"]), TEXT)
+
+
+def query(folder: Path, statement: str) -> list[Any]:
+    """Ask the file itself."""
+    with closing(sqlite3.connect(folder / "office365-activations.db")) as connection:
+        return connection.execute(statement).fetchall()
+
+
+@given(st.lists(st.tuples(KEYS, OUTCOMES), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_any_polls_come_back_as_they_were(polls: list[tuple[Key, Outcome]]) -> None:
+    """After any sequence of polls, whatever the names and counts, storage restores exactly what memory holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage.open(Path(folder), clock=Clock())
+        standings: dict[Key, Standing] = {}
+        for key, outcome in polls:
+            standings[key] = standings.get(key, Standing()).after(outcome)
+            storage.save(key, "contoso", standings[key], outcome.snapshot)
+            assert storage.restore() == standings
+        storage.close()
+        storage = Storage.open(Path(folder), clock=Clock())
+        assert storage.restore() == standings
+        storage.close()
+
+
+def test_the_same_date_with_other_numbers_keeps_the_old_ones_as_a_revision(storage: Storage, folder: Path) -> None:
+    """Numbers that Microsoft changed after the fact replace the old ones, which stay as a revision."""
+    first, second = report(0, START, OFFICE=(10, 5, 1)), report(0, START + 3600, OFFICE=(11, 5, 1))
+    storage.save(CONTOSO, "contoso", standing(good(first)), first)
+    storage.save(CONTOSO, "contoso", standing(good(first), good(second)), second)
+    restored = storage.restore()[CONTOSO].snapshot
+    assert restored == second
+    assert query(folder, "SELECT counts, replaced_at FROM edition JOIN product ON edition = id ORDER BY id") == [
+        ("[10,5,1]", START + 3600),
+        ("[11,5,1]", None),
+    ]
+
+
+def test_the_same_date_with_the_same_numbers_is_no_revision(storage: Storage, folder: Path) -> None:
+    """A report read again and again is stored once, with its first publication and its last reading."""
+    first, second = report(0, START), report(0, START + 3600)
+    storage.save(CONTOSO, "contoso", standing(good(first)), first)
+    storage.save(CONTOSO, "contoso", standing(good(first), good(second)), second)
+    times = query(folder, "SELECT published_at, collected_at, confirmed_at, replaced_at FROM edition")
+    assert times == [(START + 1, START + 3600, START + 3601, None)]
+    assert storage.restore()[CONTOSO].snapshot == second
+
+
+def test_an_older_report_is_stored_but_never_stands(storage: Storage, folder: Path) -> None:
+    """A report older than the held one goes into the history, and restoring still gives the newer one."""
+    newer, older = report(5, START), report(4, START + 3600)
+    storage.save(CONTOSO, "contoso", standing(good(newer)), newer)
+    after = standing(good(newer), good(older))
+    storage.save(CONTOSO, "contoso", after, older)
+    assert storage.restore() == {CONTOSO: after}
+    assert query(folder, "SELECT refresh_date, published_at IS NULL FROM edition ORDER BY refresh_date") == [
+        (str(day(4)), 1),
+        (str(day(5)), 0),
+    ]
+
+
+def test_a_save_heals_what_an_earlier_one_missed(storage: Storage) -> None:
+    """A report that could not be saved when it came is saved with the next poll, even if that poll fails."""
+    after = standing(good(report(0, START)), failed(START + 3600))
+    storage.save(CONTOSO, "contoso", after, None)
+    assert storage.restore() == {CONTOSO: after}
+
+
+def test_a_standing_without_an_outcome_comes_back(storage: Storage) -> None:
+    """A report that is there before any poll is restored as it is."""
+    bare = Standing(snapshot=report(0, START))
+    storage.save(CONTOSO, "contoso", bare, None)
+    assert storage.restore() == {CONTOSO: bare}
+
+
+def test_a_full_disk_costs_the_write_only(storage: Storage) -> None:
+    """A save that finds no space raises StorageError with its mend, and what was stored before is still there."""
+    first, second = report(0, START), report(1, START + DAY, **{f"PRODUCT {i}" * 500: (i,) for i in range(99)})
+    storage.save(CONTOSO, "contoso", standing(good(first)), first)
+    assert storage._connection is not None
+    storage._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageError, match=r"cannot save the poll of contoso: database or disk is full") as caught:
+        storage.save(CONTOSO, "contoso", standing(good(first), good(second)), second)
+    assert caught.value.reason is Reason.INTERNAL
+    assert "free some space" in caught.value.hint
+    assert storage.restore() == {CONTOSO: standing(good(first))}
+    storage._connection.execute("PRAGMA max_page_count = 100000")
+    storage.save(CONTOSO, "contoso", standing(good(first), good(second)), second)
+    assert storage.restore() == {CONTOSO: standing(good(first), good(second))}
+
+
+def test_a_text_that_utf8_cannot_hold_is_no_exception_of_another_kind(storage: Storage) -> None:
+    """A lone surrogate in a message is replaced; in a product name it is a StorageError, and nothing is written."""
+    outcome = Outcome(START, 1, failure=Failure(Reason.SERVER, "odd \ud800", "hint"))
+    storage.save(CONTOSO, "contoso", standing(outcome), None)
+    last = storage.restore()[CONTOSO].last
+    assert last is not None
+    assert last.failure == Failure(Reason.SERVER, "odd ?", "hint")
+    odd = Snapshot(day(0), (Row("\ud800", (1,)),), START, "")
+    with pytest.raises(StorageError, match="surrogates not allowed"):
+        storage.save(FABRIKAM, "fabrikam", standing(good(odd)), odd)
+    assert set(storage.restore()) == {CONTOSO}
+
+
+def test_a_reason_of_another_version_is_an_internal_one(storage: Storage, folder: Path) -> None:
+    """An outcome with a reason that this version does not know is restored as internal."""
+    storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+    with closing(sqlite3.connect(storage.file)) as connection, connection:
+        connection.execute("UPDATE series SET last_reason = 'moonphase'")
+    last = storage.restore()[CONTOSO].last
+    assert last is not None
+    assert last.failure is not None
+    assert last.failure.reason is Reason.INTERNAL
+
+
+def test_calls_survive_a_restart(folder: Path, clock: Clock) -> None:
+    """The calls to Graph of the last hour are known after a restart, and older ones are forgotten."""
+    storage = Storage.open(folder, clock=clock)
+    for at in (START - 5000, START, START, START + 60):
+        storage.record_call(CONTOSO, at)
+    storage.record_call(FABRIKAM, START - 10)
+    storage.close()
+    storage = Storage.open(folder, clock=clock)
+    assert storage.calls_since(START) == {CONTOSO: [START, START, START + 60]}
+    assert storage.calls_since(0) == {CONTOSO: [START, START, START + 60], FABRIKAM: [START - 10]}
+    assert storage.restore() == {}, "a call is no outcome"
+    storage.close()
+
+
+def test_retention_deletes_old_reports_but_not_the_held_one(storage: Storage, clock: Clock, folder: Path) -> None:
+    """Reports older than the retention go, with their revisions; the one on /metrics stays while it is polled."""
+    outcomes = [good(report(n, START + n * DAY)) for n in range(10)]
+    outcomes.insert(1, good(report(0, START + 60, OFFICE=(7, 7, 7))))
+    for n, outcome in enumerate(outcomes, start=1):
+        storage.save(CONTOSO, "contoso", standing(*outcomes[:n]), outcome.snapshot)
+    clock.now = START + 9 * DAY
+    assert storage.retain(5 * DAY) == 7, "the revision of day 0, and the days 0 to 5, which are two days behind"
+    assert query(folder, "SELECT min(refresh_date) FROM edition") == [(str(day(6)),)]
+    assert storage.retain(60) == 3, "two days behind is older than a minute"
+    assert storage.restore() == {CONTOSO: standing(*outcomes)}
+    assert query(folder, "SELECT count(*) FROM product") == [(1,)]
+
+
+def test_retention_forgets_a_tenant_that_is_gone(storage: Storage, clock: Clock, folder: Path) -> None:
+    """A tenant that was not polled for the whole retention is deleted, another one stays."""
+    first = report(0, START)
+    storage.save(CONTOSO, "contoso", standing(good(first)), first)
+    storage.record_call(CONTOSO, START)
+    clock.now = START + 100 * DAY
+    storage.save(FABRIKAM, "fabrikam", standing(failed(clock.now)), None)
+    assert storage.retain(50 * DAY) == 1
+    assert set(storage.restore()) == {FABRIKAM}
+    assert query(folder, "SELECT (SELECT count(*) FROM product), (SELECT count(*) FROM call)") == [(0, 0)]
+
+
+def test_retention_of_more_than_all_time_deletes_nothing(storage: Storage) -> None:
+    """A retention longer than the calendar is fine."""
+    first = report(0, START)
+    storage.save(CONTOSO, "contoso", standing(good(first)), first)
+    assert storage.retain(1e12) == 0
+
+
+def test_threads_save_side_by_side(storage: Storage) -> None:
+    """Many threads saving, reading and counting at once lose nothing and meet no error."""
+    faults: list[BaseException] = []
+
+    def poll(number: int) -> None:
+        key, held = Key("global", f"tenant-{number}", "activations_user_counts"), Standing()
+        try:
+            for n in range(20):
+                outcome = good(report(n, START + n * DAY))
+                held = held.after(outcome)
+                storage.record_call(key, outcome.at)
+                storage.save(key, f"tenant-{number}", held, outcome.snapshot)
+                assert storage.restore()[key] == held
+        except BaseException as fault:  # noqa: BLE001 - shown by the assertion below
+            faults.append(fault)
+
+    threads = [threading.Thread(target=poll, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert len(storage.restore()) == 8
+    assert all(len(calls) == 1 for calls in storage.calls_since(0).values())
+
+
+def test_a_backup_is_consistent_while_polls_are_saved(storage: Storage, tmp_path: Path, clock: Clock) -> None:
+    """A copy made while another thread saves is a sound storage that stands at one moment."""
+    target = tmp_path / "copy" / "office365-activations.db"
+    target.parent.mkdir()
+    stop, begun = threading.Event(), threading.Event()
+
+    def poll() -> None:
+        held = Standing()
+        for n in range(100_000):
+            if stop.is_set():
+                return
+            outcome = good(report(n % 1000, START + n, OFFICE=(n,), VISIO=(n,)))
+            held = held.after(outcome)
+            storage.save(CONTOSO, "contoso", held, outcome.snapshot)
+            begun.set()
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    begun.wait()
+    for _ in range(3):
+        storage.backup(target)
+        copy = Storage.open(target.parent, clock=clock)
+        held = copy.restore()[CONTOSO].snapshot
+        copy.close()
+        assert held is not None
+        assert held.rows[0].counts == held.rows[1].counts
+    stop.set()
+    thread.join()
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_that_fails_leaves_the_target_alone(storage: Storage, tmp_path: Path) -> None:
+    """A copy that cannot be written is a StorageError, and the older copy is still there."""
+    with pytest.raises(StorageError, match=r"cannot back up to .*missing"):
+        storage.backup(tmp_path / "missing" / "copy.db")
+    target = tmp_path / "copy.db"
+    storage.backup(target)
+    before = target.read_bytes()
+    (tmp_path / "copy.db.partial").mkdir()
+    with pytest.raises(StorageError, match="cannot back up"):
+        storage.backup(target)
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda storage: storage.restore(),
+        lambda storage: storage.save(CONTOSO, "contoso", Standing(), None),
+        lambda storage: storage.record_call(CONTOSO, START),
+        lambda storage: storage.calls_since(0),
+        lambda storage: storage.retain(1),
+    ],
+)
+def test_a_closed_storage_says_so(storage: Storage, use: Callable[[Storage], object]) -> None:
+    """After close, which may come twice, every method raises StorageError."""
+    storage.close()
+    storage.close()
+    with pytest.raises(StorageError, match="the storage is closed"):
+        use(storage)
+
+
+def test_memory_keeps_calls_and_nothing_else(tmp_path: Path) -> None:
+    """Without a file nothing is restored, but the calls to Graph still count over a reload."""
+    storage = MemoryStorage()
+    storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+    for at in (START - 5000, START, START + 1):
+        storage.record_call(CONTOSO, at)
+    storage.record_call(FABRIKAM, START - 100)
+    assert storage.restore() == {}
+    assert storage.calls_since(START) == {CONTOSO: [START, START + 1]}
+    assert storage.retain(1) == 0
+    with pytest.raises(StorageError, match="storage is in memory"):
+        storage.backup(tmp_path / "copy.db")
+    storage.close()

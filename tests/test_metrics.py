@@ -1,0 +1,193 @@
+"""From standings to samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.config import ProductTarget, Report, Targets
+from exporter.errors import Reason
+from exporter.metrics import TenantSamples
+from exporter.naming import kept_names, product_labels
+from exporter.quota import LIMITS, WINDOW, Budget
+from exporter.snapshot import Failure, Outcome
+from exporter.standings import Standings, key_of
+from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
+
+if TYPE_CHECKING:
+    from exporter.tenants import Tenant
+
+A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
+FAILURE = Failure(Reason.NETWORK, "no", "mend")
+
+
+def shown(known: Tenant, standings: Standings, clock: Clock) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Return the tenant's samples by family and further labels."""
+    samples = TenantSamples(standings, Budget(clock), clock).of(known)
+    return {(sample.family, sample.labels[1:]): sample.value for sample in samples}
+
+
+def good(*rows: tuple[str, tuple[int, ...]], at: float = NOON) -> Outcome:
+    """Return the outcome of a good poll."""
+    return Outcome(at, 0.5, snapshot(*rows, at=at), rejected_rows=0)
+
+
+def test_before_the_first_outcome_nothing_is_claimed() -> None:
+    """A tenant that was never polled has no up, no last_*, no numbers; only what is known of it."""
+    samples = shown(tenant(), Standings(), Clock())
+    assert {family for family, _ in samples} == {
+        "tenant_info",
+        "polls_total",
+        "poll_failures_total",
+        "quota_remaining_calls",
+    }
+
+
+def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
+    """After a failure the numbers stay, up is 0, and failing names the reason; the next success takes it away."""
+    standings, clock, known = Standings(), Clock(), tenant()
+    standings.record(key_of(known, USERS), good((A, (3, 2, 1))))
+    standings.record(key_of(known, USERS), Outcome(NOON + 60, 1.0, failure=FAILURE))
+    samples = shown(known, standings, clock)
+    assert samples["assigned_users", (A,)] == 3
+    assert samples["up", (USERS,)] == 0
+    assert samples["failing", (USERS, "network")] == 1
+    assert samples["last_success_timestamp_seconds", (USERS,)] == NOON
+    assert ("last_poll_rejected_rows", (USERS,)) not in samples
+    standings.record(key_of(known, USERS), good((A, (3, 2, 1)), at=NOON + 120))
+    samples = shown(known, standings, clock)
+    assert samples["up", (USERS,)] == 1
+    assert not [labels for family, labels in samples if family == "failing"]
+
+
+def test_a_product_type_that_is_gone_is_withdrawn() -> None:
+    """A product type that the newest report lacks has no series any more."""
+    standings, known = Standings(), tenant()
+    standings.record(key_of(known, USERS), good((A, (3, 2, 1)), (B, (1, 1, 1))))
+    standings.record(key_of(known, USERS), good((B, (1, 1, 1))))
+    assert ("assigned_users", (A,)) not in shown(known, standings, Clock())
+
+
+def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
+    """Without a good poll for max_age the gauges are withdrawn; up and the timestamps still tell."""
+    standings, clock = Standings(), Clock()
+    known = tenant(report=Report.model_validate({"api_version": "v1.0", "max_age": "1h"}))
+    standings.record(key_of(known, USERS), good((A, (300, 2, 1))))
+    clock.now += 3599
+    assert ("target_ratio", (A,)) in shown(known, standings, clock)
+    clock.now += 1
+    assert {family for family, _ in shown(known, standings, clock)} == {
+        "tenant_info",
+        "report_refresh_timestamp_seconds",
+        "up",
+        "last_success_timestamp_seconds",
+        "last_poll_duration_seconds",
+        "last_poll_rejected_rows",
+        "polls_total",
+        "poll_failures_total",
+        "quota_remaining_calls",
+    }
+
+
+def test_the_moment_of_the_next_change_is_known() -> None:
+    """Rendering learns when a report will be too old and when a call will leave the quota's window."""
+    standings, clock, known = Standings(), Clock(), tenant()
+    budget = Budget(clock)
+    samples = TenantSamples(standings, budget, clock)
+    assert samples.changes_at(known) == float("inf")
+    standings.record(key_of(known, USERS), good((A, (300, 2, 1))))
+    assert samples.changes_at(known) == NOON + known.report.max_age
+    budget.spend(key_of(known, USERS), "csv")
+    assert samples.changes_at(known) == NOON + WINDOW
+
+
+def test_an_older_report_changes_no_number() -> None:
+    """A report older than the one held is a good poll, counted as stale, that changes nothing."""
+    standings = Standings()
+    standings.record(KEY, good((A, (3, 2, 1))))
+    from datetime import date  # noqa: PLC0415 - this test alone needs an older day
+
+    older = Outcome(NOON + 60, 0.5, snapshot((A, (9, 9, 9)), day=date(2026, 9, 18)), rejected_rows=0)
+    recorded = standings.record(KEY, older)
+    assert recorded.stale
+    assert recorded.after.snapshot == snapshot((A, (3, 2, 1)))
+    assert recorded.after.last_success == NOON + 60
+    assert not standings.record(KEY, good((A, (4, 2, 1)))).stale
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (Targets(), 0.5),
+        (Targets(ratio=None), None),
+        (Targets(min_assigned=100), 0.5),
+        (Targets(min_assigned=101), None),
+        (Targets(product_types={A.lower(): ProductTarget(ratio=0.3)}), 0.3),
+        (Targets(product_types={A: ProductTarget(ratio=None)}), None),
+        (Targets(product_types={B: ProductTarget(ratio=0.3)}), 0.5),
+    ],
+)
+def test_a_target_stands_where_it_applies(targets: Targets, expected: float | None) -> None:
+    """target_ratio is there for a product type with a target and enough assigned users, and nowhere else."""
+    standings, known = Standings(), tenant(targets=targets)
+    standings.record(key_of(known, USERS), good((A, (100, 2, 1))))
+    assert shown(known, standings, Clock()).get(("target_ratio", (A,))) == expected
+
+
+def test_a_rename_changes_the_label_and_nothing_else() -> None:
+    """product_names gives a product type the configured label, whatever the case it comes in."""
+    assert product_labels([A.title(), "X"], {A: B}) == {A.title(): B, "X": "X"}
+    assert kept_names([A.title(), "X"], {A: B}) == ()
+
+
+@pytest.mark.parametrize("other", [B, B.title()])
+def test_a_rename_onto_a_product_type_of_the_same_report_is_left_out(other: str) -> None:
+    """Where both names stand in one report nothing is summed: each keeps the name that Microsoft gave it."""
+    assert product_labels([A, other], {A: B}) == {A: A, other: other}
+    assert kept_names([A, other], {A: B}) == (A,)
+
+
+def test_two_renames_onto_one_label_are_both_left_out() -> None:
+    """Two product types never share a label."""
+    assert product_labels(["X", "Y", A], {"X": B, "Y": B}) == {"X": "X", "Y": "Y", A: A}
+
+
+def test_a_rename_to_another_case_of_the_same_name_is_taken() -> None:
+    """A label may change no more than the case."""
+    assert product_labels([A], {A: A.title()}) == {A: A.title()}
+
+
+def test_the_budget_stays_under_the_limit_in_every_window() -> None:
+    """No ten minutes ever hold more calls than the budget, whatever asks for them."""
+    clock, made = Clock(), []
+    budget = Budget(clock, record=lambda _key, at: made.append(at))
+    for _ in range(500):
+        clock.now += 13
+        budget.spend(KEY, "csv")
+    assert all(sum(at - WINDOW < other <= at for other in made) <= LIMITS["csv"] for at in made)
+    assert len(made) > 90
+
+
+def test_a_spent_budget_says_when_it_is_free_again() -> None:
+    """free_at is the moment from which a call succeeds, and not one second earlier."""
+    clock = Clock()
+    budget = Budget(clock)
+    assert budget.free_at(KEY, "csv") == clock.now
+    while budget.spend(KEY, "csv"):
+        clock.now += 1
+    assert budget.remaining(KEY, "csv") == 0
+    frees = budget.free_at(KEY, "csv")
+    clock.now = frees - 0.001
+    assert not budget.spend(KEY, "csv")
+    clock.now = frees
+    assert budget.spend(KEY, "csv")
+
+
+def test_the_budget_remembers_the_calls_of_an_earlier_process_and_survives_a_clock_that_jumps_back() -> None:
+    """Calls made before a restart count; calls "in the future" count as made now, for ten minutes at most."""
+    clock = Clock()
+    budget = Budget(clock, {KEY: [clock.now + 86400] * LIMITS["csv"]})
+    assert budget.remaining(KEY, "csv") == 0
+    clock.now += WINDOW
+    assert budget.remaining(KEY, "csv") == LIMITS["csv"]

@@ -1,0 +1,35 @@
+"""Real programs that tests hold the exporter against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parent.parent / ".tools" / "bin"
+
+
+def require(name: str) -> Path:
+    """Find a real program, or end the test.
+
+    It is looked for where `tests/fetch_tools.py` puts programs, beside the running Python, and on the PATH.
+    A name that ends in 3 (`prometheus3`, `promtool3`, `alertmanager3`) is that program's newest line.
+
+    Returns:
+        The program's absolute path.
+
+    Raises:
+        pytest.skip.Exception: it is missing on somebody's machine.
+        pytest.fail.Exception: it is missing in CI (`CI=true`), where nothing may be skipped unnoticed.
+    """
+    folders = (str(TOOLS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    if found is not None:
+        return Path(found).absolute()
+    reason = f"{name} is missing: run tests/fetch_tools.py (Debian and Ubuntu), or install it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
