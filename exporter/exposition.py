@@ -31,7 +31,15 @@ _LEVEL = 6
 
 
 class UnknownTenantError(LookupError):
-    """A scrape asked for a tenant that is not configured."""
+    """A scrape asked for a tenant that is not configured.
+
+    Args:
+        name: the name as it was asked for.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown tenant {name!r}")
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class MsalHttp:
         return self._judged(self._send("POST", url, params, data, headers))
 
     def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> Response:
-        """Ask for a discovery document, kept ones first, or a managed identity\'s endpoint."""
+        """Ask for a discovery document, kept ones first, or a managed identity's endpoint."""
         if "openid-configuration" not in url:
             return self._judged(self._send("GET", url, params, None, headers, direct=True))
         if body := self._addresses.get(url):

@@ -40,18 +40,17 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         "since": _moment("--since", options["since"]),
         "until": _moment("--until", options["until"]),
     }
+    repeated = {"step": _step(options["step"]), "extra_labels": _labels(options["label"] or ())}
     with History.open(config.storage.path) as history:
         if options["format"] == "csv":
             columns = {report.name: [column.name for column in report.columns] for report in REPORTS.values()}
             _write(csv_lines(history, columns=columns, **chosen))
         else:
-            _write(_openmetrics(history, config, options, chosen))
+            _write(_openmetrics(history, config, chosen | repeated))
     return 0
 
 
-def _openmetrics(
-    history: History, config: Config, options: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> Iterator[str]:
+def _openmetrics(history: History, config: Config, chosen: Mapping[str, Any]) -> Iterator[str]:
     known = {key_of(tenant, report): tenant for tenant in tenants(config) for report in tenant.reports}
     helps = {family.name: family for family in TENANT_FAMILIES}
 
@@ -72,10 +71,8 @@ def _openmetrics(
         history,
         gauges=gauges,
         now=time.time(),
-        step=_step(options["step"]),
         product_labels=labels,
         max_age=max_age,
-        extra_labels=_labels(options["label"] or ()),
         **chosen,
     )
 

@@ -112,7 +112,8 @@ class _Service:
             watchdog.cancel()
             self._systemd.tell("STOPPING=1")
             self._housekeeping.stop()
-            self._exporter.stop()
+            # In a thread, so that a second signal is heard meanwhile.
+            await asyncio.to_thread(self._exporter.stop)
         if self._failure is not None:
             raise self._failure
 

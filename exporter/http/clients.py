@@ -19,15 +19,19 @@ from exporter import __version__
 from exporter.errors import NetworkError, ReportError, ServerError
 from exporter.http.deadline import Backend, Deadline, PollClock
 from exporter.http.proxy import Proxy
+from exporter.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+log = get_logger(__name__)
+
 MAX_BODY = 16 * 1024 * 1024
 """The largest answer read, in decompressed bytes."""
 
 _CHUNK = 64 * 1024
+_HEADERS = {"User-Agent": f"office365-activations-exporter/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip"}
 _DEFAULT_WAIT = 300.0
 _LONGEST_WAIT = 86400.0
 
@@ -102,7 +106,7 @@ class Clients:
         self._transport = transport
         self._count = count
         self._local = threading.local()
-        self._opened: list[httpx.Client] = []
+        self._opened: list[httpx.BaseTransport] = []
         self._lock = threading.Lock()
 
     def request(
@@ -136,67 +140,70 @@ class Clients:
         """
         try:
             target = httpx.URL(url)
-            client, clock = self._client(target, direct=direct)
+            line, clock = self._line(target, direct=direct)
             clock.deadline = deadline
-            request = client.build_request(method, target, headers=headers, data=data, params=params)
-            answer = self._exchange(client, request, deadline)
+            request = httpx.Request(
+                method,
+                target,
+                headers={**_HEADERS, **(headers or {})},
+                data=data,
+                params=params,
+                extensions=_extensions(deadline),
+            )
+            answer = _exchange(line, request, deadline)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self._count(endpoint, "error")
             raise _network_error(error, url, endpoint, deadline) from None
         self._count(endpoint, str(answer.status))
+        log.debug("answer", endpoint=endpoint, host=target.host, status=answer.status, bytes=len(answer.body))
         return answer
 
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
             opened, self._opened = self._opened, []
-        for client in opened:
-            client.close()
+            self._local = threading.local()
+        for line in opened:
+            line.close()
 
-    def _exchange(self, client: httpx.Client, request: httpx.Request, deadline: Deadline) -> Answer:
-        request.extensions["timeout"] = httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()
-        response = client.send(request, stream=True, follow_redirects=False)
-        try:
-            body = b"".join(_decompressed(response.iter_raw(_CHUNK), response.headers, deadline))
-        finally:
-            response.close()
-        return Answer(response.status_code, response.headers, body)
+    def _line(self, url: httpx.URL, *, direct: bool) -> tuple[httpx.BaseTransport, PollClock]:
+        """Return this thread's transport to the host, and the clock of the poll that uses it."""
+        proxied = not direct and self._proxy.covers(url.netloc.decode("ascii"))
+        name = "proxied" if proxied else "direct"
+        held: tuple[httpx.BaseTransport, PollClock] | None = getattr(self._local, name, None)
+        if held is None:
+            held = self._open(self._proxy.url if proxied else None)
+            setattr(self._local, name, held)
+        return held
 
-    def _client(self, url: httpx.URL, *, direct: bool) -> tuple[httpx.Client, PollClock]:
-        direct = direct or not self._proxy.covers(url.netloc.decode("ascii"))
-        name = "direct" if direct else "proxied"
-        made: tuple[httpx.Client, PollClock] | None = getattr(self._local, name, None)
-        if made is None or made[0].is_closed:
-            made = self._open(None if direct else self._proxy.url)
-            setattr(self._local, name, made)
-        return made
-
-    def _open(self, proxy: str | None) -> tuple[httpx.Client, PollClock]:
+    def _open(self, proxy: str | None) -> tuple[httpx.BaseTransport, PollClock]:
         clock = PollClock()
-        transport = self._transport
-        if transport is None:
-            if self._tls is None:
-                self._tls = tls_context()
-            transport = httpx.HTTPTransport(
-                verify=self._tls,
-                proxy=proxy,
-                limits=httpx.Limits(max_connections=8, keepalive_expiry=60),
-                trust_env=False,
-            )
-            # httpx has no argument for httpcore's network backend, the only place where a server that drips its
-            # headers byte by byte can be held to the deadline.
-            transport._pool._network_backend = Backend(clock)  # noqa: SLF001 - see above
-        client = httpx.Client(
-            transport=transport,
-            trust_env=False,  # no .netrc, no SSLKEYLOGFILE, no proxies but those chosen above
-            headers={
-                "User-Agent": f"office365-activations-exporter/{__version__}",
-                "Accept-Encoding": "gzip",
-            },
-        )
+        if self._transport is not None:
+            return self._transport, clock
         with self._lock:
-            self._opened.append(client)
-        return client, clock
+            self._tls = self._tls or tls_context()
+        limits = httpx.Limits(max_connections=8, keepalive_expiry=60)
+        transport = httpx.HTTPTransport(verify=self._tls, proxy=proxy, limits=limits, trust_env=False)
+        # httpx has no argument for httpcore's network backend, the only place where a server that drips its headers
+        # byte by byte can be held to the deadline.
+        transport._pool._network_backend = Backend(clock)  # noqa: SLF001 - see above
+        with self._lock:
+            self._opened.append(transport)
+        return transport, clock
+
+
+def _extensions(deadline: Deadline) -> dict[str, Any]:
+    return {"timeout": httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()}
+
+
+def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadline) -> Answer:
+    """Send and read, below httpx's client: that would keep cookies and look at redirects, and nobody is to."""
+    response = line.handle_request(request)
+    try:
+        body = b"".join(_decompressed(response.iter_raw(_CHUNK), response.headers, deadline))
+    finally:
+        response.close()
+    return Answer(response.status_code, response.headers, body)
 
 
 def _decompressed(chunks: Iterator[bytes], headers: httpx.Headers, deadline: Deadline) -> Iterator[bytes]:

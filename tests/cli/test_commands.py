@@ -1,0 +1,232 @@
+"""`check`, `once`, `history`, `--config.…` and the exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.cli.arguments import parse
+from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
+from tests.formats import parse_text
+from tests.process import COMMAND, configure, environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "check"
+USERS = "activations_user_counts"
+
+
+def plain(text: str, server: SimulatorServer) -> str:
+    """Return a text without what differs from run to run: ports, ids of requests, dates."""
+    text = text.replace(server.cloud.login, "https://login").replace(server.cloud.graph, "https://graph")
+    text = re.sub(r"localhost:\d+", "HOST", text)
+    text = re.sub(r"request-id: [0-9a-f-]{36}", "request-id: …", text)
+    return re.sub(r"\b\d{4}-\d\d-\d\d\b", "YYYY-MM-DD", text)
+
+
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_check_names_the_mend_in_every_scenario(
+    tmp_path: Path, golden: Callable[[Path, str], None], scenario: str
+) -> None:
+    """`check` prints a table with what is wrong and the mend, and its exit code is 0 only if all is well."""
+    with SimulatorServer(Simulator(scenario=scenario)) as server:
+        path = configure(server, tmp_path, {"poll": {"timeout": "2s"}})
+        checked = run("check", "--config.file", str(path))
+        text = plain(checked.stdout, server)
+    assert checked.stderr == ""
+    if scenario in {"flaky", "outage", "garbage"}:
+        # Which fault a tenant meets first is the scenario's own chance: the shape is what is promised.
+        assert checked.returncode == (0 if "3 of 3 reports are fine" in text else 1)
+        assert text.count("mend: ") == 3 - int(re.search(r"(\d) of 3 reports", text).group(1))  # type: ignore[union-attr]
+        return
+    assert checked.returncode == (0 if scenario in {"healthy", "low-activation"} else 1)
+    golden(GOLDEN / f"{scenario}.txt", text)
+
+
+def test_check_without_consent_gives_the_consent_url(tmp_path: Path) -> None:
+    """For a missing permission, the table and the JSON hold the address where an administrator grants it."""
+    with SimulatorServer(Simulator(scenario="no-consent")) as server:
+        path = configure(server, tmp_path)
+        findings = json.loads(run("check", "--config.file", str(path), "--format", "json").stdout)
+        tenant = server.simulator.tenants[0]
+        url = f"{server.cloud.login}/{tenant.tenant_id}/adminconsent?client_id={tenant.client_id}"
+    assert findings[0]["consent_url"] == url
+    assert findings[0]["permission"] is False
+    assert "Reports.Read.All is missing from the token's roles" in findings[0]["failure"]["hint"]
+
+
+def test_check_offline_needs_no_network(tmp_path: Path) -> None:
+    """`check --offline` and `--config.check` say that a configuration is good though nobody can be reached."""
+    with SimulatorServer(Simulator()) as server:
+        path = configure(server, tmp_path)
+    for words in (("check", "--offline"), ("--config.check",)):
+        checked = run(*words, "--config.file", str(path))
+        assert (checked.returncode, checked.stderr) == (0, "")
+        assert "3 tenants" in checked.stdout
+
+
+def test_check_offline_names_files_that_are_missing(tmp_path: Path) -> None:
+    """A secret's file that cannot be read is a fault before any tenant is asked."""
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path, {"tenants": [tenant_of(server, {"client_secret_file": "/nowhere/secret"})]})
+    checked = run("check", "--offline", "--config.file", str(path))
+    assert checked.returncode == 2
+    assert "/nowhere/secret" in checked.stderr
+
+
+def tenant_of(server: SimulatorServer, auth: dict[str, str]) -> dict[str, object]:
+    """Return the configuration of the first simulated tenant with another credential."""
+    tenant = server.simulator.tenants[0]
+    return {"name": tenant.name, "tenant_id": tenant.tenant_id, "client_id": tenant.client_id, "auth": auth}
+
+
+def test_once_writes_what_the_simulation_served(tmp_path: Path) -> None:
+    """`once` prints the metrics of one poll of everything: exactly the served numbers, and exit code 0."""
+    with SimulatorServer(Simulator()) as server:
+        path = configure(server, tmp_path)
+        done = run("once", "--config.file", str(path))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert_numbers_are_the_served_ones(done.stdout, server)
+
+
+def assert_numbers_are_the_served_ones(text: str, server: SimulatorServer) -> None:
+    """Hold the three gauges of a text exposition against the simulation."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for family in parse_text(text):
+        for sample in family.samples:
+            if sample.name.endswith("_users"):
+                key = (sample.labels["tenant"], sample.labels["product_type"])
+                found.setdefault(key, {})[sample.name.removeprefix("office365_activations_")] = sample.value
+    names = ("assigned_users", "activated_users", "shared_computer_users")
+    for tenant in server.simulator.tenants:
+        day = server.simulator.refresh_date(server._clock())
+        served = server.simulator.world.served(tenant.name, USERS, day)
+        ours = {
+            (product, tuple(int(v[n]) for n in names)) for (name, product), v in found.items() if name == tenant.name
+        }
+        assert ours == served != set()
+
+
+def test_once_replaces_its_file_whole_and_keeps_the_last_good_report(tmp_path: Path) -> None:
+    """`once --output` leaves a readable file; where a poll failed, the last good report is in it and the code is 1."""
+    output = tmp_path / "office365.prom"
+    with SimulatorServer(Simulator()) as server:
+        path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}, "poll": {"timeout": "2s"}})
+        words = ("once", "--config.file", str(path), "--output", str(output))
+        assert run(*words).returncode == 0
+        first = output.read_text(encoding="utf-8")
+        server.simulator.world.set_scenario("contoso", "outage")
+        failed = run(*words)
+        assert failed.returncode == 1
+        assert 'reason="server"' in output.read_text(encoding="utf-8")
+        assert_numbers_are_the_served_ones(output.read_text(encoding="utf-8"), server)
+    assert "exporter_build_info" in first
+    assert "process_" not in first
+    assert stat.S_IMODE(output.stat().st_mode) == 0o644
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ca.pem", "exporter.yaml", "office365.prom", "storage"]
+
+
+def test_once_says_where_it_cannot_write(tmp_path: Path) -> None:
+    """An output that cannot be written is bad usage, with the reason."""
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path)
+        done = run("once", "--config.file", str(path), "--output", str(tmp_path / "missing" / "file"))
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+
+
+def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
+    """`history` prints the reports that `once` stored, as CSV and as OpenMetrics."""
+    with SimulatorServer(Simulator()) as server:
+        path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}})
+        run("once", "--config.file", str(path))
+        rows = list(csv.DictReader(run("history", "--config.file", str(path)).stdout.splitlines()))
+        day = server.simulator.refresh_date(server._clock())
+        served = server.simulator.world.served("contoso", USERS, day)
+    assert {
+        (
+            row["product_type"],
+            tuple(int(row[n]) for n in ("assigned_users", "activated_users", "shared_computer_users")),
+        )
+        for row in rows
+        if row["tenant"] == "contoso"
+    } == served
+    text = run("history", "--config.file", str(path), "--format", "openmetrics", "--label", "job=o365").stdout
+    assert text.endswith("# EOF\n")
+    assert 'job="o365"' in text
+    only = run("history", "--config.file", str(path), "--tenant", "fabrikam", "--since", "2000-01-01").stdout
+    assert {row["tenant"] for row in csv.DictReader(only.splitlines())} == {"fabrikam"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("history",), "storage.path: is not set"),
+        (("history", "--storage.path=x", "--since", "yesterday"), "--since: 'yesterday' is no date"),
+        (("history", "--storage.path=x", "--format=openmetrics", "--label", "job"), "--label: 'job' has no value"),
+        (("history", "--storage.path=x", "--format=openmetrics", "--step", "often"), "--step: 'often'"),
+        (("serve", "--config.file", "/nowhere.yaml"), "/nowhere.yaml"),
+        (("serve",), "no tenant is configured"),
+        (("frobnicate",), "invalid choice"),
+        (("serve", "--web.listen-adress", ":1"), "unrecognized arguments"),
+        (("demo", "--scenario", "list"), "low-activation"),
+        (("demo", "--tenants", "0"), "at least 1"),
+        (("login", "nobody"), "no tenant is configured"),
+    ],
+)
+def test_bad_usage_is_exit_code_2_and_one_clear_message(words: tuple[str, ...], message: str) -> None:
+    """What cannot be meant is refused with code 2, on stderr, without a traceback."""
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_effective_configuration_is_printed_without_secrets(tmp_path: Path) -> None:
+    """`--config.print` shows every setting, and of the secrets nothing."""
+    with SimulatorServer(Simulator()) as server:
+        path = configure(server, tmp_path)
+        secrets = [tenant.secret for tenant in server.simulator.tenants]
+    printed = run("--config.print", "--config.file", str(path))
+    assert printed.returncode == 0
+    assert "tenant_id" in printed.stdout
+    assert not [secret for secret in secrets if secret in printed.stdout + printed.stderr]
+
+
+def test_no_command_means_serve() -> None:
+    """Flags alone, or nothing at all, serve."""
+    assert parse([]).command == "serve"
+    arguments = parse(["--web.listen-address=:1", "--web.listen-address=:2", "--web.enable-lifecycle"])
+    assert arguments.command == "serve"
+    assert arguments.flags == {"web.listen_address": [":1", ":2"], "web.enable_lifecycle": True}
+
+
+def test_version_and_help_are_printed() -> None:
+    """--version and --help go to stdout with code 0, for the program and for each command."""
+    assert re.fullmatch(r"office365-activations-exporter \d+\.\d+\.\d+\n", run("--version").stdout)
+    for words in (("--help",), ("check", "--help"), ("demo", "--help")):
+        helped = run(*words)
+        assert (helped.returncode, helped.stderr) == (0, "")
+        assert "usage: office365-activations-exporter" in helped.stdout
+
+
+def test_the_simulator_prints_what_points_an_exporter_at_it(tmp_path: Path) -> None:
+    """The line that `simulator` prints is enough for `check` to find everything fine, and SIGTERM ends it with 0."""
+    words = [*COMMAND, "simulator", "--folder", str(tmp_path), "--tenants", "2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("export "))
+        name, _, value = line.removeprefix("export ").strip().partition("=")
+        checked = run("check", **{name: value})
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    assert "2 of 2 reports are fine" in checked.stdout

@@ -1,0 +1,1 @@
+"""The whole exporter, as a process of its own, with the real programs around it."""

@@ -1,0 +1,116 @@
+"""The exporter as its users start it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+import httpx
+import yaml
+
+from exporter.cli.simulation import write_configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any
+
+    from exporter.simulator import SimulatorServer
+
+COMMAND = (sys.executable, "-m", "exporter")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this environment without what would configure the exporter, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OFFICE365_", "AZURE_"))}
+    return kept | more
+
+
+def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *words], capture_output=True, text=True, check=False, timeout=60, env=environment(**more)
+    )
+
+
+def configure(server: SimulatorServer, folder: Path, changes: Mapping[str, Any] | None = None) -> Path:
+    """Write the configuration for a simulation into `folder`; `changes` are merged in at the top."""
+    path = write_configuration(server, folder)
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(document | dict(changes or {})), encoding="utf-8")
+    return path
+
+
+class Running:
+    """A `serve` or `demo` that runs while the `with` block does.
+
+    Args:
+        words: the command line; `--web.listen-address=127.0.0.1:0` is added.
+        log: where its stderr goes.
+        more: variables of its environment.
+    """
+
+    def __init__(self, *words: str, log: Path, **more: str) -> None:
+        self._log = log
+        with log.open("w", encoding="utf-8") as stderr:
+            self.process = subprocess.Popen(
+                [*COMMAND, *words, "--web.listen-address=127.0.0.1:0"],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment(**more),
+            )
+
+    def __enter__(self) -> Self:
+        self.address = self._wait_for(r"listening addresses=(127\.0\.0\.1:\d+)|addresses\W+(127\.0\.0\.1:\d+)")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """Everything it has logged."""
+        return self._log.read_text(encoding="utf-8")
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """Ask one of its endpoints."""
+        return httpx.get(f"http://{self.address}{path}", headers=headers, timeout=10, trust_env=False)
+
+    def metrics(self) -> str:
+        """Return a scrape."""
+        return self.get("/metrics").text
+
+    def wait_until(self, pattern: str, seconds: float = 20) -> str:
+        """Return the scrape in which a line matches the pattern; fail if none does in time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            text = self.metrics()
+            if re.search(pattern, text, re.MULTILINE):
+                return text
+            time.sleep(0.05)
+        raise AssertionError(f"no line like {pattern!r} within {seconds} s; the log:\n{self.log}")
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """Send a signal; return the exit code and the seconds it took."""
+        started = time.monotonic()
+        self.process.send_signal(signum)
+        return self.process.wait(timeout=20), time.monotonic() - started
+
+    def _wait_for(self, pattern: str, seconds: float = 30) -> str:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := re.search(pattern, self.log):
+                return next(group for group in found.groups() if group)
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"it does not listen; exit code {self.process.poll()}, the log:\n{self.log}")

@@ -1,0 +1,413 @@
+"""One poll, from token to outcome, against the simulation over real sockets and TLS."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.auth import Credentials, TokenSource
+from exporter.config import Cloud, Report
+from exporter.errors import Reason
+from exporter.http import Clients, Proxy, tls_context
+from exporter.poller import Poller
+from exporter.quota import Budget
+from exporter.simulator import FAULTS, Fault, Response, Simulator, SimulatorServer, SimulatorTransport, Stage
+from exporter.snapshot import Failure, Outcome, Row, Standing
+from exporter.standings import key_of
+from tests.builders import NOON, PLATFORMS, USERS, Clock, simulated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.tenants import Tenant
+
+OK = None
+# Fault → how a poll ends in which every call meets it, and how many calls to Graph that poll makes; a transient one is
+# retried until our own budget of ten calls is spent.
+CSV_FAULTS: dict[str, tuple[Reason | None, int]] = {
+    "400-segment": (Reason.UNSUPPORTED, 1),
+    "400-json-format": (Reason.UNSUPPORTED, 1),
+    "400-json-format-wrapped": (Reason.UNSUPPORTED, 1),
+    "401-expired": (Reason.CREDENTIALS, 2),
+    "401-claims": (Reason.CREDENTIALS, 2),
+    "403-s2s": (Reason.PERMISSION, 1),
+    "403-scope": (Reason.PERMISSION, 1),
+    "403-wrapped": (Reason.PERMISSION, 1),
+    "403-missing-credentials": (Reason.SERVER, 10),
+    "403-empty": (Reason.PERMISSION, 1),
+    "404-unknown-tenant": (Reason.TENANT, 1),
+    "429": (Reason.THROTTLED, 1),
+    "429-no-retry-after": (Reason.THROTTLED, 1),
+    "429-unknown-error": (Reason.THROTTLED, 1),
+    "429-nonsense": (Reason.THROTTLED, 1),
+    "429-for-ever": (Reason.THROTTLED, 1),
+    "429-date": (Reason.THROTTLED, 1),
+    "429-short": (Reason.THROTTLED, 10),
+    "429-negative": (Reason.THROTTLED, 1),
+    "500-empty": (Reason.SERVER, 10),
+    "502-html": (Reason.SERVER, 10),
+    "503": (Reason.SERVER, 10),
+    "504": (Reason.SERVER, 10),
+    "418": (Reason.SERVER, 1),
+    "204": (Reason.SERVER, 1),
+    "304": (Reason.SERVER, 1),
+    "download-401-html": (Reason.DOWNLOAD, 10),
+    "download-403-html": (Reason.DOWNLOAD, 10),
+    "download-404-xml": (Reason.DOWNLOAD, 10),
+    "download-410-xml": (Reason.DOWNLOAD, 10),
+    "download-429": (Reason.THROTTLED, 1),
+    "download-503-xml": (Reason.SERVER, 10),
+    "token-wrong-secret": (Reason.CREDENTIALS, 0),
+    "token-expired-secret": (Reason.CREDENTIALS, 0),
+    "token-unknown-app": (Reason.CREDENTIALS, 0),
+    "token-unknown-tenant": (Reason.TENANT, 0),
+    "token-certificate": (Reason.CREDENTIALS, 0),
+    "token-conditional-access": (Reason.CREDENTIALS, 0),
+    "cut": (Reason.NETWORK, 10),
+    "cut-body": (Reason.NETWORK, 10),
+    "slow": (Reason.NETWORK, 1),
+    "hang": (Reason.NETWORK, 1),
+    "drip": (Reason.NETWORK, 1),
+    "drip-headers": (Reason.NETWORK, 1),
+    "endless": (Reason.REPORT, 1),
+    "header-flood": (Reason.NETWORK, 10),
+    "cookie": (OK, 1),
+    "gzip": (OK, 1),
+    "gzip-broken": (Reason.NETWORK, 10),
+    "gzip-bomb": (Reason.REPORT, 1),
+    "redirect-loop": (Reason.REDIRECT, 1),
+    "redirect-private": (Reason.REDIRECT, 1),
+    "redirect-loopback": (Reason.REDIRECT, 1),
+    "redirect-metadata": (Reason.REDIRECT, 1),
+    "redirect-http": (Reason.REDIRECT, 1),
+    "redirect-scheme": (Reason.REDIRECT, 1),
+    "redirect-host": (Reason.REDIRECT, 1),
+    "redirect-userinfo": (Reason.REDIRECT, 1),
+    "redirect-garbage": (Reason.REDIRECT, 1),
+    "redirect-nowhere": (Reason.REDIRECT, 1),
+    "download-redirect-loop": (Reason.REDIRECT, 1),
+    "direct-csv": (OK, 1),
+    "two-boms": (OK, 1),
+    "no-bom": (OK, 1),
+    "datetime-date": (OK, 1),
+    "reordered-columns": (OK, 1),
+    "extra-column": (OK, 1),
+    "twice-equal": (OK, 1),
+    "older-report": (OK, 1),
+    "mixed-dates": (OK, 1),
+    "empty-report": (Reason.REPORT, 1),
+    "empty-body": (Reason.REPORT, 1),
+    "html": (Reason.REPORT, 1),
+    "binary": (Reason.REPORT, 1),
+    "invalid-utf-8": (Reason.REPORT, 1),
+    "utf-16": (Reason.REPORT, 1),
+    "nul-bytes": (Reason.REPORT, 1),
+    "no-header": (Reason.REPORT, 1),
+    "missing-column": (Reason.REPORT, 1),
+    "truncated": (Reason.REPORT, 1),
+    "bad-numbers": (Reason.REPORT, 1),
+    "float-numbers": (Reason.REPORT, 1),
+    "negative": (Reason.REPORT, 1),
+    "empty-numbers": (Reason.REPORT, 1),
+    "huge-numbers": (Reason.REPORT, 1),
+    "bad-date": (Reason.REPORT, 1),
+    "one-bad-row": (OK, 1),
+    "twice-unequal": (OK, 1),
+    "awkward-name": (OK, 1),
+    "nul-name": (OK, 1),
+    "huge-cell": (Reason.REPORT, 1),
+    "duplicate-keys": (Reason.REPORT, 1),
+}
+# What the token endpoint may do is retried without a call to Graph, for as long as the poll may take.
+TOKEN_FAULTS: dict[str, Reason] = {
+    "token-429": Reason.THROTTLED,
+    "token-500": Reason.SERVER,
+    "token-503-html": Reason.SERVER,
+    "token-html": Reason.SERVER,
+    "token-empty": Reason.SERVER,
+    "token-no-token": Reason.CREDENTIALS,
+}
+JSON_FAULTS: dict[str, tuple[Reason | None, int]] = {
+    "nextlink-loop": (Reason.REPORT, 1),
+    "nextlink-host": (Reason.REDIRECT, 1),
+    "surrogate-name": (Reason.REPORT, 1),
+    "deep-json": (Reason.REPORT, 1),
+    "duplicate-keys": (Reason.REPORT, 1),
+    "nan": (Reason.REPORT, 1),
+    "1e400": (Reason.REPORT, 1),
+    "json-list": (Reason.REPORT, 1),
+    "json-no-value": (Reason.REPORT, 1),
+    "huge-cell": (OK, 1),
+    "utf-16": (Reason.REPORT, 1),
+    "two-boms": (OK, 1),
+    "cut-body": (Reason.NETWORK, 10),
+    "gzip-bomb": (Reason.REPORT, 1),
+    "endless": (Reason.REPORT, 1),
+}
+CHANGED_LINE = {"mixed-dates", "awkward-name", "nul-name"}
+TIMED = {"slow", "hang", "drip", "drip-headers"}
+
+
+class World:
+    """A simulated Microsoft on loopback, and the poller that is pointed at it."""
+
+    def __init__(self, server: SimulatorServer) -> None:
+        self.server = server
+        self.simulator = server.simulator
+        self.cloud = Cloud("custom", server.cloud.login, server.cloud.graph, "v1.0", ())
+        self.clients = Clients(tls=tls_context(server.ca_file))
+
+    def tenant(self, *, timeout: str = "30s", version: str = "v1.0", form: str = "csv", report: str = USERS) -> Tenant:
+        """Return the exporter's side of the one simulated tenant."""
+        settings = Report.model_validate({"api_version": version, "format": form})
+        known = simulated(
+            self.simulator.tenants[0],
+            cloud=self.cloud,
+            report=settings,
+            reports=(report,),
+            download_hosts=(self.server.download_host,),
+        )
+        poll = known.poll.model_copy(update={"timeout": float(timeout.removesuffix("s"))})
+        return replace(known, poll=poll)
+
+    def poll(self, known: Tenant, *, standing: Standing | None = None) -> Outcome:
+        """Poll once, without waiting between attempts."""
+        clock = Clock(self.server._clock())
+        tokens = TokenSource(self.clients, Credentials(), clock=clock)
+        poller = Poller(
+            self.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None, rng=random.Random(1)
+        )
+        return poller.poll(known, known.reports[0], standing or Standing())
+
+    def calls(self, stage: Stage = Stage.GRAPH) -> int:
+        """Return how many calls came to a stage."""
+        return self.simulator.world.count(self.simulator.tenants[0], stage)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Serve one simulated tenant."""
+    with SimulatorServer(Simulator(seed=1, tenants=1)) as server:
+        made = World(server)
+        yield made
+        made.clients.close()
+        assert made.simulator.world.leaks == []
+
+
+def test_every_fault_of_the_simulation_is_in_one_of_the_tables() -> None:
+    """No fault that the simulation knows goes untested."""
+    assert set(CSV_FAULTS) | set(TOKEN_FAULTS) | set(JSON_FAULTS) | {"nextlink"} == set(FAULTS)
+
+
+@pytest.mark.parametrize("fault", CSV_FAULTS)
+def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(world: World, fault: str) -> None:
+    """Each fault ends in its reason, with a hint, after the number of calls that the rules allow, and leaks nothing."""
+    reason, calls = CSV_FAULTS[fault]
+    world.simulator.world.inject(world.simulator.tenants[0], fault, times=None)
+    known = world.tenant(timeout="1s" if fault in TIMED else "30s")
+    outcome = world.poll(known)
+    assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
+    assert world.calls() == calls
+    if outcome.failure is not None:
+        assert outcome.failure.hint
+        assert known.name in outcome.failure.message or reason in {Reason.NETWORK, Reason.REPORT}
+        assert outcome.snapshot is None
+    else:
+        assert outcome.snapshot is not None
+        served = world.simulator.world.served(known.name, USERS, outcome.snapshot.refresh_date)
+        rows = {(row.product_type, row.counts) for row in outcome.snapshot.rows}
+        # A fault may change one line's name or date; no number is ever one that was not served.
+        assert len(rows - served) <= (fault in CHANGED_LINE)
+
+
+@pytest.mark.parametrize("fault", TOKEN_FAULTS)
+def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(world: World, fault: str) -> None:
+    """What the token endpoint does wrong is told apart, and Graph is never asked."""
+    world.simulator.world.inject(world.simulator.tenants[0], fault, times=None)
+    outcome = world.poll(world.tenant(timeout="1s"))
+    assert outcome.failure is not None
+    assert outcome.failure.reason == TOKEN_FAULTS[fault]
+    assert world.calls() == 0
+
+
+@pytest.mark.parametrize("fault", JSON_FAULTS)
+def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(world: World, fault: str) -> None:
+    """The same for JSON of the beta version."""
+    reason, calls = JSON_FAULTS[fault]
+    world.simulator.world.inject(world.simulator.tenants[0], fault, times=None)
+    outcome = world.poll(world.tenant(version="beta", form="json"))
+    assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
+    if calls < 10:
+        assert world.calls() == calls
+    else:
+        assert world.calls() >= calls
+
+
+@pytest.mark.parametrize("fault", [name for name, (_, calls) in CSV_FAULTS.items() if calls == 10] + ["401-expired"])
+def test_a_passing_fault_is_healed_within_the_poll(world: World, fault: str) -> None:
+    """A transient fault costs one more call and no failed poll."""
+    world.simulator.world.inject(world.simulator.tenants[0], fault, times=1)
+    outcome = world.poll(world.tenant())
+    assert outcome.failure is None
+    assert world.calls() == 2
+
+
+@pytest.mark.parametrize("report", [USERS, PLATFORMS])
+@pytest.mark.parametrize(("version", "form"), [("v1.0", "csv"), ("beta", "csv"), ("beta", "json")])
+def test_a_good_poll_gives_exactly_what_was_served(world: World, version: str, form: str, report: str) -> None:
+    """Each report, by each version and format, gives the served rows and the request-id of the call."""
+    known = world.tenant(version=version, form=form, report=report)
+    outcome = world.poll(known)
+    assert outcome.failure is None
+    assert outcome.snapshot is not None
+    snapshot = outcome.snapshot
+    assert {(row.product_type, row.counts) for row in snapshot.rows} == world.simulator.world.served(
+        known.name, report, snapshot.refresh_date
+    )
+    assert len(snapshot.request_id) == 36
+    assert outcome.rejected_rows == 0
+
+
+def test_the_pages_of_a_report_are_read_as_one(world: World) -> None:
+    """A next page on the same Graph host is followed, and its rows belong to the report."""
+    world.simulator.world.inject(world.simulator.tenants[0], "nextlink", times=1)
+    known = world.tenant(version="beta", form="json")
+    outcome = world.poll(known)
+    assert outcome.snapshot is not None
+    day = outcome.snapshot.refresh_date
+    assert len(outcome.snapshot.rows) == len(world.simulator.rows(known.name, USERS, day))
+    assert world.calls() == 2
+
+
+def test_retry_after_moves_the_next_poll(world: World) -> None:
+    """A throttled poll says from when on Microsoft may be asked again."""
+    world.simulator.world.inject(world.simulator.tenants[0], "429", times=1)
+    outcome = world.poll(world.tenant())
+    assert outcome.not_before == pytest.approx(outcome.at + 600, abs=5)
+
+
+def test_a_short_retry_after_is_waited_for(world: World) -> None:
+    """A wait that fits into the poll is waited, at least as long as asked, and the poll succeeds."""
+    world.simulator.world.inject(world.simulator.tenants[0], "429-short", times=1)
+    clock = Clock(world.server._clock())
+    slept: list[float] = []
+    tokens = TokenSource(world.clients, Credentials(), clock=clock)
+    poller = Poller(world.clients, tokens, Budget(clock), clock=clock, sleep=slept.append, rng=random.Random(1))
+    outcome = poller.poll(world.tenant(), USERS, Standing())
+    assert outcome.failure is None
+    assert slept
+    assert slept[0] >= 1
+
+
+def test_after_a_refusal_the_next_poll_takes_a_fresh_token(world: World) -> None:
+    """Consent granted between two polls is seen at the second, though the old token still stands in the cache."""
+    tenants = world.simulator.tenants
+    world.simulator.world.revoke_consent(tenants[0])
+    clock = Clock(world.server._clock())
+    tokens = TokenSource(world.clients, Credentials(), clock=clock)
+    poller = Poller(world.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None)
+    known = world.tenant()
+    first = poller.poll(known, USERS, Standing())
+    assert first.failure is not None
+    assert first.failure.reason is Reason.PERMISSION
+    world.simulator.world.grant_consent(tenants[0])
+    assert poller.poll(known, USERS, Standing().after(first)).failure is None
+
+
+def test_a_host_that_refuses_is_a_network_failure_that_names_it() -> None:
+    """Where nobody listens, the failure names the host and the way to look."""
+    cloud = Cloud("custom", "https://localhost:1", "https://localhost:1", "v1.0", ())
+    known = simulated(Simulator(tenants=1).tenants[0], cloud=cloud)
+    clock = Clock(NOON)
+    clients = Clients(proxy=Proxy())
+    poller = Poller(
+        clients,
+        TokenSource(clients, Credentials(), clock=clock),
+        Budget(clock),
+        clock=clock,
+        monotonic=clock,
+        sleep=clock.sleep,
+    )
+    outcome = poller.poll(known, USERS, Standing())
+    assert outcome.failure is not None
+    assert outcome.failure.reason is Reason.NETWORK
+    assert "localhost:1" in outcome.failure.message
+    # Retries went on, with growing pauses, until the poll's timeout.
+    assert len(clock.slept) >= 3
+    assert sum(clock.slept) < known.poll.timeout
+
+
+def test_an_untrusted_certificate_says_which_setting_mends_it(world: World) -> None:
+    """A host whose certificate nobody vouches for is a network failure whose hint is http.ca_file."""
+    clock = Clock(world.server._clock())
+    clients = Clients(tls=tls_context())
+    poller = Poller(
+        clients, TokenSource(clients, Credentials(), clock=clock), Budget(clock), clock=clock, sleep=clock.sleep
+    )
+    outcome = poller.poll(world.tenant(timeout="1s"), USERS, Standing())
+    clients.close()
+    assert outcome.failure is not None
+    assert "http.ca_file" in outcome.failure.hint
+
+
+def test_a_fault_of_our_own_costs_one_poll(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception that nobody foresaw becomes the reason `internal`, with its traceback in the log."""
+    clock = Clock(NOON)
+    poller = Poller(world.clients, None, Budget(clock), clock=clock)  # type: ignore[arg-type]  # the fault
+    with caplog.at_level(logging.ERROR):
+        outcome = poller.poll(world.tenant(), USERS, Standing())
+    assert outcome.failure is not None
+    assert outcome.failure.reason is Reason.INTERNAL
+    assert "AttributeError" in outcome.failure.message
+
+
+def test_the_budget_is_never_exceeded_by_retries() -> None:
+    """In process, on a virtual clock, an outage of hours never draws more than ten calls in ten minutes."""
+    clock = Clock(NOON)
+    simulator = Simulator(tenants=1, scenario="outage")
+    clients = Clients(transport=SimulatorTransport(simulator, clock, clock.sleep))
+    known = simulated(simulator.tenants[0])
+    made: list[float] = []
+    budget = Budget(clock, record=lambda _key, at: made.append(at))
+    poller = Poller(
+        clients,
+        TokenSource(clients, Credentials(), clock=clock),
+        budget,
+        clock=clock,
+        monotonic=clock,
+        sleep=clock.sleep,
+        rng=random.Random(1),
+    )
+    standing = Standing()
+    for _ in range(60):
+        clock.now = max(clock.now + 60, budget.free_at(key_of(known, USERS), "csv"))
+        standing = standing.after(poller.poll(known, USERS, standing))
+    assert max(sum(at - 600 < other <= at for other in made) for at in made) <= 10
+    assert isinstance(standing.last, Outcome)
+    assert isinstance(standing.last.failure, Failure)
+
+
+def test_documented_rows_arrive_as_they_stand_there(world: World) -> None:
+    """Microsoft's example row, in CSV and in JSON, is the snapshot's."""
+    header = "Report Refresh Date,Product Type,Assigned,Activated,Shared Computer Activation"
+    csv = f"{header}\r\n2017-09-01,Office 365 ProPlus,2679,1710,1024\r\n".encode()
+    json = (
+        b'{"value": [{"reportRefreshDate": "2017-09-01", "productType": "Office 365 ProPlus", '
+        b'"assigned": 2679, "activated": 1710, "sharedComputerActivation": 1024}]}'
+    )
+    for body, version, form in ((csv, "v1.0", "csv"), (json, "beta", "json")):
+        answer = Response(200, (), body)
+
+        def documented(_call: object, _good: object, answer: Response = answer) -> Response:
+            return answer
+
+        world.simulator.world.inject(
+            world.simulator.tenants[0], Fault("documented", Stage.REPORT, "the example", documented)
+        )
+        outcome = world.poll(world.tenant(version=version, form=form))
+        assert outcome.snapshot is not None
+        assert outcome.snapshot.rows == (Row("Office 365 ProPlus", (2679, 1710, 1024)),)
