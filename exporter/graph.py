@@ -189,7 +189,7 @@ def _allowed(location: str, tenant: Tenant, request_id: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise no("its Location holds a user name")
     if not _listed(host, port, tenant.download_hosts):
-        entry = host if port == _HTTPS and not _is_address(host) else f"{_bracketed(host)}:{port}"
+        entry = f"{_bracketed(host)}:{port}"
         raise no(
             f"host {entry} is not among http.download_hosts ({', '.join(tenant.download_hosts) or 'none'})",
             f"if the host is Microsoft's (or yours), add the line  - {entry}  under http.download_hosts",
@@ -198,12 +198,11 @@ def _allowed(location: str, tenant: Tenant, request_id: str) -> str:
 
 
 def _listed(host: str, port: int, allowed: tuple[str, ...]) -> bool:
-    exact = {f"{_bracketed(host)}:{port}"}
-    if port == _HTTPS and not _is_address(host) and host != "localhost":
-        exact.add(host)
-        if any(entry.startswith(".") and host.endswith(entry.lower()) for entry in allowed):
-            return True
-    return any(entry.lower() in exact for entry in allowed)
+    """Say whether a download host is allowed: by a suffix, on the port of https, or as exactly this host and port."""
+    if f"{_bracketed(host)}:{port}" in (entry.lower() for entry in allowed):
+        return True
+    named = port == _HTTPS and not _is_address(host)
+    return named and any(entry.startswith(".") and host.endswith(entry.lower()) for entry in allowed)
 
 
 def _is_address(host: str) -> bool:

@@ -1,0 +1,38 @@
+"""Configuration: file, environment and flags → a frozen `Config`, or `ConfigError` that lists every fault."""
+
+from __future__ import annotations
+
+from exporter.config.clouds import CLOUDS, Cloud
+from exporter.config.credential import Auth, AuthKind, DeviceCode, ManagedIdentity
+from exporter.config.files import file_faults, watched
+from exporter.config.load import load
+from exporter.config.masked import masked
+from exporter.config.models import Http, Invocation, Log, Poll, ProductTarget, Report, Storage, Targets, Web
+from exporter.config.result import Config, TenantEntry
+from exporter.config.settings import FLAGS, Flag
+
+__all__ = [
+    "CLOUDS",
+    "FLAGS",
+    "Auth",
+    "AuthKind",
+    "Cloud",
+    "Config",
+    "DeviceCode",
+    "Flag",
+    "Http",
+    "Invocation",
+    "Log",
+    "ManagedIdentity",
+    "Poll",
+    "ProductTarget",
+    "Report",
+    "Storage",
+    "Targets",
+    "TenantEntry",
+    "Web",
+    "file_faults",
+    "load",
+    "masked",
+    "watched",
+]

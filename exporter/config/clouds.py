@@ -1,0 +1,89 @@
+"""Microsoft's clouds: where each one's login, Graph and report downloads live.
+
+Addresses and API versions: https://learn.microsoft.com/graph/deployments and the report's own pages, which offer it
+in v1.0 for the global cloud only. The download hosts of the national clouds are not documented anywhere: the
+suffixes below are unverified guesses at Microsoft's own domains, and `http.download_hosts` overrides them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CUSTOM: Final = "custom"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One cloud.
+
+    Attributes:
+        name: global, usgov, usgov-dod, china or custom.
+        authority: the login's address, without a trailing slash.
+        graph: Graph's address, without a trailing slash.
+        api_version: the API version that is taken where none is configured.
+        download_hosts: the suffixes that a report's download may have where none are configured.
+    """
+
+    name: str
+    authority: str
+    graph: str
+    api_version: str
+    download_hosts: tuple[str, ...]
+
+    @property
+    def is_national(self) -> bool:
+        """Whether this is one of the clouds whose Graph has the report in beta only."""
+        return self.name in {"usgov", "usgov-dod", "china"}
+
+
+CLOUDS: Final[Mapping[str, Cloud]] = MappingProxyType(
+    {
+        cloud.name: cloud
+        for cloud in (
+            Cloud(
+                "global",
+                "https://login.microsoftonline.com",
+                "https://graph.microsoft.com",
+                "v1.0",
+                (".office.com",),
+            ),
+            Cloud(
+                "usgov",
+                "https://login.microsoftonline.us",
+                "https://graph.microsoft.us",
+                "beta",
+                (".office.com", ".office365.us"),
+            ),
+            Cloud(
+                "usgov-dod",
+                "https://login.microsoftonline.us",
+                "https://dod-graph.microsoft.us",
+                "beta",
+                (".office.com", ".office365.us"),
+            ),
+            Cloud(
+                "china",
+                "https://login.chinacloudapi.cn",
+                "https://microsoftgraph.chinacloudapi.cn",
+                "beta",
+                (".office.com", ".office365.cn", ".partner.outlook.cn"),
+            ),
+        )
+    }
+)
+
+
+def custom(authority: str, graph: str) -> Cloud:
+    """Return the cloud of a gateway or of the simulator: v1.0 by default, no download host but those configured."""
+    return Cloud(CUSTOM, authority, graph, "v1.0", ())
+
+
+def by_authority(host: str) -> Cloud | None:
+    """Return the cloud whose login has this host name; `login.microsoftonline.us` means usgov, never usgov-dod."""
+    wanted = f"https://{host.lower()}"
+    return next((cloud for cloud in CLOUDS.values() if cloud.authority == wanted), None)

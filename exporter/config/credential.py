@@ -1,0 +1,93 @@
+"""The shape of a credential: `auth`."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
+
+from exporter.config.base import Settings, setting
+from exporter.config.faults import rule
+from exporter.config.fields import Day, FilePath, Secret, Uuid  # noqa: TC001 - pydantic reads the annotations
+
+AuthKind = Literal["client_secret", "certificate", "federated_token", "managed_identity", "device_code"]
+
+# The keys of `auth` that name a credential, and the kind that each means.
+AUTH_KINDS: Final[dict[str, AuthKind]] = {
+    "client_secret": "client_secret",
+    "client_secret_file": "client_secret",
+    "certificate_file": "certificate",
+    "federated_token_file": "federated_token",
+    "managed_identity": "managed_identity",
+    "device_code": "device_code",
+}
+
+
+def _empty_is_map(value: object) -> object:
+    """`managed_identity:` with nothing after it means one without settings."""
+    return {} if value is None else value
+
+
+class ManagedIdentity(Settings):
+    """The identity of the Azure resource that the exporter runs on."""
+
+    client_id: Uuid | None = setting(None, "a user-assigned identity; left out: the system-assigned one")
+
+
+class DeviceCode(Settings):
+    """A person's delegated sign-in, made with the command `login`."""
+
+
+class Auth(Settings):
+    """One credential. Exactly one kind of it is set."""
+
+    client_secret: Secret | None = setting(None, "the app's client secret (the value, not its ID)")
+    client_secret_file: FilePath | None = setting(None, "a file that holds the client secret")
+    expires: Day | None = setting(None, "when the client secret expires, for the metric and the warning")
+    certificate_file: FilePath | None = setting(None, "certificate and private key, PEM or PFX")
+    certificate_password: Secret | None = setting(None, "the password of the certificate's key")
+    certificate_password_file: FilePath | None = setting(None, "a file that holds that password")
+    federated_token_file: FilePath | None = setting(None, "a token of another identity provider (workload identity)")
+    managed_identity: Annotated[ManagedIdentity | None, BeforeValidator(_empty_is_map)] = setting(
+        None, "the Azure resource's own identity"
+    )
+    device_code: Annotated[DeviceCode | None, BeforeValidator(_empty_is_map)] = setting(
+        None, "a person's sign-in by `login`, a last resort"
+    )
+
+    @property
+    def kind(self) -> AuthKind:
+        """Which kind of credential this is."""
+        return next(kind for key, kind in AUTH_KINDS.items() if getattr(self, key) is not None)
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        given = [key for key in AUTH_KINDS if getattr(self, key) is not None]
+        if not given:
+            raise rule("names no credential", f"add one of {', '.join(AUTH_KINDS)}")
+        if len(given) > 1:
+            raise rule(f"names {len(given)} credentials, {' and '.join(given)}", "keep one of them", *given)
+        if self.certificate_password is not None and self.certificate_password_file is not None:
+            keys = ("certificate_password", "certificate_password_file")
+            raise rule("gives certificate_password and certificate_password_file", "keep one of them", *keys)
+        has_password = self.certificate_password is not None or self.certificate_password_file is not None
+        if has_password and self.kind != "certificate":
+            raise rule("gives a certificate_password without certificate_file", "remove it, or add certificate_file")
+        if self.expires is not None and self.kind != "client_secret":
+            raise rule("gives expires, which is for client secrets only", "remove expires")
+        return self
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that this credential is read from."""
+        return tuple(
+            path
+            for path in (
+                self.client_secret_file,
+                self.certificate_file,
+                self.certificate_password_file,
+                self.federated_token_file,
+            )
+            if path is not None
+        )

@@ -1,0 +1,213 @@
+"""Faults of the configuration, in our own words.
+
+pydantic's messages and error objects hold the input, secrets included: only the location and the kind of an error are
+taken from them. A fault reads `file:key.path: what is wrong; how to mend it`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pydantic import ValidationError
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
+# Maps whose keys are names of products: people need to see which one is meant.
+_NAMED: Final = frozenset({"product_names", "product_types"})
+_LONGEST_NAME: Final = 80
+_RULE: Final = "rule"
+_KINDS: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a fraction",
+    date: "a date",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "a map",
+    type(None): "nothing",
+}
+# What pydantic wanted: our word for it, and what to write.
+_WANTED: Final[Mapping[str, tuple[str, str]]] = {
+    "string_type": ("text", "put it in quotes"),
+    "int_type": ("a whole number", "write it in digits, without quotes"),
+    "int_from_float": ("a whole number", "write it without a decimal point"),
+    "float_type": ("a number", "write it in digits, without quotes"),
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "tuple_type": ("a list", "write it as [one, two] or with a dash before each"),
+    "dict_type": ("a map", "write it as key: value, indented"),
+    "model_type": ("a map", "write its keys indented below it"),
+}
+
+_FIXED: Final[Mapping[str, tuple[str, str]]] = {
+    "missing": ("is missing", "add it"),
+    "too_short": ("is empty", "name at least one, or leave the key out"),
+    "finite_number": ("is no finite number", "write it in digits"),
+}
+# A bound of pydantic: its name among the error's details, what is wrong, and the mend.
+_BOUNDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "greater_than": ("gt", "is not more than {}", "write more than {}"),
+    "greater_than_equal": ("ge", "is less than {}", "write {} or more"),
+    "less_than_equal": ("le", "is more than {}", "write {} or less"),
+}
+
+
+def sentence(place: str, what: str, mend: str) -> str:
+    """Return one fault's line."""
+    return f"{place}: {what}; {mend}"
+
+
+def rule(what: str, mend: str, *keys: str) -> PydanticCustomError:
+    """Return the error by which a validator says that a rule is broken.
+
+    Args:
+        what: what is wrong, never with the value.
+        mend: what to do about it.
+        keys: the keys of the block that clash, where several do.
+    """
+    return PydanticCustomError(_RULE, "a rule is broken", {"what": what, "mend": mend, "keys": keys})
+
+
+def key_path(path: Iterable[str | int]) -> str:
+    """Return a path as people write it: `tenants[3].auth.client_secret`.
+
+    A key that does not look like one may be a secret on the wrong side of a colon, and is shown as `?`, but for the
+    names of products.
+    """
+    text = ""
+    parent: str | int = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += ("." if text else "") + _shown(step, named=parent in _NAMED)
+        parent = step
+    return text
+
+
+def _shown(key: str, *, named: bool) -> str:
+    if _PLAIN_KEY.fullmatch(key):
+        return key
+    return quoted(key) if named else "?"
+
+
+def quoted(name: str) -> str:
+    """Return the name of a product or tenant as one short line."""
+    return json.dumps(name[:_LONGEST_NAME], ensure_ascii=not name.isprintable())
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is most like this one, if any is."""
+    by_lower = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[matches[0]] if matches else None
+
+
+def choose(word: object, known: Sequence[str]) -> str:
+    """Return the mend of a word that is none of the known ones."""
+    match = nearest(word, known) if isinstance(word, str) else None
+    return f"did you mean {match}?" if match else f"write {one_of(known)}"
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Return `a, b or c`."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong within some data.
+
+    Attributes:
+        path: where, from the top of the data.
+        what: what is wrong.
+        mend: what to do about it.
+        keys: the keys below `path` that clash, where several do.
+    """
+
+    path: tuple[str | int, ...]
+    what: str
+    mend: str
+    keys: tuple[str, ...] = ()
+
+
+def findings(error: ValidationError, model: type[BaseModel]) -> list[Finding]:
+    """Return what pydantic found, in our words and without any input.
+
+    Args:
+        error: what `model` raised.
+        model: the model that the data were held against; its keys are offered for a misspelt one.
+    """
+    result: list[Finding] = []
+    for detail in error.errors(include_url=False):
+        path = detail["loc"]
+        if detail["type"] == "too_short" and any(path == other.path[:-1] for other in result):
+            continue  # pydantic counts the good items only
+        what, mend = _explain(detail, model)
+        result.append(Finding(path, what, mend, detail.get("ctx", {}).get("keys", ())))
+    return result
+
+
+def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+    kind = detail["type"]
+    context: dict[str, Any] = detail.get("ctx", {})
+    if kind == _RULE:
+        return context["what"], context["mend"]
+    if kind == "extra_forbidden":
+        return "is not a known key", _unknown(str(detail["loc"][-1]), _known_keys(model, detail["loc"]), model)
+    if kind in _WANTED:
+        wanted, mend = _WANTED[kind]
+        return f"must be {wanted}, not {_KINDS.get(type(detail['input']), 'something else')}", mend
+    if kind == "literal_error":
+        known = tuple(re.findall(r"'([^']*)'", context["expected"]))
+        return f"is none of {', '.join(known)}", choose(detail["input"], known)
+    if kind in _BOUNDS:
+        bound, wrong, right = _BOUNDS[kind]
+        return wrong.format(f"{context[bound]:g}"), right.format(f"{context[bound]:g}")
+    return _FIXED.get(kind, (f"is not accepted ({kind.replace('_', ' ')})", "see docs/configuration.md"))
+
+
+def _unknown(key: str, keys: Sequence[str], model: type[BaseModel]) -> str:
+    deeper = (path for path in _deeper(model) if path.rpartition(".")[2] == key)
+    match = nearest(key, keys) or next(deeper, None)
+    if match:
+        return f"did you mean {match}?"
+    return f"remove it, or use one of {', '.join(keys)}" if keys else "remove it"
+
+
+def _deeper(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the dotted paths of the keys within a model's blocks."""
+    for name, field in model.model_fields.items():
+        for inner in models_in(field)[:1]:
+            yield from (f"{name}.{key}" for key in (*inner.model_fields, *_deeper(inner)))
+
+
+def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[str, ...]:
+    """Return the keys that are known beside the last step of a path within a model."""
+    for step in path[:-1]:
+        field = model.model_fields.get(str(step))
+        inner = models_in(field) if field is not None else ()
+        model = inner[0] if inner else model
+    return tuple(model.model_fields)
+
+
+def models_in(field: FieldInfo) -> tuple[type[BaseModel], ...]:
+    """Return the models whose keys a field may hold."""
+    marked = (getattr(mark, "model", None) for mark in field.metadata)
+    return (*(model for model in marked if model is not None), *_models_of(field.annotation))
+
+
+def _models_of(annotation: Any) -> tuple[type[BaseModel], ...]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(model for arg in get_args(annotation) for model in _models_of(arg))

@@ -1,0 +1,164 @@
+"""The types of single settings: each checks its own value and knows how it is printed."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
+
+from exporter.config import crontab
+from exporter.config.base import Kind
+from exporter.config.durations import parse_duration, print_duration
+from exporter.config.faults import nearest, rule
+
+UUID_MEND: Final = "write it as 00000000-0000-0000-0000-000000000000"
+# Where Microsoft puts personal accounts; they have no such report.
+# https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
+_UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})+")
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold this: JSON and YAML can carry a lone half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(value: str) -> str:
+    if not is_text(value):
+        raise rule("holds half a character, which UTF-8 cannot", "write the whole character")
+    if not value.strip():
+        raise rule("is empty", "write something, or leave the key out")
+    return value
+
+
+def _name(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004 - ASCII's controls
+        raise rule("holds a control character", "use printable characters")
+    return value
+
+
+def _duration(value: object) -> float:
+    mend = "write one such as 90s, 1h30m or 5y, largest unit first"
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str):
+        raise rule("must be a duration", mend)
+    if text.isdecimal() and text != "0":
+        raise rule("is a duration without a unit", mend)
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise rule(f"is {error}", mend) from None
+
+
+def at_least(low: float) -> AfterValidator:
+    """Return the check that a duration is not shorter than this many seconds."""
+
+    def check(seconds: float) -> float:
+        if seconds < low:
+            raise rule(f"is shorter than {print_duration(low)}", f"write {print_duration(low)} or more")
+        return seconds
+
+    return AfterValidator(check)
+
+
+def at_most(high: float) -> AfterValidator:
+    """Return the check that a duration is not longer than this many seconds."""
+
+    def check(seconds: float) -> float:
+        if seconds > high:
+            raise rule(f"is longer than {print_duration(high)}", f"write {print_duration(high)} or less")
+        return seconds
+
+    return AfterValidator(check)
+
+
+def _date(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise rule("is no date", "write it as 2027-01-31")
+
+
+def _path(value: object) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value or not is_text(value):
+        raise rule("is no path of a file", "write the path as text")
+    return Path(value)
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.strip() or not is_text(text):
+        raise rule("is empty or no text", "write the secret, or the path of its file under the key ending in _file")
+    return value
+
+
+def _uuid(value: str) -> str:
+    if not _UUID.fullmatch(value.lower()):
+        raise rule("is not a UUID", UUID_MEND)
+    return value.lower()
+
+
+def _tenant_id(value: str) -> str:
+    lower = value.lower()
+    if lower == PERSONAL_TENANT:
+        raise rule("is where personal Microsoft accounts live", "use the tenant of a work or school organisation")
+    if _UUID.fullmatch(lower) or _DOMAIN.fullmatch(lower):
+        return lower
+    raise rule("is neither a UUID nor a domain", f"{UUID_MEND} or as contoso.onmicrosoft.com")
+
+
+def _crontab(value: str) -> str:
+    try:
+        crontab.parse_crontab(value)
+    except ValueError as error:
+        raise rule(str(error), 'write minute hour day month weekday, such as "15 */6 * * *"') from None
+    return " ".join(value.split())
+
+
+def _timezone(value: str) -> str:
+    if value == "UTC":
+        return value
+    import zoneinfo  # noqa: PLC0415 - most configurations name no time zone
+
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        match = nearest(value, zoneinfo.available_timezones())
+        mend = f"did you mean {match}?" if match else "write a name such as Europe/Berlin, or UTC"
+        raise rule("is not a known time zone", mend) from None
+    return value
+
+
+def _print_path(path: Path) -> str:
+    # Printed for a file that may stand elsewhere, where a relative path would mean another file.
+    return str(path.absolute())
+
+
+Text = Annotated[str, Field(strict=True), AfterValidator(_text), Kind("text")]
+Name = Annotated[Text, AfterValidator(_name)]
+Flag = Annotated[bool, Field(strict=True), Kind("true or false")]
+Count = Annotated[int, Field(strict=True), Kind("number")]
+Ratio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False), Kind("number, or null")]
+Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(print_duration), Kind("duration")]
+Day = Annotated[date, PlainValidator(_date), PlainSerializer(date.isoformat), Kind("date")]
+FilePath = Annotated[Path, PlainValidator(_path), PlainSerializer(_print_path), Kind("path")]
+Secret = Annotated[SecretStr, AfterValidator(_secret), Kind("secret")]
+Uuid = Annotated[Text, AfterValidator(_uuid), Kind("UUID")]
+TenantId = Annotated[Text, AfterValidator(_tenant_id), Kind("UUID or domain")]
+CrontabLine = Annotated[Text, AfterValidator(_crontab), Kind("crontab")]
+TimeZone = Annotated[Text, AfterValidator(_timezone), Kind("time zone")]

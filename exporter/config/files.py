@@ -1,0 +1,74 @@
+"""The files that a configuration depends on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.config.faults import sentence
+from exporter.config.load import tenant_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from exporter.config.credential import Auth
+    from exporter.config.result import Config
+
+
+class HasAuth(Protocol):
+    """A tenant: its name and its credential."""
+
+    @property
+    def name(self) -> str:
+        """The label `tenant`."""
+
+    @property
+    def auth(self) -> Auth:
+        """The credential."""
+
+
+def watched(config: Config) -> tuple[Path, ...]:
+    """Return every file whose change means a reload, each once.
+
+    The configuration file, the files that `tenant_files` matches now, and the files of secrets, certificates, the proxy
+    and the private CA. A federated token is read anew for each use, and its file changes every hour or so. The web
+    configuration is watched by the web server itself.
+    """
+    files: dict[Path, None] = dict.fromkeys(config.files)
+    for _, paths in tenant_files(config.config_file, config.root.tenant_files):
+        files.update(dict.fromkeys(paths))
+    for path in (config.http.proxy_file, config.http.ca_file):
+        if path is not None:
+            files[path] = None
+    for tenant in config.tenants:
+        files.update(dict.fromkeys(path for path in tenant.auth.files if path != tenant.auth.federated_token_file))
+    return tuple(files)
+
+
+def file_faults(tenants: Iterable[HasAuth], *, ca_file: Path | None = None) -> tuple[str, ...]:
+    """Return what is wrong with the files that the tenants' credentials are read from, one line a file.
+
+    Only that they are there, readable and not empty is looked at, not what they hold.
+
+    Args:
+        tenants: the tenants, resolved or as entries.
+        ca_file: the private CA's file, if there is one.
+    """
+    users: dict[Path, str] = {} if ca_file is None else {ca_file: "http.ca_file"}
+    for tenant in tenants:
+        for path in tenant.auth.files:
+            users.setdefault(path, f"tenant {tenant.name}")
+    return tuple(
+        sentence(str(path), f"{what} ({user})", "check the path and its permissions")
+        for path, user in users.items()
+        if (what := _fault(path))
+    )
+
+
+def _fault(path: Path) -> str:
+    """Return what keeps a file from being read; empty where nothing does."""
+    try:
+        with path.open("rb") as file:
+            return "" if file.read(1) else "is empty"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or 'an error of the file system'}"

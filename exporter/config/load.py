@@ -1,0 +1,234 @@
+"""File, environment and flags → a `Config`, or an error that lists every fault."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from exporter.config import azure
+from exporter.config.faults import findings, sentence
+from exporter.config.merge import overlay
+from exporter.config.models import Http, Root
+from exporter.config.resolve import Entry, Resolver, Top, validated, version_finding
+from exporter.config.result import Config, TenantEntry
+from exporter.config.settings import NOT_IN_FILE, settings
+from exporter.config.sources import Places, from_environment, from_flags, read_file, rooted
+from exporter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TENANTS: Final = frozenset({"tenants", "tenant_files"})
+_NO_FILE: Final = "configuration"
+_NO_TENANTS: Final = (
+    "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or name a file by --config.file that holds "
+    "tenants: [{tenant_id: …, client_id: …, auth: {client_secret_file: …}}]; `demo` needs no tenant"
+)
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenants: bool = True) -> Config:
+    """Load the configuration; a flag beats a variable, a variable the file, the file the default.
+
+    Args:
+        flags: what the command line gave, by `Flag.path`; None means not given.
+        environ: the environment.
+        need_tenants: whether it is a fault that no tenant is named.
+
+    Returns:
+        The configuration. Secret files are not read here: see `files.file_faults`.
+
+    Raises:
+        ConfigError: something is wrong; it lists every fault, one line each, never with a secret.
+    """
+    loading = _Loading(flags, environ)
+    config = loading.config(need_tenants=need_tenants)
+    if loading.faults:
+        raise ConfigError(tuple(dict.fromkeys(loading.faults)))
+    return config
+
+
+def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """Yield each glob with the files that it matches now, sorted, each file once, the configuration file aside."""
+    folder = config_file.parent if config_file is not None else Path()
+    seen: set[Path] = set() if config_file is None else {config_file.resolve()}
+    for pattern in patterns:
+        # Path.glob refuses absolute patterns.
+        found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - as the line above says
+        fresh = {(folder / match).resolve(): folder / match for match in sorted(found, reverse=True)}
+        paths = sorted(path for real, path in fresh.items() if real not in seen and not real.is_dir())
+        seen.update(fresh)
+        yield pattern, tuple(paths)
+
+
+class _Loading:
+    """One pass over all sources; collects the faults on the way."""
+
+    def __init__(self, flags: Mapping[str, object], environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._notices: list[str] = []
+        self._files: list[Path] = []
+        by_flag, by_variable = from_flags(flags), from_environment(environ)
+        self.faults: list[str] = [*by_flag.faults, *by_variable.faults]
+        origins = by_variable.origins | by_flag.origins
+        above = overlay(by_variable.data, by_flag.data)
+        config = above.get("config")
+        file = config.get("file") if isinstance(config, dict) else None
+        # Whether some tenants are not known because of a fault: then it is no fault that there are none.
+        self._broken = bool(_TENANTS & (by_flag.unread | by_variable.unread))
+        data = self._file(Path(file)) if isinstance(file, str) else {}
+        self._places = Places(file if isinstance(file, str) else _NO_FILE, origins)
+        self._data = overlay(data, above)
+
+    def _file(self, path: Path) -> dict[str, Any]:
+        """Return what the configuration file sets."""
+        self._files.append(path)
+        data = self._mapping(path, "write lines of key: value, as docs/configuration.md shows")
+        for name in sorted(NOT_IN_FILE & data.keys()):
+            flags = [one.flag for one in settings() if one.path[0] == name and one.has_flag]
+            self.faults.append(sentence(f"{path}:{name}", "is not set in the file", f"use {', '.join(flags)}"))
+        data = {key: value for key, value in data.items() if value is not None and key not in NOT_IN_FILE}
+        if isinstance(data.get("tenants"), list):
+            data["tenants"] = self._rooted(data["tenants"], path)
+        return rooted(data, path.parent)
+
+    def _mapping(self, path: Path, mend: str) -> dict[str, Any]:
+        document = read_file(path)
+        self.faults += document.faults
+        self._broken |= bool(document.faults)
+        if isinstance(document.data, dict):
+            return document.data
+        if document.data is not None:
+            self._broken = True
+            self.faults.append(sentence(str(path), "is not a map", mend))
+        return {}
+
+    @staticmethod
+    def _rooted(entries: list[Any], path: Path) -> list[Any]:
+        return [rooted(entry, path.parent) if isinstance(entry, dict) else entry for entry in entries]
+
+    def config(self, *, need_tenants: bool) -> Config:
+        """Return the configuration; where `faults` is not empty, it must not be used."""
+        top = self._top()
+        entries = [*self._own_entries(top), *self._file_entries(top)]
+        if entries:
+            self._ignore_azure()
+        else:
+            top, entries = self._azure(top)
+        resolver = Resolver(top)
+        resolved = [resolver.resolve(entry) for entry in entries]
+        self.faults += resolver.faults
+        if not entries and not self._broken:
+            self._without_tenants(top, is_fault=need_tenants)
+        tenants = tuple(tenant for tenant in resolved if tenant is not None)
+        self._warn_of_beta(tenants)
+        # The tenants as they are written hold secrets, and are of no more use.
+        root = self._with_proxy(top.root).model_copy(update={"tenants": ()})
+        return Config(root, tenants, tuple(self._files), tuple(self._notices))
+
+    def _without_tenants(self, top: Top, *, is_fault: bool) -> None:
+        finding = version_finding(top.root.cloud, top.root.report)
+        if finding is not None:
+            self.faults.append(sentence(self._places.of(finding), finding.what, finding.mend))
+        if is_fault and top.root.tenant_files:
+            mend = "check the globs, which are relative to the folder of the configuration file"
+            self.faults.append(sentence(self._places.at(("tenant_files",)), "no tenant is in these files", mend))
+        elif is_fault:
+            self.faults.append(sentence(self._places.at(("tenants",)), "no tenant is configured", _NO_TENANTS))
+
+    def _top(self) -> Top:
+        """Return the settings at the top; a faulty key holds its default from here on."""
+        root, found = validated(Root, self._data)
+        self.faults += [sentence(self._places.of(finding), finding.what, finding.mend) for finding in found]
+        faulty = frozenset(str(finding.path[0]) for finding in found)
+        self._broken |= bool(_TENANTS & faulty)
+        data = {key: value for key, value in self._data.items() if key not in faulty}
+        return Top(root, data, self._places, faulty)
+
+    def _own_entries(self, top: Top) -> Iterator[Entry]:
+        for index, raw in enumerate(top.root.tenants):
+            yield Entry(self._places, index, raw)
+
+    def _file_entries(self, top: Top) -> Iterator[Entry]:
+        """Yield the tenants of the tenant files."""
+        for pattern, paths in tenant_files(top.root.config.file, top.root.tenant_files):
+            if not paths:
+                self._notices.append(f"tenant_files: no file matches {pattern} yet")
+            for path in paths:
+                self._files.append(path)
+                yield from self._entries_of(path)
+
+    def _entries_of(self, path: Path) -> Iterator[Entry]:
+        data = self._mapping(path, "write tenants: and the list below it")
+        places = Places(str(path))
+        for key in sorted(data.keys() - {"tenants"}):
+            self._broken = True
+            mend = "keep only tenants here; defaults stand in the configuration file"
+            self.faults.append(sentence(places.at((key,)), "is not a key of a tenant file", mend))
+        entries = data.get("tenants")
+        if entries is None:
+            return
+        if not isinstance(entries, list):
+            self._broken = True
+            self.faults.append(sentence(places.at(("tenants",)), "is not a list", "put a dash before each tenant"))
+            return
+        for index, raw in enumerate(self._rooted(entries, path)):
+            yield Entry(places, index, raw)
+
+    def _ignore_azure(self) -> None:
+        names = [name for name in (*azure.given(self._environ), azure.AUTHORITY_HOST) if self._environ.get(name)]
+        if names:
+            self._notices.append(f"{', '.join(names)} ignored: the configuration names its own tenants")
+
+    def _azure(self, top: Top) -> tuple[Top, list[Entry]]:
+        """Return the tenant of Microsoft's own variables, if they name one, and the top with its cloud."""
+        if self._broken or not azure.defines_tenant(self._environ):
+            return top, []
+        places = Places(_NO_FILE, azure.origins(self._environ))
+        return self._azure_cloud(top), [Entry(places, 0, azure.tenant(self._environ))]
+
+    def _azure_cloud(self, top: Top) -> Top:
+        """Return the top with the cloud of AZURE_AUTHORITY_HOST, unless a variable of our own names one."""
+        if "cloud" in top.faulty or any(path[0] == "cloud" for path in self._places.origins):
+            return top
+        try:
+            cloud = azure.cloud(self._environ)
+        except ValueError as error:
+            self.faults.append(str(error))
+            return top
+        if cloud is None or cloud.authority == top.root.cloud.authority:
+            return top
+        if "cloud" in top.data:
+            self._notices.append(f"{azure.AUTHORITY_HOST} makes the cloud {cloud.name}, against the file's")
+        return replace(top, root=top.root.model_copy(update={"cloud": cloud}))
+
+    def _warn_of_beta(self, tenants: tuple[TenantEntry, ...]) -> None:
+        versions = Counter(one.report.api_version or one.cloud.api_version for one in tenants if one.enabled)
+        if versions["beta"]:
+            self._notices.append(
+                f"{versions['beta']} of {versions.total()} tenants are read from Graph's beta, "
+                "which Microsoft does not support in production and may change"
+            )
+
+    def _with_proxy(self, root: Root) -> Root:
+        """Return the settings with the proxy's address from its file."""
+        path = root.http.proxy_file
+        if path is None:
+            return root
+        place = self._places.at(("http", "proxy_file"))
+        try:
+            address = path.read_text(encoding="utf-8").strip()
+            proxy = Http.model_validate({"proxy": address}).proxy
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            self.faults.append(sentence(place, f"cannot be read: {reason}", "check the path and its permissions"))
+            return root
+        except ValidationError as error:
+            finding = findings(error, Http)[0]
+            self.faults.append(sentence(place, f"its content {finding.what}", finding.mend))
+            return root
+        return root.model_copy(update={"http": root.http.model_copy(update={"proxy": proxy})})

@@ -1,0 +1,234 @@
+"""The configuration's shape: every key with its type, default, bounds and one line of help.
+
+The flags, the variables and docs/configuration.md are derived from these models (`settings.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from exporter.config.addresses import (  # noqa: TC001 - pydantic reads the annotations
+    CloudChoice,
+    DownloadHost,
+    ExternalUrl,
+    ListenAddress,
+    ProxyAddress,
+    RoutePrefix,
+    TelemetryPath,
+)
+from exporter.config.base import Kind, Settings, block, setting
+from exporter.config.clouds import CLOUDS
+from exporter.config.credential import Auth  # noqa: TC001 - pydantic reads the annotations
+from exporter.config.faults import quoted, rule
+from exporter.config.fields import (
+    Count,
+    CrontabLine,
+    Duration,
+    FilePath,
+    Flag,
+    Name,
+    Ratio,
+    TenantId,
+    Text,
+    TimeZone,
+    Uuid,
+    at_least,
+    at_most,
+)
+
+ReportName = Literal["activations_user_counts", "activations_platform_counts"]
+ApiVersion = Literal["v1.0", "beta"]
+
+HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
+
+
+def _level(value: object) -> object:
+    """Prometheus' own programs say `warn`."""
+    return "warning" if value == "warn" else value
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise rule("names one thing twice", "keep one of the two")
+    return values
+
+
+def _one_casing(values: dict[str, Any]) -> dict[str, Any]:
+    folded: set[str] = set()
+    for name in values:
+        if name.casefold() in folded:
+            raise rule(f"holds {quoted(name)} in two casings", "keep one of them: the case does not matter")
+        folded.add(name.casefold())
+    return values
+
+
+ReportNames = Annotated[tuple[ReportName, ...], Field(min_length=1), AfterValidator(_unique)]
+
+
+class Poll(Settings):
+    """When and how Microsoft is asked. All times in seconds."""
+
+    interval: Annotated[Duration, at_least(1)] = setting(HOUR, "time between two polls of a tenant's report")
+    schedule: CrontabLine | None = setting(None, "a crontab line in place of interval")
+    timezone: TimeZone = setting("UTC", "the time zone of schedule")
+    jitter: Duration = setting(300.0, "a random delay of up to this long, added to each poll")
+    timeout: Annotated[Duration, at_least(1), at_most(HOUR)] = setting(
+        60.0, "one whole poll, retries and waits included"
+    )
+    concurrency: Count = setting(16, "polls at the same time, over all tenants", ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> Self:
+        if self.schedule is not None and "interval" in self.model_fields_set:
+            raise rule("gives interval and schedule", "keep one of them", "interval", "schedule")
+        return self
+
+
+class Report(Settings):
+    """What is asked for, and what becomes of it."""
+
+    api_version: ApiVersion | None = setting(None, "v1.0 or beta; left out: by cloud")
+    format: Literal["csv", "json"] = setting("csv", "csv or json (json needs beta)")
+    max_age: Annotated[Duration, at_least(1)] = setting(
+        3 * DAY, "without a good poll for this long, the gauges are withdrawn"
+    )
+    product_names: Annotated[dict[Text, Text], AfterValidator(_one_casing), Kind("map")] = setting(
+        {}, "Microsoft's name of a product (any case): the label to show"
+    )
+
+
+class ProductTarget(Settings):
+    """One product's own target."""
+
+    ratio: Ratio | None = setting(None, "activated / assigned; null: no target")
+
+
+class Targets(Settings):
+    """Which share of the assigned licences ought to be activated."""
+
+    ratio: Ratio | None = setting(0.5, "activated / assigned; null: no target")
+    min_assigned: Count = setting(25, "no target for a product with fewer assigned users", ge=0)
+    product_types: Annotated[dict[Text, ProductTarget], AfterValidator(_one_casing), Kind("map")] = setting(
+        {}, "a product's label (any case): {ratio: 0.3}"
+    )
+
+
+class Http(Settings):
+    """How Microsoft is reached."""
+
+    proxy: ProxyAddress | None = setting(
+        None, "http://user:password@proxy:3128; HTTPS_PROXY and NO_PROXY are honoured too"
+    )
+    proxy_file: FilePath | None = setting(None, "a file that holds the proxy's address")
+    ca_file: FilePath | None = setting(None, "certificates (PEM) added to the system's trust store")
+    download_hosts: Annotated[tuple[DownloadHost, ...], AfterValidator(_unique)] | None = setting(
+        None, "where reports may be downloaded from: suffixes, or host:port; left out: by cloud"
+    )
+
+    @model_validator(mode="after")
+    def _one_proxy(self) -> Self:
+        if self.proxy is not None and self.proxy_file is not None:
+            raise rule("gives proxy and proxy_file", "keep one of them", "proxy", "proxy_file")
+        return self
+
+
+class Storage(Settings):
+    """Where reports are kept."""
+
+    path: FilePath | None = setting(None, "folder of the database; left out: memory only", flag=True)
+    retention: Annotated[Duration, at_least(DAY)] = setting(5 * 365 * DAY, "how long reports are kept")
+
+
+class WebConfigFile(Settings):
+    """The web configuration file of Prometheus' exporter-toolkit."""
+
+    file: FilePath | None = setting(None, "web configuration file: TLS, basic auth, headers", flag=True)
+
+
+class Web(Settings):
+    """How the metrics are served."""
+
+    listen_address: Annotated[tuple[ListenAddress, ...], Field(min_length=1), AfterValidator(_unique)] = setting(
+        (":9365",), "address to listen on, host:port or unix:PATH", flag=True
+    )
+    telemetry_path: TelemetryPath = setting("/metrics", "path of the metrics", flag=True)
+    config: WebConfigFile = block(WebConfigFile, "the web configuration")
+    route_prefix: RoutePrefix | None = setting(
+        None, "prefix of all paths; left out: the path of the external URL", flag=True
+    )
+    external_url: ExternalUrl | None = setting(
+        None, "the address by which people reach the exporter, behind a proxy", flag=True
+    )
+    enable_lifecycle: Flag = setting(default=False, help_="allow POST to /-/reload", flag=True)
+
+    @property
+    def config_file(self) -> Path | None:
+        """The web configuration file."""
+        return self.config.file
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of all paths, as `/path` or empty: route_prefix, else the path of external_url."""
+        if self.route_prefix is not None:
+            return self.route_prefix
+        return urlsplit(self.external_url).path.rstrip("/") if self.external_url else ""
+
+
+class Log(Settings):
+    """How the exporter logs."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = setting(
+        "info", "debug, info, warning or error", flag=True
+    )
+    format: Literal["logfmt", "json"] = setting("logfmt", "logfmt or json", flag=True)
+
+
+class Invocation(Settings):
+    """Where the configuration is, and what to do with it."""
+
+    file: FilePath | None = setting(None, "configuration file (YAML)", flag=True)
+    check: Flag = setting(default=False, help_="check the configuration and exit", flag=True)
+    print: Flag = setting(default=False, help_="print the effective configuration, secrets masked, and exit", flag=True)
+
+
+class Root(Settings):
+    """The whole: what the file may hold, and `config`, `web` and `log`, which flags and variables alone may set."""
+
+    cloud: CloudChoice = setting(
+        CLOUDS["global"], "global, usgov, usgov-dod or china, or {authority: https://…, graph: https://…}"
+    )
+    poll: Poll = block(Poll, "when and how Microsoft is asked")
+    report: Report = block(Report, "what is asked for, and what becomes of it")
+    reports: ReportNames = setting(
+        ("activations_user_counts",), "which reports: activations_user_counts, activations_platform_counts"
+    )
+    targets: Targets = block(Targets, "which share of the assigned licences ought to be activated")
+    client_id: Uuid | None = setting(None, "the app registration's application (client) ID")
+    auth: Auth | None = setting(None, "the app's credential, exactly one kind")
+    http: Http = block(Http, "how Microsoft is reached")
+    storage: Storage = block(Storage, "where reports are kept")
+    tenants: Annotated[tuple[Any, ...], Kind("list")] = setting((), "the tenants, each with the keys below")
+    tenant_files: tuple[Text, ...] = setting((), "globs; each file is a mapping with the one key `tenants`")
+    config: Invocation = block(Invocation, "where the configuration is, and what to do with it")
+    web: Web = block(Web, "how the metrics are served")
+    log: Log = block(Log, "how the exporter logs")
+
+
+class TenantSettings(Settings):
+    """One tenant as it is written; the blocks are checked once they are merged with the top's."""
+
+    name: Name | None = setting(None, "the label `tenant`; left out: the tenant id")
+    tenant_id: TenantId | None = setting(None, "the tenant's UUID, or one of its domains")
+    client_id: Uuid | None = setting(None, "the app registration's application (client) ID")
+    auth: Auth | None = setting(None, "the credential, in place of the top's")
+    enabled: Flag = setting(default=True, help_="false: not polled and not shown")
+    cloud: CloudChoice | None = setting(None, "the cloud, in place of the top's")
+    reports: ReportNames | None = setting(None, "the reports, in place of the top's")
+    poll: dict[str, Any] | None = setting(None, "keys that differ from the top's (not concurrency)")
+    report: dict[str, Any] | None = setting(None, "keys that differ from the top's")
+    targets: dict[str, Any] | None = setting(None, "keys that differ from the top's")

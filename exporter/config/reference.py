@@ -1,0 +1,152 @@
+"""docs/configuration.md, made from the models: `python -m exporter.config.reference` prints it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.config.azure import AUTHORITY_HOST, variables
+from exporter.config.clouds import CLOUDS
+from exporter.config.models import Root, TenantSettings
+from exporter.config.settings import NOT_IN_FILE, PREFIX, Setting, settings, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_INTRO: Final = f"""\
+# Configuration reference
+
+<!-- Made by `python -m exporter.config.reference` from the code; a test holds both together. -->
+
+Every setting has a variable, most have a key in the configuration file (`--config.file`, YAML), and those of the
+process have a flag. A flag beats a variable, a variable the file, the file the default. All faults are told at once,
+each as `file:key.path: what is wrong; how to mend it`; `--config.check` does so and exits, `--config.print` shows the
+effective configuration without its secrets.
+
+- **Durations** are written as in Prometheus: `90s`, `1h30m`, `5y`. The unit is required.
+- **Variables** are `{PREFIX}` and the key's path in upper case, `__` for each dot or level and `_` for each dash.
+  Lists and maps are given as JSON; a list of one text may be that text alone. An empty variable counts as unset, an
+  unknown one is an error. Variables that Kubernetes sets for a Service whose name begins alike are left alone.
+- **Secrets** have a twin that ends in `_file` (`_FILE`) and names a file; it is read anew when it changes.
+- **Paths** in a file are relative to that file's folder, in variables and flags to the working directory.
+- **Unknown keys**, a key that stands twice, and a value of the wrong type are errors.
+- The configuration file, tenant files and the files of secrets and certificates are looked at every 30 s; a change
+  acts like SIGHUP. A configuration with a fault changes nothing.
+"""
+
+_ONE_TENANT: Final = """\
+## One tenant without a file
+
+Where neither the file nor a tenant file names a tenant, these variables define one. They are the names of Microsoft's
+own SDKs, and those that AKS workload identity injects. Otherwise they are ignored, with one line in the log.
+"""
+
+_AUTHORITY: Final = f"""\
+`{AUTHORITY_HOST}` picks the cloud of that tenant by the host of its login: login.microsoftonline.us means `usgov`,
+and DoD needs `{PREFIX}CLOUD=usgov-dod`, which beats it. An unknown host is an error.
+"""
+
+_RULES: Final = """\
+`auth` is exactly one of: `client_secret` or `client_secret_file`; `certificate_file`; `federated_token_file`;
+`managed_identity`, `{}` for the system-assigned one; `device_code: {}`, which needs `storage.path`. `client_id` is
+required for all but `managed_identity`. Of `poll.interval` and `poll.schedule` one is given.
+"""
+
+_TENANTS: Final = """\
+## Keys of a tenant
+
+Each entry of `tenants`, in the file and in tenant files. `auth` is replaced whole, the other blocks merge by key with
+those at the top; `poll.schedule` silences the top's `poll.interval` and the other way round. No two entries may have
+one name, or one cloud and tenant id.
+"""
+
+_CLOUDS: Final = """\
+## Clouds
+
+`cloud` takes a name from this table, or `{authority: https://…, graph: https://…}` for a gateway or the simulator: such
+a custom cloud takes v1.0 and has no download hosts but those in `http.download_hosts`.
+
+v1.0 of the report exists in the global cloud only, and JSON in beta only; both are checked. Microsoft does not support
+beta in production. The download hosts of the national clouds are **unverified**: Microsoft documents none. If a poll
+fails with the reason `redirect`, its hint names the host to add to `http.download_hosts`.
+"""
+
+
+def reference() -> str:
+    """Return the whole page as Markdown."""
+    return "\n".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    yield _INTRO
+    yield "## Keys of the file\n"
+    yield _settings_table(one for one in settings() if one.path[0] not in NOT_IN_FILE)
+    yield _RULES
+    yield _TENANTS
+    yield _tenant_table()
+    yield "## Flags and variables only\n"
+    yield _settings_table(one for one in settings() if one.path[0] in NOT_IN_FILE)
+    yield _ONE_TENANT
+    yield _table(("variable", "key of the tenant"), [(f"`{name}`", f"`{key}`") for name, key in variables()])
+    yield _AUTHORITY
+    yield _CLOUDS
+    yield _cloud_table()
+
+
+def _settings_table(chosen: Iterable[Setting]) -> str:
+    defaults = Root().model_dump(mode="json")
+    rows = []
+    for one in chosen:
+        if one.model is not None and one.has_defaults:
+            continue  # a block: its keys say it all
+        name = f"`{one.flag}`" if one.path[0] in NOT_IN_FILE else f"`{'.'.join(one.path)}`"
+        variable = f"`{one.variable}`" + (f", `{one.flag}`" if one.flag and one.path[0] not in NOT_IN_FILE else "")
+        rows.append((name, _kind(one), _default(_at(defaults, one.path)), one.help, variable))
+    return _table(("key", "type", "default", "what it does", "variable"), rows)
+
+
+def _at(data: Any, path: tuple[str, ...]) -> Any:
+    """Return the value at a path; None where a map on the way is not set."""
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _kind(one: Setting) -> str:
+    return f"list of: {one.item}" if one.item else one.kind
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"`{value}`"
+    return f"`{json.dumps(value).replace(chr(34), '')}`"
+
+
+def _tenant_table() -> str:
+    rows = [
+        (f"`{one.path[0]}`", _kind(one), "`true`" if one.path[0] == "enabled" else "", one.help)
+        for one in settings_of(TenantSettings)
+        if len(one.path) == 1
+    ]
+    return _table(("key", "type", "default", "what it does"), rows)
+
+
+def _cloud_table() -> str:
+    rows = []
+    for cloud in CLOUDS.values():
+        hosts = ", ".join(f"`{host}`" for host in cloud.download_hosts)
+        unverified = " (unverified)" if cloud.is_national else ""
+        rows.append((f"`{cloud.name}`", cloud.authority, cloud.graph, cloud.api_version, hosts + unverified))
+    return _table(("cloud", "login", "Graph", "API version", "download hosts"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

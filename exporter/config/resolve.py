@@ -1,0 +1,237 @@
+"""One tenant's entry + the top's defaults → a resolved tenant, or its faults."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from exporter.config.faults import Finding, findings, sentence
+from exporter.config.merge import overlay
+from exporter.config.models import Poll, Report, Root, Targets, TenantSettings
+from exporter.config.result import TenantEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from exporter.config.clouds import Cloud
+    from exporter.config.credential import Auth
+    from exporter.config.sources import Places
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {"poll": Poll, "report": Report, "targets": Targets}
+_WHOLE: Final = ("poll", "concurrency")
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The settings at the top.
+
+    Attributes:
+        root: the checked settings; a faulty block holds its defaults, so that its faults are told once.
+        data: what they were made from, without the faulty blocks.
+        places: what the place of a key is called.
+        faulty: the keys at the top that have faults.
+    """
+
+    root: Root
+    data: Mapping[str, Any]
+    places: Places
+    faulty: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tenant as it is written, and where."""
+
+    places: Places
+    index: int
+    raw: Any
+
+    def place(self, *path: str | int) -> str:
+        """Return the place of one of its keys."""
+        return self.places.at(("tenants", self.index, *path))
+
+
+def validated(model: type[Model], data: Mapping[str, Any]) -> tuple[Model, list[Finding]]:
+    """Return the data as a model, and what is wrong with them; a faulty key at the top holds its default.
+
+    Args:
+        model: a model whose keys all have a default.
+        data: what to check; not changed.
+    """
+    kept = dict(data)
+    found: list[Finding] = []
+    while True:
+        try:
+            return model.model_validate(kept), found
+        except ValidationError as error:
+            more = findings(error, model)
+            found += more
+            for finding in more:
+                kept.pop(str(finding.path[0]), None)
+
+
+class Resolver:
+    """Resolves one tenant after the other; equal parts of tenants become one object, clashes become faults.
+
+    Args:
+        top: the settings at the top.
+    """
+
+    def __init__(self, top: Top) -> None:
+        self._top = top
+        self._merged: dict[tuple[str, str], tuple[Any, tuple[Finding, ...]]] = {}
+        self._shared: dict[Hashable, Any] = {}
+        self._names: dict[str, Entry] = {}
+        self._ids: dict[tuple[str, str], Entry] = {}
+        # An ordered set: a fault of the top that many tenants inherit is told once.
+        self.faults: dict[str, None] = {}
+
+    def resolve(self, entry: Entry) -> TenantEntry | None:
+        """Return the resolved tenant; None where it has a fault, which is then in `faults`."""
+        before = len(self.faults)
+        if not isinstance(entry.raw, dict):
+            self._fault(entry.place(), "is not a map", "write it as name, tenant_id, client_id and auth")
+            return None
+        raw = {key: value for key, value in entry.raw.items() if value is not None}
+        own = self._own(entry, raw)
+        label = own.name or own.tenant_id or ""
+        tenant = self._tenant(entry, raw, own, label)
+        self._unique(entry, own, tenant.cloud if tenant else own.cloud or self._top.root.cloud)
+        return tenant if len(self.faults) == before else None
+
+    def _fault(self, place: str, what: str, mend: str, label: str = "") -> None:
+        self.faults[sentence(place, f"{what} (tenant {label})" if label else what, mend)] = None
+
+    def _find(self, entry: Entry, finding: Finding, label: str) -> None:
+        path = ("tenants", entry.index, *finding.path)
+        self._fault(entry.places.of(finding._replace(path=path)), finding.what, finding.mend, label)
+
+    def _own(self, entry: Entry, raw: Mapping[str, Any]) -> TenantSettings:
+        """Return the tenant's own settings, without the keys that have faults."""
+        own, found = validated(TenantSettings, raw)
+        label = own.name or own.tenant_id or ""
+        for finding in found:
+            self._find(entry, finding, label)
+        if "tenant_id" not in raw:
+            self._fault(entry.place("tenant_id"), "is missing", "add the tenant's UUID, or one of its domains", label)
+        return own
+
+    def _tenant(self, entry: Entry, raw: Mapping[str, Any], own: TenantSettings, label: str) -> TenantEntry | None:
+        top = self._top.root
+        poll = self._block(entry, "poll", own.poll, label)
+        report = self._block(entry, "report", own.report, label)
+        targets = self._block(entry, "targets", own.targets, label)
+        cloud = self._share(own.cloud or top.cloud)
+        auth = self._share(own.auth or top.auth)
+        client_id = self._client_id(entry, raw, own, auth, label)
+        if auth is None and "auth" not in raw and "auth" not in self._top.faulty:
+            self._fault(
+                entry.place("auth"),
+                "is missing",
+                "add the app's credential, such as {client_secret_file: PATH}, here or at the top",
+                label,
+            )
+        self._check_version(entry, own, cloud, report, label)
+        if auth is not None and auth.kind == "device_code" and top.storage.path is None:
+            what = "device_code has nowhere to keep its sign-in"
+            self._fault(entry.place("auth", "device_code"), what, "set storage.path", label)
+        if auth is None or own.tenant_id is None:
+            return None
+        return TenantEntry(
+            name=own.name or own.tenant_id,
+            tenant_id=own.tenant_id,
+            client_id=client_id,
+            cloud=cloud,
+            auth=auth,
+            poll=poll,
+            report=report,
+            reports=self._share(own.reports or top.reports),
+            targets=targets,
+            enabled=own.enabled,
+        )
+
+    def _share(self, value: Any) -> Any:
+        """Return the first value that was equal to this one."""
+        return self._shared.setdefault(value, value)
+
+    def _block(self, entry: Entry, name: str, override: dict[str, Any] | None, label: str) -> Any:
+        """Return one block of the top with the tenant's keys on top."""
+        if not override:
+            return getattr(self._top.root, name)
+        key = (name, json.dumps(override, sort_keys=True, default=repr))
+        if key not in self._merged:
+            self._merged[key] = self._merge(name, override)
+        merged, found = self._merged[key]
+        for finding in found:
+            self._find(entry, finding._replace(path=(name, *finding.path)), label)
+        return merged
+
+    def _merge(self, name: str, override: Mapping[str, Any]) -> tuple[Any, tuple[Finding, ...]]:
+        """Return the merged block, and what is wrong with it; a faulty one is the top's."""
+        below = self._top.data.get(name, {})
+        model = _BLOCKS[name]
+        found: list[Finding] = []
+        if name == _WHOLE[0] and _WHOLE[1] in override:
+            mend = "set it at the top"
+            found.append(Finding((_WHOLE[1],), "holds for all tenants together, not for one", mend))
+        try:
+            merged: Any = model.model_validate(overlay(below, override, (name,)))
+        except ValidationError as error:
+            found += findings(error, model)
+            merged = getattr(self._top.root, name)
+        return merged, tuple(found)
+
+    def _client_id(
+        self, entry: Entry, raw: Mapping[str, Any], own: TenantSettings, auth: Auth | None, label: str
+    ) -> str:
+        if auth is not None and auth.managed_identity is not None:
+            return auth.managed_identity.client_id or ""
+        client_id = own.client_id or self._top.root.client_id
+        if client_id is None and "client_id" not in raw and "client_id" not in self._top.faulty:
+            mend = "add the app registration's application (client) ID, here or at the top"
+            self._fault(entry.place("client_id"), "is missing", mend, label)
+        return str(self._share(client_id or ""))
+
+    def _check_version(self, entry: Entry, own: TenantSettings, cloud: Cloud, report: Report, label: str) -> None:
+        """Hold cloud, API version and format against each other, as Microsoft offers them."""
+        finding = version_finding(cloud, report)
+        if finding is None:
+            return
+        if own.cloud is None and not own.report:
+            self._fault(self._top.places.at(finding.path), finding.what, finding.mend)
+        else:
+            self._find(entry, finding, label)
+
+    def _unique(self, entry: Entry, own: TenantSettings, cloud: Cloud) -> None:
+        if own.tenant_id is None:
+            return
+        name = own.name or own.tenant_id
+        first = self._names.setdefault(name, entry)
+        if first is not entry:
+            what = f"the name {name} is taken by {first.place()}"
+            self._fault(entry.place("name"), what, "give each tenant a name of its own")
+        first = self._ids.setdefault((cloud.name, own.tenant_id), entry)
+        if first is not entry:
+            what = f"the tenant {own.tenant_id} of the cloud {cloud.name} is configured already by {first.place()}"
+            self._fault(entry.place("tenant_id"), what, "remove one of the two")
+
+
+def version_finding(cloud: Cloud, report: Report) -> Finding | None:
+    """Return what is wrong with a report's API version and format in a cloud, if anything is.
+
+    v1.0 of this report exists in the global cloud only, and knows no JSON:
+    https://learn.microsoft.com/graph/api/reportroot-getoffice365activationsusercounts
+    """
+    version = report.api_version or cloud.api_version
+    if cloud.is_national and version != "beta":
+        what = f"v1.0 does not have this report in the cloud {cloud.name}"
+        return Finding(("report", "api_version"), what, "write beta, or leave api_version out")
+    if report.format == "json" and version != "beta":
+        what = "json is not to be had from v1.0"
+        return Finding(("report", "format"), what, "add report.api_version: beta, or write csv")
+    return None

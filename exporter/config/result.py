@@ -1,0 +1,111 @@
+"""What loading ends in: the one validated type that the rest of the program accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.config.clouds import Cloud
+    from exporter.config.credential import Auth
+    from exporter.config.models import Http, Invocation, Log, Poll, Report, Root, Storage, Targets, Web
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEntry:
+    """One configured tenant with the top's defaults merged in; equal parts of many tenants are one object.
+
+    Attributes:
+        name: the label `tenant`.
+        tenant_id: UUID or domain, lower case.
+        client_id: the app's, or the managed identity's; empty for a system-assigned one.
+        cloud: where it lives.
+        auth: its credential.
+        poll, report, reports, targets: as in the file.
+        enabled: whether it is polled and shown.
+    """
+
+    name: str
+    tenant_id: str
+    client_id: str
+    cloud: Cloud
+    auth: Auth
+    poll: Poll
+    report: Report
+    reports: tuple[str, ...]
+    targets: Targets
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration without a fault.
+
+    Attributes:
+        root: everything as it is set at the top, by whichever source.
+        tenants: every configured tenant, in the order of the files.
+        files: the configuration file and the tenant files that were read.
+        notices: sentences for the log, once: nothing is wrong, but somebody may want to know.
+    """
+
+    root: Root
+    tenants: tuple[TenantEntry, ...]
+    files: tuple[Path, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def cloud(self) -> Cloud:
+        """The default cloud."""
+        return self.root.cloud
+
+    @property
+    def poll(self) -> Poll:
+        """When and how Microsoft is asked."""
+        return self.root.poll
+
+    @property
+    def report(self) -> Report:
+        """What is asked for, and what becomes of it."""
+        return self.root.report
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """Which reports are read."""
+        return self.root.reports
+
+    @property
+    def targets(self) -> Targets:
+        """Which share of the licences ought to be activated."""
+        return self.root.targets
+
+    @property
+    def http(self) -> Http:
+        """How Microsoft is reached; `http.proxy` holds the address, also where it came from a file."""
+        return self.root.http
+
+    @property
+    def storage(self) -> Storage:
+        """Where reports are kept."""
+        return self.root.storage
+
+    @property
+    def web(self) -> Web:
+        """How the metrics are served."""
+        return self.root.web
+
+    @property
+    def log(self) -> Log:
+        """How the exporter logs."""
+        return self.root.log
+
+    @property
+    def invocation(self) -> Invocation:
+        """The flags `--config.*`."""
+        return self.root.config
+
+    @property
+    def config_file(self) -> Path | None:
+        """The configuration file."""
+        return self.root.config.file

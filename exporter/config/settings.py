@@ -1,0 +1,157 @@
+"""The one table of settings, derived from the models: path, variable, flag, kind, default and help.
+
+Variables, flags, the search for unknown variables and docs/configuration.md are all made from it.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic_core import PydanticUndefined
+
+from exporter.config.base import Kind
+from exporter.config.faults import models_in
+from exporter.config.models import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+PREFIX: Final = "OFFICE365_EXPORTER_"
+# Set by flags and variables only: a file cannot say where it is, and the rest is the process's, not the reports'.
+NOT_IN_FILE: Final = frozenset({"config", "web", "log"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        path: its keys from the top.
+        kind: what it holds, for people: duration, text, path, …; "map" and "list" are given to variables as JSON.
+        item: what a list holds; empty for everything else.
+        default: as pydantic holds it; None where there is none, undefined for a block made of defaults.
+        help: one line.
+        has_flag: whether a command line flag sets it.
+        model: the model of its own keys, where it is a block; None for a leaf.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    item: str
+    default: Any
+    help: str
+    has_flag: bool
+    model: type[BaseModel] | None
+
+    @property
+    def has_defaults(self) -> bool:
+        """Whether this is a block that is always there: it takes its defaults where it is not set."""
+        return self.default is PydanticUndefined
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + "__".join(self.path).upper()
+
+    @property
+    def flag(self) -> str:
+        """The command line flag that sets it; empty where there is none."""
+        return "--" + ".".join(self.path).replace("_", "-") if self.has_flag else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One command line flag: `--web.listen-address`.
+
+    Attributes:
+        name: as it is typed.
+        path: the key under which `load` takes its value: `web.listen_address`.
+        repeatable: whether it may stand several times; its value is then a list of texts.
+        is_bool: whether it stands alone; its value is then true or false.
+        help: one line.
+        default: for the help text; empty where there is none.
+    """
+
+    name: str
+    path: str
+    repeatable: bool
+    is_bool: bool
+    help: str
+    default: str
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """Return every setting, blocks before their keys, in the order of the models."""
+    return settings_of(Root)
+
+
+def settings_of(model: type[BaseModel]) -> tuple[Setting, ...]:
+    """Return the settings of one model, blocks before their keys."""
+    return tuple(_walk(model, ()))
+
+
+def _walk(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
+    for name, field in model.model_fields.items():
+        here = (*path, name)
+        kind, item, inner = _kind(field)
+        extra = field.json_schema_extra
+        has_flag = isinstance(extra, dict) and extra.get("flag") is True
+        default = field.get_default()
+        yield Setting(here, kind, item, default, field.description or "", has_flag, inner)
+        if inner is not None:
+            yield from _walk(inner, here)
+
+
+def _kind(field: FieldInfo) -> tuple[str, str, type[BaseModel] | None]:
+    """Return what a field holds, what the items of its list are, and the model of its keys if it has some."""
+    model = next(iter(models_in(field)), None)
+    for mark in reversed(field.metadata):
+        if isinstance(mark, Kind):
+            return mark.name, "", mark.model
+    return (*_kind_of(field.annotation), model)
+
+
+def _kind_of(annotation: Any) -> tuple[str, str]:
+    """Return what an annotation holds, and what the items of its list are."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        marks = [mark.name for mark in args[1:] if isinstance(mark, Kind)]
+        return (marks[-1], "") if marks else _kind_of(args[0])
+    if origin in {Union, types.UnionType}:
+        return _kind_of(args[0])
+    if origin is Literal:
+        return "one of " + ", ".join(args), ""
+    if origin is tuple:
+        return "list", _kind_of(args[0])[0]
+    return "map", ""
+
+
+def _flags() -> tuple[Flag, ...]:
+    return tuple(
+        Flag(
+            name=one.flag,
+            path=".".join(one.path),
+            repeatable=one.kind == "list",
+            is_bool=one.kind == "true or false",
+            help=one.help,
+            default=_plain(one.default),
+        )
+        for one in settings()
+        if one.has_flag
+    )
+
+
+def _plain(default: Any) -> str:
+    if default is None or isinstance(default, bool):
+        return ""
+    return ", ".join(default) if isinstance(default, tuple) else str(default)
+
+
+FLAGS: Final = _flags()

@@ -1,0 +1,226 @@
+"""Where settings come from: the file, tenant files, the environment and flags, and how each place is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.config.document import MAX_BYTES, Document, parse_yaml
+from exporter.config.faults import Finding, key_path, nearest, sentence
+from exporter.config.settings import PREFIX, Setting, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+TENANT_NAME: Final = f"{PREFIX}TENANT_NAME"
+_BOOLEANS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+_SERVICE_LINK: Final = re.compile(r"(.+?)_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)")
+# Paths in a file are relative to its folder, as in Prometheus' own files.
+_PATH_KEYS: Final = {
+    "auth": ("client_secret_file", "certificate_file", "certificate_password_file", "federated_token_file"),
+    "http": ("proxy_file", "ca_file"),
+    "storage": ("path",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What the place of a key is called.
+
+    Attributes:
+        file: the file that everything comes from which has no other origin.
+        origins: key path → the variable or flag that set it.
+    """
+
+    file: str
+    origins: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+
+    def at(self, path: Sequence[str | int]) -> str:
+        """Return the place of a key: `file:key.path`, or the variable or flag that set it or what it stands in."""
+        here = tuple(path)
+        for length in range(len(here), 0, -1) if self.origins else ():
+            label = self.origins.get(here[:length])
+            if label:
+                return label + _rest(label, here[length:])
+        return f"{self.file}:{key_path(here)}" if here else self.file
+
+    def of(self, finding: Finding) -> str:
+        """Return the place of a finding: the variables or flags that clash, or else its own place."""
+        paths = [(*finding.path, key) for key in finding.keys]
+        labels = [self.origins[path] for path in paths if path in self.origins]
+        return ", ".join(labels) if labels else self.at(finding.path)
+
+
+def _rest(label: str, path: tuple[str | int, ...]) -> str:
+    """Return what follows the name of a variable or flag; a flag that stands once needs no number."""
+    if not path or (path == (0,) and label.startswith("--")):
+        return ""
+    text = key_path(path)
+    return text if text.startswith("[") else f".{text}"
+
+
+@dataclass(slots=True)
+class Layer:
+    """What one source sets.
+
+    Attributes:
+        data: the settings, nested as in the file.
+        origins: where each of them comes from.
+        unread: the keys at the top of which something could not be read.
+        faults: what is wrong, one line each.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+    def put(self, path: tuple[str, ...], value: Any, label: str) -> None:
+        """Set one key."""
+        data = self.data
+        for step in path[:-1]:
+            inner = data.get(step)
+            if not isinstance(inner, dict):
+                inner = data[step] = {}
+            data = inner
+        data[path[-1]] = value
+        self.origins[path] = label
+
+
+def read_file(path: Path) -> Document:
+    """Read one YAML file; that it cannot be read is one of the faults."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "this is no path"
+        return Document(None, (sentence(str(path), f"cannot be read: {reason}", "check the path and its permissions"),))
+    if len(raw) > MAX_BYTES:
+        mend = "spread the tenants over several tenant_files"
+        return Document(None, (sentence(str(path), f"is larger than {MAX_BYTES >> 20} MiB", mend),))
+    try:
+        return parse_yaml(raw.decode(), str(path))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return Document(None, (sentence(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8"),))
+
+
+def rooted(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the data of a file in `folder`, or one entry of its tenants, with paths relative to that folder."""
+    result = dict(data)
+    for name, keys in _PATH_KEYS.items():
+        inner = result.get(name)
+        if isinstance(inner, dict):
+            result[name] = inner | {
+                key: os.path.join(folder, inner[key])  # noqa: PTH118 - the text stays text until it is checked
+                for key in keys
+                if isinstance(inner.get(key), str) and inner[key]
+            }
+    return result
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """Return what the variables under our prefix set; an empty variable counts as unset."""
+    layer = Layer()
+    known = {one.variable: one for one in settings()}
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
+    # A block's JSON comes before its single keys, which lie on top of it.
+    for name in sorted(given, key=lambda name: (name.count("__"), name)):
+        if name in known:
+            _put(layer, known[name], given[name], name)
+        elif name != TENANT_NAME and not _is_service_link(name, environ):
+            layer.faults.append(_unknown_variable(name, known))
+    return layer
+
+
+def _unknown_variable(name: str, known: Mapping[str, Setting]) -> str:
+    # Without the prefix, which would make all of them alike.
+    match = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in (*known, TENANT_NAME)])
+    mend = f"did you mean {PREFIX}{match}?" if match else "remove it; docs/configuration.md lists the known ones"
+    return sentence(name, "is not a known variable", mend)
+
+
+def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether Kubernetes set this for a Service whose name begins like our prefix.
+
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    match = _SERVICE_LINK.fullmatch(name)
+    return match is not None and f"{match[1]}_SERVICE_HOST" in environ
+
+
+def from_flags(flags: Mapping[str, object]) -> Layer:
+    """Return what the command line sets; a flag that was not given is None or missing.
+
+    Raises:
+        KeyError: no flag has this path.
+    """
+    layer = Layer()
+    known = {".".join(one.path): one for one in settings() if one.has_flag}
+    for path, value in flags.items():
+        one = known[path]
+        if isinstance(value, str):
+            _put(layer, one, value, one.flag)
+        elif isinstance(value, (list, tuple)):
+            if value:
+                layer.put(one.path, list(value), one.flag)
+        elif value is not None:
+            layer.put(one.path, value, one.flag)
+    return layer
+
+
+def _put(layer: Layer, one: Setting, text: str, label: str) -> None:
+    """Set a key from the text of a variable or flag."""
+    try:
+        layer.put(one.path, _value(one, text), label)
+    except _JsonError as error:
+        layer.unread.add(one.path[0])
+        layer.faults.append(sentence(label, f"is not JSON: {error}", f"write it as {error.example}"))
+
+
+class _JsonError(Exception):
+    """This text should be JSON; `example` shows how it could look."""
+
+    def __init__(self, what: str, example: str) -> None:
+        super().__init__(what)
+        self.example = example
+
+
+def _value(one: Setting, text: str) -> Any:
+    """Return the value that a text stands for; where it is not what it should be, the model says so later."""
+    if one.kind == "list" and one.item and not text.lstrip().startswith("["):
+        return [text]  # one item may stand as it is
+    if one.kind == "list":
+        return _json(text, '["one", "two"]')
+    if one.kind == "map" or (one.model is not None and text.lstrip().startswith("{")):
+        return _json(text, '{"key": "value"}')
+    if one.kind == "true or false":
+        return _BOOLEANS.get(text.lower(), text)
+    return _number(text) if one.kind.startswith("number") else text
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _json(text: str, example: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as error:
+        raise _JsonError(f"{error.msg}, at character {error.pos + 1}", example) from None
+    except (ValueError, RecursionError):
+        raise _JsonError("a key stands twice, or it is nested too deep", example) from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key stands twice")
+    return result

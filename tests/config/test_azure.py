@@ -1,0 +1,180 @@
+"""One tenant from the variables of Microsoft's own SDKs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.config import load
+from tests.config.loading import AZURE, TENANT, UUID, faults, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "OFFICE365_EXPORTER_TENANT_NAME"
+HOST = "AZURE_AUTHORITY_HOST"
+KEEP_ONE = "(tenant contoso.example); keep one of them"
+
+
+def test_client_secret() -> None:
+    """Tenant id, client id and secret are enough; the label is the tenant id, or the one given."""
+    (tenant,) = load({}, AZURE).tenants
+    assert (tenant.name, tenant.tenant_id, tenant.client_id) == ("contoso.example", "contoso.example", UUID)
+    assert tenant.auth.client_secret is not None
+    assert tenant.auth.client_secret.get_secret_value() == "s3cret~"
+    assert load({}, {**AZURE, NAME: "Contoso"}).tenants[0].name == "Contoso"
+
+
+def test_certificate_and_workload_identity() -> None:
+    """A certificate with its password, or the token file that AKS injects, stand for the secret."""
+    rest = {name: value for name, value in AZURE.items() if name != "AZURE_CLIENT_SECRET"}
+    certificate = {"AZURE_CLIENT_CERTIFICATE_PATH": "cert.pfx", "AZURE_CLIENT_CERTIFICATE_PASSWORD": "p"}
+    (tenant,) = load({}, {**rest, **certificate}).tenants
+    assert (tenant.auth.kind, str(tenant.auth.certificate_file)) == ("certificate", "cert.pfx")
+    aks = {"AZURE_FEDERATED_TOKEN_FILE": "/var/run/token", HOST: "https://login.microsoftonline.com/"}
+    (tenant,) = load({}, {**rest, **aks}).tenants
+    assert (tenant.auth.kind, tenant.cloud.name) == ("federated_token", "global")
+
+
+@pytest.mark.parametrize(
+    ("host", "cloud"),
+    [
+        ("login.microsoftonline.com", "global"),
+        ("https://login.microsoftonline.com/", "global"),
+        ("login.microsoftonline.us", "usgov"),
+        ("https://LOGIN.microsoftonline.us", "usgov"),
+        ("https://login.chinacloudapi.cn/", "china"),
+        ("https://login.chinacloudapi.cn:443/", "china"),
+        (" ", "global"),
+    ],
+)
+def test_authority_host(host: str, cloud: str) -> None:
+    """The login's host picks the cloud, with or without scheme and slash."""
+    assert load({}, {**AZURE, HOST: host}).tenants[0].cloud.name == cloud
+
+
+@pytest.mark.parametrize("host", ["login.example.com", "http://login.microsoftonline.com", "https://[", "x/y"])
+def test_unknown_authority_host(host: str) -> None:
+    """An unknown login is an error that lists the known ones."""
+    assert faults({}, {**AZURE, HOST: host}) == (
+        (
+            "AZURE_AUTHORITY_HOST: is not the login of a known cloud; use one of login.microsoftonline.com, "
+            "login.microsoftonline.us, login.chinacloudapi.cn, or set OFFICE365_EXPORTER_CLOUD"
+        ),
+    )
+
+
+def test_our_own_variable_beats_the_authority_host() -> None:
+    """DoD, whose login is that of usgov, is picked by our own variable, which also settles an unknown host."""
+    environ = {**AZURE, HOST: "login.microsoftonline.us", "OFFICE365_EXPORTER_CLOUD": "usgov-dod"}
+    assert load({}, environ).tenants[0].cloud.name == "usgov-dod"
+    assert load({}, {**environ, HOST: "login.example.com"}).tenants[0].cloud.name == "usgov-dod"
+
+
+def test_authority_host_against_the_file(tmp_path: Path) -> None:
+    """The environment beats the file, with a notice, unless both name one login."""
+    us = {**AZURE, HOST: "login.microsoftonline.us"}
+    config = load(written(tmp_path, "cloud: global"), us)
+    assert config.tenants[0].cloud.name == "usgov"
+    assert config.notices[0] == "AZURE_AUTHORITY_HOST makes the cloud usgov, against the file's"
+    assert load(written(tmp_path, "cloud: usgov-dod"), us).tenants[0].cloud.name == "usgov-dod"
+
+
+def test_ignored_where_the_configuration_names_tenants(tmp_path: Path) -> None:
+    """Where the file or a tenant file names a tenant, the variables are ignored, with one notice that names them."""
+    notice = (
+        (
+            "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_AUTHORITY_HOST ignored: "
+            "the configuration names its own tenants"
+        ),
+    )
+    environ = {**AZURE, HOST: "login.nowhere.example"}
+    config = load(written(tmp_path, f"tenants: [{TENANT}]"), environ)
+    assert ([tenant.name for tenant in config.tenants], config.notices) == (["contoso"], notice)
+    (tmp_path / "t.yaml").write_text(f"tenants: [{TENANT}]", encoding="utf-8")
+    config = load(written(tmp_path, "tenant_files: [t.yaml]"), environ)
+    assert ([tenant.name for tenant in config.tenants], config.notices) == (["contoso"], notice)
+
+
+def test_the_files_defaults_hold(tmp_path: Path) -> None:
+    """The tenant of the variables takes the file's defaults, its credential included."""
+    text = "poll: {interval: 2h}\nauth: {client_secret_file: secret}\n"
+    rest = {name: value for name, value in AZURE.items() if name != "AZURE_CLIENT_SECRET"}
+    (tenant,) = load(written(tmp_path, text), rest).tenants
+    assert (tenant.poll.interval, tenant.auth.client_secret_file) == (7200.0, tmp_path / "secret")
+    (tenant,) = load(written(tmp_path, text), AZURE).tenants
+    assert (tenant.auth.client_secret is not None, tenant.auth.client_secret_file) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        (
+            {"AZURE_CLIENT_SECRET": ""},
+            (
+                (
+                    "AZURE_CLIENT_SECRET: is missing (tenant contoso.example); "
+                    "add the app's credential, such as {client_secret_file: PATH}, here or at the top"
+                ),
+            ),
+        ),
+        (
+            {"AZURE_TENANT_ID": ""},
+            ("AZURE_TENANT_ID: is missing; add the tenant's UUID, or one of its domains",),
+        ),
+        (
+            {"AZURE_CLIENT_ID": ""},
+            (
+                (
+                    "AZURE_CLIENT_ID: is missing (tenant contoso.example); "
+                    "add the app registration's application (client) ID, here or at the top"
+                ),
+            ),
+        ),
+        (
+            {"AZURE_FEDERATED_TOKEN_FILE": "token"},
+            (
+                (
+                    "AZURE_CLIENT_SECRET, AZURE_FEDERATED_TOKEN_FILE: "
+                    f"names 2 credentials, client_secret and federated_token_file {KEEP_ONE}"
+                ),
+            ),
+        ),
+        (
+            {"AZURE_CLIENT_CERTIFICATE_PASSWORD": "p"},
+            (
+                (
+                    "AZURE_CLIENT_SECRET: gives a certificate_password without certificate_file "
+                    "(tenant contoso.example); remove it, or add certificate_file"
+                ),
+            ),
+        ),
+        (
+            {"AZURE_TENANT_ID": "contoso", "AZURE_CLIENT_ID": "app"},
+            (
+                (
+                    "AZURE_TENANT_ID: is neither a UUID nor a domain; "
+                    "write it as 00000000-0000-0000-0000-000000000000 or as contoso.onmicrosoft.com"
+                ),
+                "AZURE_CLIENT_ID: is not a UUID; write it as 00000000-0000-0000-0000-000000000000",
+            ),
+        ),
+    ],
+)
+def test_incomplete(changes: dict[str, str], lines: tuple[str, ...]) -> None:
+    """What is missing, doubled or malformed is told by the variable's own name."""
+    assert faults({}, {**AZURE, **changes}) == lines
+
+
+def test_a_label_alone_defines_no_tenant() -> None:
+    """OFFICE365_EXPORTER_TENANT_NAME by itself is no tenant, nor is AZURE_AUTHORITY_HOST."""
+    (line,) = faults({}, {NAME: "x", HOST: "login.microsoftonline.com"})
+    assert line.startswith("configuration:tenants: no tenant is configured; set AZURE_TENANT_ID")
+
+
+def test_not_used_beside_a_broken_file(tmp_path: Path) -> None:
+    """A tenant file that cannot be read is the only fault: the variables do not step in for it."""
+    (tmp_path / "t.yaml").write_text("tenants: [", encoding="utf-8")
+    found = faults(written(tmp_path, "tenant_files: [t.yaml]"), {"AZURE_TENANT_ID": "x"})
+    assert [line.split(": ")[:2] for line in found] == [[f"{tmp_path}/t.yaml:2:1", "is not YAML"]]

@@ -1,0 +1,70 @@
+"""The files that a configuration depends on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.config import file_faults, load, watched
+from exporter.tenants import tenants
+from tests.config.loading import UUID, loaded, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXT = f"""
+client_id: {UUID}
+http: {{proxy_file: proxy, ca_file: ca.pem}}
+tenants:
+  - {{tenant_id: a.example, auth: {{client_secret_file: a}}}}
+  - {{tenant_id: b.example, auth: {{certificate_file: b.pfx, certificate_password_file: b}}}}
+  - {{tenant_id: c.example, auth: {{federated_token_file: c}}}}
+  - {{tenant_id: d.example, auth: {{client_secret_file: a}}}}
+  - {{tenant_id: e.example, auth: {{client_secret: x}}}}
+tenant_files: ["t-*.yml", "*.yml"]
+"""
+
+
+def test_watched(tmp_path: Path) -> None:
+    """Every file that matters is watched once, and a tenant file that appears later too."""
+    (tmp_path / "proxy").write_text("http://proxy.example:3128", encoding="utf-8")
+    (tmp_path / "t-1.yml").write_text("tenants: []", encoding="utf-8")
+    flags = written(tmp_path, TEXT.replace('"*.yml"', '"t-?.yml"'))
+    config = load(flags, {})
+    names = ["config.yml", "t-1.yml", "proxy", "ca.pem", "a", "b.pfx", "b", "c"]
+    assert [path.name for path in watched(config)] == names
+    assert [path.name for path in config.files] == ["config.yml", "t-1.yml"]
+    (tmp_path / "t-2.yml").write_text("tenants: []", encoding="utf-8")
+    assert [path.name for path in watched(config)] == [*names[:2], "t-2.yml", *names[2:]]
+
+
+def test_file_faults(tmp_path: Path) -> None:
+    """Files that are missing, empty or no files are told, each once, with the tenant that needs them."""
+    text = TEXT.replace("proxy_file: proxy, ", "").replace('tenant_files: ["t-*.yml", "*.yml"]', "")
+    (tmp_path / "a").write_text("secret", encoding="utf-8")
+    (tmp_path / "b.pfx").mkdir()
+    (tmp_path / "b").touch()
+    config = loaded(tmp_path, text)
+    mend = "check the path and its permissions"
+    assert file_faults(tenants(config), ca_file=config.http.ca_file) == (
+        f"{tmp_path}/ca.pem: cannot be read: No such file or directory (http.ca_file); {mend}",
+        f"{tmp_path}/b.pfx: cannot be read: Is a directory (tenant b.example); {mend}",
+        f"{tmp_path}/b: is empty (tenant b.example); {mend}",
+        f"{tmp_path}/c: cannot be read: No such file or directory (tenant c.example); {mend}",
+    )
+    assert file_faults(config.tenants[:1]) == ()
+
+
+def test_a_glob_without_a_match_is_a_notice(tmp_path: Path) -> None:
+    """A glob that matches nothing yet stops nobody who has other tenants."""
+    text = TEXT.replace("http: {proxy_file: proxy, ca_file: ca.pem}", "").replace(', "*.yml"', "")
+    assert loaded(tmp_path, text).notices == ("tenant_files: no file matches t-*.yml yet",)
+
+
+def test_globs_may_be_absolute_and_deep(tmp_path: Path) -> None:
+    """A glob may be absolute, ** descends into folders, and what matches twice or is the file itself counts once."""
+    (tmp_path / "deep" / "folder.yml").mkdir(parents=True)
+    for number, folder in enumerate((tmp_path, tmp_path / "deep", tmp_path / "deep" / "folder.yml")):
+        entry = f"{{tenant_id: t{number}.example, auth: {{client_secret: x}}}}"
+        (folder / f"t{number}.yml").write_text(f"tenants: [{entry}]", encoding="utf-8")
+    flags = written(tmp_path, f"client_id: {UUID}\ntenant_files: ['{tmp_path}/deep/*.yml', '**/*.yml', './t0.yml']")
+    assert [tenant.name for tenant in load(flags, {}).tenants] == ["t1.example", "t2.example", "t0.example"]
