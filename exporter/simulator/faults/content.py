@@ -1,0 +1,185 @@
+"""Faults of the report's content: what parsers must survive."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from exporter.simulator.faults.fault import Answer, Fault
+from exporter.simulator.faults.refusals import html
+from exporter.simulator.messages import Response, Stage
+from exporter.simulator.reports import BOM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.simulator.call import Call
+    from exporter.simulator.reports import Line
+
+    Lines: TypeAlias = list[Line]
+
+_OK = 200
+_JSON = (("Content-Type", "application/json"),)
+_TEN_MEGABYTES = 10_000_000
+
+
+def _bytes(spoil: Callable[[bytes], bytes]) -> Answer:
+    """Return the answer whose body is spoiled; what is no report anyway stays as it is."""
+
+    def answer(_call: Call, good: Callable[[], Response]) -> Response:
+        response = good()
+        return replace(response, body=spoil(response.body)) if response.status == _OK else response
+
+    return answer
+
+
+def _lines(spoil: Callable[[Lines], Lines]) -> Answer:
+    """Return the answer whose lines are spoiled, in the format asked for."""
+
+    def answer(call: Call, good: Callable[[], Response]) -> Response:
+        response = good()
+        return replace(response, body=call.data(spoil(call.lines()))) if response.status == _OK else response
+
+    return answer
+
+
+def _first(change: Callable[[Line], Line]) -> Answer:
+    return _lines(lambda lines: [change(lines[0]), *lines[1:]])
+
+
+def _counts(value: object) -> Answer:
+    """Return the answer in which every line's first count is `value`."""
+    return _lines(lambda lines: [(*line[:2], value, *line[3:]) for line in lines])
+
+
+def _dates(change: Callable[[str], str]) -> Answer:
+    return _lines(lambda lines: [(change(str(line[0])), *line[1:]) for line in lines])
+
+
+def _name(name: str) -> Answer:
+    return _first(lambda line: (line[0], name, *line[2:]))
+
+
+def _json(text: str) -> Answer:
+    """Return the answer with this JSON text for a value, `%s` standing for the date."""
+    return lambda call, _: Response(_OK, _JSON, text.replace("%s", call.day().isoformat()).encode())
+
+
+def _value(members: str) -> Answer:
+    return _json('{"value":[{"reportRefreshDate":"%s",' + members + "}]}")
+
+
+def _older(call: Call, good: Callable[[], Response]) -> Response:
+    return replace(good(), body=call.data(call.lines(call.day() - timedelta(days=1))))
+
+
+def _mixed(call: Call, good: Callable[[], Response]) -> Response:
+    newer, older = call.lines(), call.lines(call.day() - timedelta(days=1))
+    return replace(good(), body=call.data([older[0], *newer[1:]]))
+
+
+def _direct(call: Call, _good: Callable[[], Response]) -> Response:
+    return Response(_OK, (("Content-Type", "application/octet-stream"),), call.data(call.lines()))
+
+
+def _paged(link: Callable[[str], str]) -> Answer:
+    """Return the answer with the first line only and a link to the rest, made from the request's own address."""
+
+    def answer(call: Call, good: Callable[[], Response]) -> Response:
+        good()
+        own = f"{call.request.cloud.graph}{call.request.path}?$format=application/json"
+        return Response(_OK, _JSON, call.data(call.lines()[:1], next_link=link(own)))
+
+    return answer
+
+
+def _columns(order: Callable[[list[bytes]], list[bytes]]) -> Answer:
+    def spoil(body: bytes) -> bytes:
+        rows = [order(line.split(b",")) for line in body.removeprefix(BOM).splitlines()]
+        return BOM + b"\r\n".join(b",".join(row) for row in rows) + b"\r\n"
+
+    return _bytes(spoil)
+
+
+def _report(name: str, summary: str, answer: Answer) -> Fault:
+    return Fault(name, Stage.REPORT, summary, answer)
+
+
+HARMLESS = (
+    Fault("direct-csv", Stage.GRAPH, "the CSV itself in place of the redirect", _direct),
+    Fault("nextlink", Stage.GRAPH, "the report on two pages (JSON)", _paged(lambda own: f"{own}&$skiptoken=1")),
+    _report("two-boms", "two byte-order marks", _bytes(lambda body: BOM + body)),
+    _report("no-bom", "no byte-order mark", _bytes(lambda body: body.removeprefix(BOM))),
+    _report("datetime-date", "the date with a time", _dates(lambda day: f"{day}T00:00:00Z")),
+    _report("reordered-columns", "the columns in another order (CSV)", _columns(lambda cells: cells[::-1])),
+    _report("extra-column", "one more column (CSV)", _columns(lambda cells: [*cells, b"new"])),
+    _report("twice-equal", "every line twice", _lines(lambda lines: [*lines, *lines])),
+    _report("older-report", "yesterday's report", _older),
+    _report("mixed-dates", "one line of yesterday's report", _mixed),
+)
+
+BROKEN = (
+    Fault("nextlink-loop", Stage.GRAPH, "a next page that is this one (JSON)", _paged(lambda own: own)),
+    Fault(
+        "nextlink-host",
+        Stage.GRAPH,
+        "a next page on another host (JSON)",
+        _paged(lambda _: "https://graph.example.net/beta/reports"),
+    ),
+    _report("empty-report", "no lines at all", _lines(lambda _: [])),
+    _report("empty-body", "no bytes at all", _bytes(lambda _: b"")),
+    _report(
+        "html", "somebody else's page, with success", lambda _call, _good: html(_OK, "Welcome to the guest network")
+    ),
+    _report("binary", "random bytes", _bytes(lambda _: bytes(range(256)) * 16)),
+    _report(
+        "invalid-utf-8",
+        "not UTF-8",
+        _bytes(lambda body: body.replace(b"Product", b"Prod\xff\xfe").replace(b"product", b"\xff")),
+    ),
+    _report("utf-16", "UTF-16", _bytes(lambda body: body.removeprefix(BOM).decode().encode("utf-16"))),
+    _report("nul-bytes", "a NUL in every line", _bytes(lambda body: body.replace(b",", b",\0"))),
+    _report("no-header", "no header line (CSV)", _bytes(lambda body: body.partition(b"\n")[2])),
+    _report("missing-column", "no column of products (CSV)", _columns(lambda cells: [cells[0], *cells[2:]])),
+    _report("truncated", "ends in the middle of the header", _bytes(lambda body: body[:30])),
+    _report("bad-numbers", "counts that are none", _counts("many")),
+    _report("float-numbers", "counts that are no integers", _counts(12.5)),
+    _report("negative", "negative counts", _counts(-1)),
+    _report("empty-numbers", "counts that are missing", _counts(None)),
+    _report("huge-numbers", "counts of a hundred digits", _counts(10**100)),
+    _report("bad-date", "dates that are none", _dates(lambda _: "yesterday")),
+    _report("one-bad-row", "one line of which cannot be read", _first(lambda line: (*line[:2], "many", *line[3:]))),
+    _report(
+        "twice-unequal",
+        "one product twice, with other counts",
+        _lines(lambda lines: [*lines, (*lines[0][:2], 1, *lines[0][3:])]),
+    ),
+    _report("awkward-name", "quotes, commas and line breaks in a name", _name('A "quoted",\r\nbroken \\ name')),
+    _report("nul-name", "a NUL in a name", _name("A\0B")),
+    _report(
+        "surrogate-name",
+        "a lone surrogate in a name (JSON)",
+        _value('"productType":"\\ud800","assigned":1,"activated":1,"sharedComputerActivation":0'),
+    ),
+    _report("huge-cell", "a name of ten megabytes", _name("X" * _TEN_MEGABYTES)),
+    _report("deep-json", "JSON nested a hundred thousand deep", _json("[" * 100_000)),
+    _report(
+        "duplicate-keys",
+        "a key that comes twice",
+        _value('"productType":"A","assigned":1,"assigned":2,"activated":1,"sharedComputerActivation":0'),
+    ),
+    _report(
+        "nan",
+        "a count that is NaN (JSON)",
+        _value('"productType":"A","assigned":NaN,"activated":1,"sharedComputerActivation":0'),
+    ),
+    _report(
+        "1e400",
+        "a count that no float can hold (JSON)",
+        _value('"productType":"A","assigned":1e400,"activated":1,"sharedComputerActivation":0'),
+    ),
+    _report("json-list", "a list in place of an object", _json(json.dumps([1, 2, 3]))),
+    _report("json-no-value", "an object without its list", _json("{}")),
+)

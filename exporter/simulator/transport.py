@@ -1,0 +1,111 @@
+"""The simulation as a transport of httpx: in process, no sockets, on any clock."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import httpx
+
+from exporter.simulator.clouds import real_hosts
+from exporter.simulator.messages import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exporter.simulator.core import Simulator
+    from exporter.simulator.messages import Response
+
+
+class SimulatorTransport(httpx.BaseTransport):
+    """Answers for the real hosts of all four clouds; any other host cannot be reached.
+
+    Args:
+        simulator: who answers.
+        clock: the time, Unix seconds.
+        sleep: lets that many seconds pass; with a virtual clock, moves it.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._simulator = simulator
+        self._clock = clock
+        self._sleep = sleep
+        self._hosts = real_hosts()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the simulation's answer; what happens on the wire becomes httpx's exceptions and waiting."""
+        known = self._hosts.get(request.url.netloc.decode())
+        address = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        if known is None or getattr(known[0], known[1].value) != address:
+            self._simulator.world.record_leak(f"{request.method} to {address}, which is no host of Microsoft")
+            raise httpx.ConnectError(f"no such host in the simulation: {request.url.host}", request=request)
+        cloud, origin = known
+        response = self._simulator.answer(
+            Request(
+                cloud=cloud,
+                origin=origin,
+                method=request.method,
+                path=request.url.path,
+                query=dict(parse_qsl(request.url.query.decode(), keep_blank_values=True)),
+                headers=dict(request.headers),
+                body=request.read(),
+            ),
+            self._clock(),
+        )
+        return self._travel(request, response)
+
+    def _travel(self, request: httpx.Request, response: Response) -> httpx.Response:
+        wire = response.wire
+        self._wait(request, wire.delay)
+        if wire.cut == -1:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+        self._sleep_if(wire.drip_headers * sum(len(name) + len(value) + 4 for name, value in response.headers))
+        stream = _Body(request, response, self._wait)
+        length = [] if wire.endless else [("Content-Length", str(len(response.body)))]
+        return httpx.Response(response.status, headers=[*response.headers, *length], stream=stream)
+
+    def _wait(self, request: httpx.Request, seconds: float) -> None:
+        """Let time pass, but no longer than the client is ready to wait."""
+        limit = request.extensions.get("timeout", {}).get("read")
+        if limit is not None and seconds > limit:
+            self._sleep_if(limit)
+            raise httpx.ReadTimeout("The read operation timed out", request=request)
+        self._sleep_if(seconds)
+
+    def _sleep_if(self, seconds: float) -> None:
+        if seconds:
+            self._sleep(seconds)
+
+
+class _Body(httpx.SyncByteStream):
+    """A body on its way: at once, byte by byte, for ever, or cut."""
+
+    def __init__(
+        self, request: httpx.Request, response: Response, wait: Callable[[httpx.Request, float], None]
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._wait = wait
+
+    def __iter__(self) -> Iterator[bytes]:
+        body, wire = self._response.body, self._response.wire
+        yield from self._drip(body[: wire.cut])
+        while wire.endless:
+            yield body or b"\0"
+        if wire.cut is not None and wire.cut < len(body):
+            message = "peer closed connection without sending complete message body"
+            raise httpx.RemoteProtocolError(message, request=self._request)
+
+    def _drip(self, body: bytes) -> Iterator[bytes]:
+        if not self._response.wire.drip:
+            yield body
+            return
+        for byte in body:
+            self._wait(self._request, self._response.wire.drip)
+            yield bytes((byte,))
