@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 from exporter.simulator.counts import make_rows, refresh_date
 from exporter.simulator.drawing import draw
-from exporter.simulator.faults import FAULTS
 from exporter.simulator.messages import Stage
 from exporter.simulator.reports import render_csv, render_json
 from exporter.simulator.tenants import make_uuid
@@ -132,7 +131,7 @@ class Call:
         seen = self.world.calls[self.tenant.tenant_id, self.name, self.stage]
         chance = draw(self.world.seed, self.tenant.name, self.name, self.stage, seen)
         name = self.world.scenario(self.tenant).fault(self.stage, chance, data=data)
-        return FAULTS[name] if name else None
+        return self.world.faults[name] if name else None
 
 
 def true_rows(world: World, tenant: Tenant, report: Report, day: date) -> tuple[Row, ...]:

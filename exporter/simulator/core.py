@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from exporter.simulator.call import Call, true_rows
 from exporter.simulator.counts import refresh_date
 from exporter.simulator.download import answer_download
+from exporter.simulator.faults import FAULTS
 from exporter.simulator.graph import answer_graph
 from exporter.simulator.identity import answer_identity
 from exporter.simulator.login import answer_login, login_stage
@@ -52,7 +53,7 @@ class Simulator:
 
     def __init__(self, seed: int = 0, tenants: int = 3, scenario: str = "healthy", *, shared_app: bool = False) -> None:
         self.tenants = make_tenants(seed, tenants, shared_app=shared_app)
-        self.world = World(seed, self.tenants, scenario)
+        self.world = World(seed, self.tenants, scenario, FAULTS)
 
     def answer(self, request: Request, now: float) -> Response:
         """Return what Microsoft would answer to `request` at `now` (Unix seconds)."""

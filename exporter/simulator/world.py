@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from exporter.simulator.devices import WAITING, Device, Plan
 from exporter.simulator.directory import Directory
 from exporter.simulator.drawing import digest
-from exporter.simulator.faults import FAULTS, Fault
 from exporter.simulator.throttle import Throttle
 from exporter.simulator.tokens import Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
     from exporter.simulator.counts import Row
+    from exporter.simulator.faults import Fault
     from exporter.simulator.messages import Stage
     from exporter.simulator.tenants import Tenant
 
@@ -52,6 +52,7 @@ class World(Directory):
         seed: where every secret and number comes from.
         tenants: who exists.
         scenario: the name of the scenario that all tenants start in.
+        faults: what can go wrong, by name.
 
     Attributes:
         calls: answered calls by tenant id, report (empty where the step has none) and stage.
@@ -59,9 +60,10 @@ class World(Directory):
         leaks: what a client sent where it must not, one sentence each; empty for a well-behaved client.
     """
 
-    def __init__(self, seed: int, tenants: Sequence[Tenant], scenario: str) -> None:
+    def __init__(self, seed: int, tenants: Sequence[Tenant], scenario: str, faults: Mapping[str, Fault]) -> None:
         super().__init__(tenants, scenario)
         self.seed = seed
+        self.faults = faults
         self.calls: Counter[tuple[str, str, Stage]] = Counter()
         self.log: deque[CallRecord] = deque(maxlen=_LOG_LENGTH)
         self.leaks: list[str] = []
@@ -84,7 +86,7 @@ class World(Directory):
 
         None for `times`: until `clear()`. Faults of one stage come in the order they were injected in.
         """
-        known = FAULTS[fault] if isinstance(fault, str) else fault
+        known = self.faults[fault] if isinstance(fault, str) else fault
         with self._lock:
             self._planned.setdefault(self.tenant(tenant).tenant_id, []).append(
                 _Planned(known, stage or known.stage, times)
