@@ -98,7 +98,7 @@ class Exporter:
         """
         from exporter.schedule import Schedule  # noqa: PLC0415 - the web endpoints answer before APScheduler is imported
 
-        self._pipeline = self._new_pipeline(self._config)
+        self._pipeline = self._pipeline or self._new_pipeline(self._config)
         self._own.expiries = self._pipeline.credentials.expiries(self._tenants)
         self._schedule = Schedule(self._config.poll.concurrency, clock=self._clock)
         self._schedule.replace(self._tasks(), self._config.poll.concurrency)
@@ -106,8 +106,9 @@ class Exporter:
 
     def stop(self) -> None:
         """Start no further poll, give those that run a moment, and close storage."""
-        if self._schedule is not None:
-            self._schedule.stop(_PATIENCE)
+        ended = self._schedule is None or self._schedule.stop(_PATIENCE)
+        if self._pipeline is not None and ended:
+            self._pipeline.close()
         self._renderer.stop()
         self._storage.close()
 
@@ -177,7 +178,7 @@ class Exporter:
             try:
                 config = self._load()
                 tenants = tenants_of(config)
-                pipeline = self._new_pipeline(config) if config.http != self._config.http else self._pipeline
+                pipeline = self._new_pipeline(config)
             except ConfigError as error:
                 self._own.reload_successful = False
                 log.error(  # noqa: TRY400 - people need the faults, not our call stack
@@ -190,15 +191,19 @@ class Exporter:
             log.info("the configuration was reloaded", tenants=len(tenants))
             return True, f"reloaded: {len(tenants)} tenants"
 
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline | None) -> None:
+    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline) -> None:
         if config.storage.path != self._config.storage.path:
             log.warning("storage.path changes only with a restart", path=str(config.storage.path))
+        if self._pipeline is not None:
+            # Polls that run at this moment end with the old one.
+            closing = threading.Timer(self._config.poll.timeout, self._pipeline.close)
+            closing.daemon = True
+            closing.start()
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
         keys = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
         self._collection.adopt(keys)
         self._hurried |= {key for key in keys if self._waits_for_people(key)}
-        if pipeline is not None:
-            self._own.expiries = pipeline.credentials.expiries(tenants)
+        self._own.expiries = pipeline.credentials.expiries(tenants)
         self._renderer.replace(tenants)
         if self._schedule is not None:
             self._schedule.replace(self._tasks(), config.poll.concurrency)

@@ -35,6 +35,10 @@ _AFTER_REFUSAL = (60.0, 120.0, 300.0, 900.0, 3600.0)
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS, _WEEK = 31, 7
+_INSTANCES = 1000
+"""`_running` lets no task run twice at a time. APScheduler's own bound must never be met: it counts a run until shortly
+after its end, and would drop, with no more than a log line, a poll that is due again at once."""
+
 _LONGEST_WAIT = 86400.0
 _JUMP = 5.0
 
@@ -151,7 +155,7 @@ class Schedule:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={self._executor(concurrency): ThreadPoolExecutor(concurrency)},
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": _INSTANCES},
         )
         self._executors = {concurrency}
         self._concurrency = concurrency
@@ -186,13 +190,14 @@ class Schedule:
                 self._plan(task)
         return True
 
-    def stop(self, patience: float = 0.0) -> None:
-        """Start no further task, and wait `patience` seconds at most for those that run."""
+    def stop(self, patience: float = 0.0) -> bool:
+        """Start no further task, wait `patience` seconds at most for those that run, and say whether all have ended."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         end = self._monotonic() + patience
         while self._running and self._monotonic() < end:
             time.sleep(0.02)
+        return not self._running
 
     @staticmethod
     def _executor(concurrency: int) -> str:

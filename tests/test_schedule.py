@@ -165,6 +165,24 @@ def test_due_polls_run_at_once_and_bounded() -> None:
     assert most == 4
 
 
+def test_a_task_that_is_due_again_at_once_is_never_lost() -> None:
+    """However soon a poll is due again after its end, it runs again: none is dropped on the way."""
+    runs = {key(number): 0 for number in range(30)}
+
+    def task(known: Key) -> Task:
+        def work() -> None:
+            runs[known] += 1
+
+        return Task(known, lambda: 0.0 if runs[known] < 30 else time.time() + 86400, work)
+
+    schedule = Schedule(8)
+    schedule.start()
+    schedule.replace([task(known) for known in runs], 8)
+    run_until(lambda: min(runs.values()) == 30, seconds=30)
+    schedule.stop()
+    assert set(runs.values()) == {30}
+
+
 def test_a_task_that_raises_is_planned_again() -> None:
     """An exception in a poll costs that poll and no other."""
     ran: list[float] = []

@@ -1,0 +1,268 @@
+"""The running exporter, in process: what `serve` does between its signals."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from exporter.app import Exporter
+from exporter.config import load
+from exporter.housekeeping import Chore, Housekeeping, Systemd, fingerprints
+from exporter.simulator import Simulator, SimulatorServer, Stage
+from exporter.storage import MemoryStorage, Storage, StorageError
+from tests.process import configure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from exporter.config import Config
+
+
+@pytest.fixture
+def server() -> Iterator[SimulatorServer]:
+    """Serve two simulated tenants."""
+    with SimulatorServer(Simulator(tenants=2)) as made:
+        yield made
+
+
+class Service:
+    """An exporter that polls a simulation, without a web server.
+
+    Args:
+        path: its configuration.
+        storage: where it keeps reports.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self, path: Path, storage: Storage | MemoryStorage | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.path = path
+        self.exporter = Exporter(self.load(), self.load, storage or MemoryStorage(), environ={}, clock=clock)
+
+    def load(self) -> Config:
+        """Read the configuration."""
+        return load({"config.file": str(self.path)}, {})
+
+    def start(self) -> Service:
+        """Render and poll."""
+        assert not self.exporter.ready()
+        self.exporter.render_first()
+        self.exporter.start_polling()
+        return self
+
+    def metrics(self, *tenants: str) -> str:
+        """Return a scrape."""
+        return b"".join(self.exporter.scrape(openmetrics=False, gzip=False, tenants=tenants)).decode()
+
+    def wait_for(self, *parts: str, seconds: float = 20) -> str:
+        """Return the first scrape with a line that holds every part."""
+        end = time.monotonic() + seconds
+        text = ""
+        while time.monotonic() < end:
+            text = self.metrics()
+            if any(all(part in line for part in parts) for line in text.splitlines()):
+                return text
+            time.sleep(0.02)
+        raise AssertionError(f"no line with {parts} in:\n{text}")
+
+    def look(self) -> None:
+        """Do every chore once, as housekeeping does."""
+        Housekeeping(self.exporter.chores()).look()
+
+
+def edit(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """Change a configuration file."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+def with_secret_file(server: SimulatorServer, path: Path, secret: Path) -> None:
+    """Let the first tenant's secret come from a file."""
+
+    def change(document: dict[str, object]) -> None:
+        document["tenants"][0]["auth"] = {"client_secret_file": str(secret)}  # type: ignore[index]
+
+    secret.write_text(server.simulator.tenants[0].secret + "\n", encoding="utf-8")
+    edit(path, change)
+
+
+def test_a_rotated_secret_needs_no_restart(server: SimulatorServer, tmp_path: Path) -> None:
+    """A tenant whose secret was refused is polled at once when its file changes, without restart or reload by hand."""
+    path, secret = configure(server, tmp_path), tmp_path / "secret"
+    with_secret_file(server, path, secret)
+    server.simulator.world.set_secret("contoso", "a-new-secret")
+    service = Service(path).start()
+    service.wait_for("failing", 'reason="credentials"', 'tenant="contoso"')
+    secret.write_text("a-new-secret\n", encoding="utf-8")
+    service.look()
+    service.wait_for("office365_activations_up", 'tenant="contoso"', " 1.0")
+    service.exporter.stop()
+
+
+def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: SimulatorServer, tmp_path: Path) -> None:
+    """Housekeeping reloads when a watched file changed, and only then."""
+    path = configure(server, tmp_path)
+    service = Service(path).start()
+    service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
+    calls = server.simulator.world.count("contoso", Stage.GRAPH)
+    loaded = "\noffice365_activations_exporter_config_last_reload_success_timestamp_seconds "
+    first = service.metrics().split(loaded)[1].split()[0]
+    service.look()
+    assert first in service.metrics()
+    edit(path, lambda document: document["tenants"].pop())  # type: ignore[attr-defined]
+    service.look()
+    service.wait_for("tenant_info", 'tenant="contoso"')
+    end = time.monotonic() + 10
+    while 'tenant="fabrikam"' in service.metrics() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert 'tenant="fabrikam"' not in service.metrics()
+    assert first not in service.metrics()
+    assert server.simulator.world.count("contoso", Stage.GRAPH) == calls
+    service.exporter.stop()
+
+
+def test_a_file_that_breaks_keeps_the_old_configuration(server: SimulatorServer, tmp_path: Path) -> None:
+    """A broken file changes nothing, and the next good one is taken."""
+    path = configure(server, tmp_path)
+    good = path.read_text(encoding="utf-8")
+    service = Service(path).start()
+    path.write_text("tenants: [", encoding="utf-8")
+    service.look()
+    service.wait_for("config_last_reload_successful 0.0")
+    assert 'tenant="contoso"' in service.metrics()
+    path.write_text(good, encoding="utf-8")
+    service.look()
+    service.wait_for("config_last_reload_successful 1.0")
+    service.exporter.stop()
+
+
+def test_a_reload_with_an_unreadable_ca_is_refused(server: SimulatorServer, tmp_path: Path) -> None:
+    """What would keep the new configuration from working is found before the old one is given up."""
+    path = configure(server, tmp_path)
+    service = Service(path).start()
+    (tmp_path / "ca.pem").write_text("no certificate", encoding="utf-8")
+    ok, sentence = service.exporter.reload()
+    assert not ok
+    assert "http.ca_file" in sentence
+    service.exporter.stop()
+
+
+def test_a_tenant_that_comes_back_gets_its_stored_report_back(server: SimulatorServer, tmp_path: Path) -> None:
+    """A tenant removed and configured again shows its last good report before it is polled anew."""
+    path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}})
+    storage = Storage.open(tmp_path / "storage", clock=time.time)
+    service = Service(path, storage).start()
+    service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
+    removed: list[object] = []
+    edit(path, lambda document: removed.append(document["tenants"].pop()))  # type: ignore[attr-defined]
+    assert service.exporter.reload()[0]
+    server.simulator.world.set_scenario("fabrikam", "outage")
+    calls = server.simulator.world.count("fabrikam", Stage.GRAPH)
+    edit(path, lambda document: document["tenants"].extend(removed))  # type: ignore[attr-defined]
+    assert service.exporter.reload()[0]
+    service.wait_for("assigned_users", 'tenant="fabrikam"')
+    assert server.simulator.world.count("fabrikam", Stage.GRAPH) == calls
+    service.exporter.stop()
+
+
+def test_a_credential_that_ends_soon_is_shown_and_warned_about(
+    server: SimulatorServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of a secret is on /metrics, and in the log from 30 days before on."""
+
+    def change(document: dict[str, object]) -> None:
+        for tenant, expires in zip(document["tenants"], ("2001-01-01", "2999-01-01"), strict=True):  # type: ignore[call-overload]
+            tenant["auth"]["expires"] = expires
+
+    path = configure(server, tmp_path)
+    edit(path, change)
+    service = Service(path).start()
+    contoso, fabrikam = server.simulator.tenants
+    service.wait_for("credential_expiry_timestamp_seconds", contoso.client_id, 'kind="secret"', " 9.783072e+08")
+    service.look()
+    warnings = [line for line in caplog.text.splitlines() if "has expired" in line]
+    assert len(warnings) == 1
+    assert contoso.client_id in warnings[0]
+    assert fabrikam.client_id not in warnings[0]
+    service.exporter.stop()
+
+
+class Failing(MemoryStorage):
+    """A storage on which every operation fails."""
+
+    def _fail(self, *_: object) -> None:
+        raise StorageError("the disk is full", hint="make room")
+
+    restore = calls_since = save = record_call = retain = _fail  # type: ignore[assignment]  # all of them fail
+
+
+def test_storage_that_fails_stops_neither_polling_nor_serving(server: SimulatorServer, tmp_path: Path) -> None:
+    """With a storage on which nothing works, every tenant is still polled and served, and the faults are counted."""
+    service = Service(configure(server, tmp_path), Failing()).start()
+    service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
+    text = service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
+    assert float(text.split("\noffice365_activations_exporter_storage_errors_total ")[1].split()[0]) >= 5
+    service.look()
+    service.exporter.stop()
+
+
+def test_a_report_that_grows_too_old_is_withdrawn_though_no_poll_runs(server: SimulatorServer, tmp_path: Path) -> None:
+    """Time alone withdraws the gauges of a report whose last good poll is max_age ago."""
+    now = [time.time()]
+    path = configure(server, tmp_path)
+    service = Service(path, clock=lambda: now[0]).start()
+    service.wait_for("assigned_users{", 'tenant="fabrikam"')
+    server.latency = 3600
+    now[0] += 73 * 3600
+    end = time.monotonic() + 10
+    while "assigned_users{" in service.metrics() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert "assigned_users{" not in service.metrics()
+    assert "last_success_timestamp_seconds{" in service.metrics()
+    service.exporter.stop()
+
+
+def test_a_chore_that_raises_costs_no_other() -> None:
+    """Housekeeping goes on after a chore that failed, and does each again only when it is due."""
+    now, done = [0.0], []
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    keeping = Housekeeping([Chore(10, fail), Chore(30, lambda: done.append(now[0]))], lambda: now[0])
+    for second in range(0, 100, 5):
+        now[0] = float(second)
+        keeping.look()
+    assert done == [0, 30, 60, 90]
+
+
+def test_fingerprints_change_with_the_file(tmp_path: Path) -> None:
+    """A rewritten, a replaced and a vanished file each look different."""
+    path = tmp_path / "file"
+    seen = [fingerprints([path])]
+    for text in ("a", "bb"):
+        path.write_text(text, encoding="utf-8")
+        seen.append(fingerprints([path]))
+    other = tmp_path / "other"
+    other.write_text("cc", encoding="utf-8")
+    os.utime(other, ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns))
+    other.replace(path)
+    seen.append(fingerprints([path]))
+    path.unlink()
+    assert fingerprints([path]) == seen[0]
+    assert len({str(one) for one in seen}) == 4
+
+
+def test_without_systemd_nothing_is_told() -> None:
+    """Outside systemd, telling it anything does nothing, and there is no watchdog to feed."""
+    systemd = Systemd({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"})
+    systemd.tell("READY=1")
+    assert systemd.watchdog_seconds == 0
+    Systemd({"NOTIFY_SOCKET": "@nobody-listens-here"}).tell("READY=1")
