@@ -6,13 +6,14 @@ import hashlib
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
@@ -22,8 +23,6 @@ from exporter.poller import MENDED_BY_PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from apscheduler.triggers.base import BaseTrigger
 
     from exporter.config import Poll
     from exporter.snapshot import Key, Standing
@@ -130,6 +129,17 @@ class Task:
     run: Callable[[], None]
 
 
+class _WhenPlanned(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Fires when `Schedule` planned it, and, should that ever fail to plan it again, an hour after it fired.
+
+    A job that ends with its one date would be taken away by APScheduler while, in another thread, it is planned anew.
+    """
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        """Return an hour from now."""
+        return now + timedelta(hours=1)
+
+
 class Schedule:
     """Runs tasks when they are due, a bounded number at a time.
 
@@ -151,6 +161,7 @@ class Schedule:
         self._drift = clock() - monotonic()
         self._tasks: dict[Key, Task] = {}
         self._running: set[Key] = set()
+        self._stopped = False
         self._lock = threading.RLock()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -192,6 +203,8 @@ class Schedule:
 
     def stop(self, patience: float = 0.0) -> bool:
         """Start no further task, wait `patience` seconds at most for those that run, and say whether all have ended."""
+        with self._lock:
+            self._stopped = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         end = self._monotonic() + patience
@@ -204,17 +217,17 @@ class Schedule:
         return f"polls-{concurrency}"
 
     def _plan(self, task: Task) -> None:
-        if task.key in self._running:
+        """Let the task's job fire when it is due; one that runs is planned when it ends."""
+        if task.key in self._running or self._stopped:
             return
-        self._scheduler.add_job(
-            self._run,
-            "date",
-            run_date=datetime.fromtimestamp(max(task.due(), self._clock()), UTC),
-            args=(task.key,),
-            id=repr(task.key),
-            replace_existing=True,
-            executor=self._executor(self._concurrency),
-        )
+        name = repr(task.key)
+        when = datetime.fromtimestamp(max(task.due(), self._clock()), UTC)
+        executor = self._executor(self._concurrency)
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.modify_job(name, next_run_time=when, executor=executor)
+        else:
+            trigger = _WhenPlanned()
+            self._scheduler.add_job(self._run, trigger, (task.key,), id=name, next_run_time=when, executor=executor)
 
     def _unplan(self, key: Key) -> None:
         if self._scheduler.get_job(repr(key)) is not None:
