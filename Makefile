@@ -1,0 +1,68 @@
+# Everything is set up on the way: each target needs only make and Python 3.11 or newer (`make PYTHON=python3.12 …`).
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--annotation-style line --custom-compile-command "make lock" $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock bench soak image clean
+
+help: ## list the targets
+	@echo 'make TARGET [ARGS="…"]'
+	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-9s %s\n", $$1, $$2 }'
+
+demo: .venv/runtime.stamp ## run the exporter against a built-in simulation of Microsoft; no account, no network
+	@exec $(BIN)/office365-activations-exporter demo $(ARGS)
+
+test: .venv/dev.stamp ## run every test, with the real tools where they can be had, and measure coverage
+	@$(BIN)/python tests/fetch_tools.py
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report term:skip-covered --cov-fail-under 95
+
+check: .venv/dev.stamp ## format, lint, types, import direction, unused and missing dependencies
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry exporter
+
+format: .venv/dev.stamp ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: newest versions)
+	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) --group pyproject.toml:build --constraints requirements/runtime.txt --output-file requirements/build.txt
+	$(LOCK) pyproject.toml --group build --group check --group test --constraints requirements/runtime.txt \
+		--constraints requirements/build.txt --output-file requirements/dev.txt
+
+bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx) and write docs/benchmarks.md
+	@$(BIN)/python tests/fetch_tools.py bench
+	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: .venv/dev.stamp ## simulate tenants over months with faults of every kind, and check that no number is ever wrong
+	$(BIN)/python -m tests.soak $(ARGS)
+
+image: ## build the container image
+	@tests/delivery/build_image $(ARGS)
+
+clean: ## remove everything that make made
+	rm -rf .venv .tools .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	find exporter tests -name __pycache__ -type d -exec rm -rf {} +
+
+# What runs the exporter: its locked dependencies, and itself from this checkout.
+.venv/runtime.stamp: requirements/build.txt requirements/runtime.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is missing or older than 3.11: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo 'Setting up .venv (only after a change) …'
+	@$(PYTHON) -m venv .venv || { echo "no venv module: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/build.txt --requirement requirements/runtime.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What checks and tests it.
+.venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt
+	@echo 'Adding what checks and tests need …'
+	@$(PIP_INSTALL) --no-compile --require-hashes --requirement requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Rules and dashboard, held against the real tools."""
