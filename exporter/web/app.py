@@ -1,0 +1,218 @@
+"""The endpoints: from a request to its response."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl
+
+from exporter.exposition import UnknownTenantError
+from exporter.web import negotiate
+from exporter.web.message import Request, Response, text
+from exporter.web.scrapes import Scrapes
+from exporter.web.security import Security
+from exporter.web.worker import BusyError, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from exporter.web.basicauth import Passwords
+    from exporter.web.limits import Limits
+    from exporter.web.options import Options
+    from exporter.web.source import Source
+
+_READ = ("GET", "HEAD")
+_RELOAD = ("POST", "PUT")
+_COMPRESS_FROM = 1024
+
+
+class _Route(NamedTuple):
+    """An endpoint: what answers it, by which methods, and whether it needs no password."""
+
+    answer: Callable[[Request], Response | Awaitable[Response]]
+    methods: tuple[str, ...] = _READ
+    open: bool = False
+
+
+class Site:
+    """The endpoints of contract.
+
+    Args:
+        source: what they tell of.
+        options: their paths, and whether `/-/reload` may be used.
+        limits: how many scrapes at once.
+
+    Attributes:
+        security: headers and passwords, exchanged as a whole when the web configuration changes.
+
+    Raises:
+        ConfigError: a path cannot be used.
+    """
+
+    def __init__(self, source: Source, options: Options, limits: Limits) -> None:
+        self.security = Security()
+        self._source = source
+        self._lifecycle = options.enable_lifecycle
+        self._telemetry = options.telemetry()
+        self._prefix = options.prefix()
+        self._scrapes = Scrapes(limits.scrapes, limits.scrape_patience)
+        self._routes = self._paths()
+        self._readers = Worker("web-status", limit=8)
+        self._reloader = Worker("web-reload", limit=4)
+        self._passwords: Passwords | None = None
+
+    def _paths(self) -> dict[str, _Route]:
+        prefix = self._prefix
+        routes = {
+            f"{prefix}/": _Route(self._page),
+            f"{prefix}/api/v1/status": _Route(self._status),
+            f"{prefix}/-/healthy": _Route(self._healthy, open=True),
+            f"{prefix}/-/ready": _Route(self._ready, open=True),
+            f"{prefix}/-/reload": _Route(self._reload, _RELOAD),
+            prefix + self._telemetry: _Route(self._metrics),
+        }
+        if prefix:
+            # Relative, so that they hold behind a proxy that adds a prefix of its own.
+            routes[prefix] = _Route(lambda _: _redirect(prefix.rpartition("/")[2] + "/"))
+            routes["/"] = _Route(lambda _: _redirect(prefix[1:] + "/"))
+        return routes
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer `request`, at once where that can be done on the event loop."""
+        security = self.security
+        route = self._routes.get(request.path)
+        if security.users and not (route is not None and route.open):
+            return self._check(request, route, security)
+        return self._dressed(self._answer(request, route), security)
+
+    def _answer(self, request: Request, route: _Route | None) -> Response | Awaitable[Response]:
+        if route is None:
+            return text(404, f"nothing is here; the metrics are at {self._prefix}{self._telemetry}")
+        if request.method not in route.methods:
+            allowed = ", ".join(route.methods)
+            return text(405, f"only {' and '.join(route.methods)} can be used here", ("Allow", allowed))
+        return route.answer(request)
+
+    def _dressed(self, answer: Response | Awaitable[Response], security: Security) -> Response | Awaitable[Response]:
+        if isinstance(answer, Response):
+            return answer.with_headers(security.headers)
+        return _dress_later(answer, security)
+
+    # Passwords.
+
+    def _check(self, request: Request, route: _Route | None, security: Security) -> Response | Awaitable[Response]:
+        if self._passwords is None:
+            from exporter.web.basicauth import Passwords  # noqa: PLC0415 - bcrypt only where passwords are
+
+            self._passwords = Passwords()
+        right = self._passwords.check(request.headers.get("authorization"), security.users)
+        if right is None:
+            return _dress_later(self._check_anew(self._passwords, request, route, security), security)
+        return self._dressed(self._answer(request, route) if right else _unauthorized(), security)
+
+    async def _check_anew(
+        self, passwords: Passwords, request: Request, route: _Route | None, security: Security
+    ) -> Response:
+        """Answer a request whose password was not seen before."""
+        authorization = request.headers.get("authorization")
+        try:
+            right = await passwords.compute(authorization, security.users, request.address)
+        except BusyError:
+            return text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
+        answer = self._answer(request, route) if right else _unauthorized()
+        return answer if isinstance(answer, Response) else await answer
+
+    # The endpoints.
+
+    def _metrics(self, request: Request) -> Response:
+        leave = self._scrapes.enter(request.drop)
+        if leave is None:
+            return text(503, "too many scrapes are under way: try again later", ("Retry-After", "1"))
+        openmetrics = negotiate.wants_openmetrics(request.headers.get("accept"))
+        gzip = negotiate.wants_gzip(request.headers.get("accept-encoding"))
+        try:
+            tenants = _tenants(request.query)
+            body = self._source.scrape(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
+        except UnknownTenantError as error:
+            leave()
+            return text(404, str(error)[:300])
+        except BaseException:
+            leave()
+            raise
+        kind = negotiate.OPENMETRICS if openmetrics else negotiate.TEXT
+        headers = (("Content-Type", kind), ("Vary", "Accept, Accept-Encoding"))
+        return Response(200, (*headers, ("Content-Encoding", "gzip")) if gzip else headers, body, leave)
+
+    def _healthy(self, _request: Request) -> Response:
+        return text(200, "healthy: the process works")
+
+    def _ready(self, _request: Request) -> Response:
+        if self._source.ready():
+            return text(200, "ready: the metrics can be scraped")
+        return text(503, "not ready yet: configuration, storage or the first rendering is not done")
+
+    async def _reload(self, _request: Request) -> Response:
+        if not self._lifecycle:
+            return text(403, "reloading over HTTP is not enabled: start with --web.enable-lifecycle")
+        try:
+            ok, sentence = await self._reloader.do(self._source.reload)
+        except BusyError:
+            return text(429, "too many reloads are waiting", ("Retry-After", "5"))
+        return text(200 if ok else 500, sentence)
+
+    async def _page(self, request: Request) -> Response:
+        from exporter.web import page  # noqa: PLC0415 - rarely looked at
+
+        html = ("Content-Type", "text/html; charset=utf-8")
+        return await self._read(
+            request,
+            lambda: page.render(self._source.status(), self._telemetry),
+            (html, *page.security_headers()),
+        )
+
+    async def _status(self, request: Request) -> Response:
+        kind = ("Content-Type", "application/json")
+        return await self._read(
+            request,
+            lambda: json.dumps(dict(self._source.status())).encode() + b"\n",
+            (kind, ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")),
+        )
+
+    async def _read(
+        self, request: Request, write: Callable[[], bytes], headers: tuple[tuple[str, str], ...]
+    ) -> Response:
+        """Answer with what `write` writes, in a thread: at thousands of tenants it takes its time."""
+        wanted = negotiate.wants_gzip(request.headers.get("accept-encoding"))
+        try:
+            body, packed = await self._readers.do(lambda: _pack(write(), wanted=wanted))
+        except BusyError:
+            return text(503, "too many requests are waiting", ("Retry-After", "1"))
+        encoding = (("Content-Encoding", "gzip"),) if packed else ()
+        return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,))
+
+
+async def _dress_later(answer: Awaitable[Response], security: Security) -> Response:
+    return (await answer).with_headers(security.headers)
+
+
+def _pack(body: bytes, *, wanted: bool) -> tuple[bytes, bool]:
+    if not wanted or len(body) < _COMPRESS_FROM:
+        return body, False
+    import gzip  # noqa: PLC0415 - a scrape does without it
+
+    return gzip.compress(body, compresslevel=1, mtime=0), True
+
+
+def _tenants(query: str) -> tuple[str, ...]:
+    if not query:
+        return ()
+    return tuple(value for key, value in parse_qsl(query, keep_blank_values=True) if key == "tenant")
+
+
+def _redirect(where: str) -> Response:
+    return text(302, f"see {where}", ("Location", where))
+
+
+def _unauthorized() -> Response:
+    challenge = 'Basic realm="office365-activations-exporter", charset="UTF-8"'
+    return text(401, "user and password are needed", ("WWW-Authenticate", challenge))

@@ -1,0 +1,128 @@
+"""Listen addresses: from what the flag says to sockets that listen."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import re
+import socket
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.errors import ConfigError
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^\[\]:/]*)):(?P<port>\d{1,5})\Z")
+_BACKLOG = 1024
+_PORTS = 65_536
+_NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class Address(NamedTuple):
+    """One listen address: a host (empty for all) and port, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def is_loopback(self) -> bool:
+        """Say whether only this machine can reach it."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return False
+
+
+def parse(written: str) -> Address:
+    """Return the address that `:9365`, `host:port`, `[::1]:9365` or `unix:/path` means.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if written.startswith("unix:"):
+        path = written.removeprefix("unix:")
+        if not path.startswith("/"):
+            raise _fault(written, "the path of a Unix socket must be absolute, like unix:/run/o365.sock")
+        return Address("", 0, path)
+    match = _ADDRESS.match(written)
+    if match is None or int(match["port"]) >= _PORTS:
+        raise _fault(written, "write :9365, host:9365, [::1]:9365 or unix:/path")
+    return Address(match["v6"] if match["v6"] is not None else match["host"], int(match["port"]))
+
+
+def bind(written: str) -> socket.socket:
+    """Return a socket that listens at the address, on IPv6 and IPv4 where no host is given (as Go's net.Listen does).
+
+    Raises:
+        ConfigError: it cannot be bound.
+    """
+    address = parse(written)
+    try:
+        return _bind_unix(address.path) if address.path else _bind_tcp(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise _fault(written, f"cannot listen there: {why}; end what uses it or choose another") from error
+
+
+def name(listener: socket.socket) -> str:
+    """Return the address a socket listens at, with the port it got, as the flag would say it."""
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def unlink(listener: socket.socket) -> None:
+    """Remove a Unix socket's file; nothing to do for others."""
+    if listener.family in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        Path(str(listener.getsockname())).unlink()
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    host, port = address.host, address.port
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # As in Go: of several addresses of a name, the first of IPv4.
+    family, *_, where = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return socket.create_server((str(where[0]), port), family=family, backlog=_BACKLOG)
+
+
+def _bind_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that its process left behind: one at which nobody answers."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+
+
+def _fault(written: str, sentence: str) -> ConfigError:
+    return ConfigError((f"--web.listen-address: {written!r}: {sentence}",))

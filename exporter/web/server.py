@@ -1,0 +1,179 @@
+"""The web server: listeners, the connections they accept, and the web configuration they obey."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import sys
+from typing import TYPE_CHECKING, Any
+
+from exporter.log import get_logger
+from exporter.web import listen
+from exporter.web.app import Site
+from exporter.web.connections import Connections
+from exporter.web.door import Porch
+from exporter.web.limits import Limits
+from exporter.web.worker import Worker
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from exporter.web.options import Options
+    from exporter.web.source import Source
+    from exporter.web.watch import Watch
+
+log = get_logger(__name__)
+
+_RESERVED_FILES = 512
+"""File descriptors left for polls, storage and logs."""
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop for the server: uvloop's where it can be had, asyncio's otherwise."""
+    if sys.platform == "win32":
+        # The other loop of Windows does not watch sockets.
+        return asyncio.SelectorEventLoop()
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def serve(
+    source: Source,
+    options: Options,
+    stop: asyncio.Event,
+    *,
+    started: Callable[[tuple[str, ...]], None] | None = None,
+    limits: Limits | None = None,
+    look: float = 2.0,
+) -> None:
+    """Serve the endpoints until `stop` is set; return when every connection has ended, within `limits.stop` seconds.
+
+    Args:
+        source: what the endpoints tell of.
+        options: the flags.
+        stop: ends it; signals are the caller's.
+        started: called with the addresses listened at once connections are accepted.
+        limits: what clients may hold.
+        look: seconds between two looks at the web configuration and its certificates; a change is in force after two.
+
+    Raises:
+        ConfigError: a flag, an address or the web configuration cannot be used.
+    """
+    server = Server(source, options, limits or Limits(), look)
+    try:
+        addresses = await server.start()
+        if started is not None:
+            started(addresses)
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+class Server:
+    """The web server; `serve` is how to run it.
+
+    Args:
+        source: what the endpoints tell of.
+        options: the flags.
+        limits: what clients may hold.
+        look: seconds between two looks at the web configuration.
+    """
+
+    def __init__(self, source: Source, options: Options, limits: Limits, look: float) -> None:
+        self._look = look
+        self._options = options
+        self._limits = limits
+        self._site = Site(source, options, limits)
+        self._connections = Connections(self._site.handle, limits, _room(limits.connections))
+        self._sockets: list[socket.socket] = []
+        self._porches: list[Porch] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> tuple[str, ...]:
+        """Listen; return the addresses, with the ports that were given out for port 0.
+
+        Raises:
+            ConfigError: an address or the web configuration cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_note)
+        for written in self._options.listen_address:
+            self._sockets.append(listen.bind(written))
+        if self._options.config_file is None:
+            _warn_if_open(self._options.listen_address)
+        else:
+            await self._follow(self._options.config_file)
+        for one in self._sockets:
+            one.settimeout(0)
+            porch = Porch(one, self._connections, lambda: self._site.security)
+            self._porches.append(porch)
+            porch.open()
+        self._tasks.append(loop.create_task(self._connections.sweep()))
+        return tuple(listen.name(one) for one in self._sockets)
+
+    async def stop(self) -> None:
+        """Accept no more, let the responses under way end, and end everything else."""
+        for task in self._tasks:
+            task.cancel()
+        for porch in self._porches:
+            porch.close()
+        for one in self._sockets:
+            listen.unlink(one)
+            one.close()
+        await self._connections.stop()
+
+    async def _follow(self, path: Path) -> None:
+        """Obey the web configuration file, now and whenever it changes."""
+        from exporter.web.watch import Watch  # noqa: PLC0415 - YAML only where there is such a file
+
+        watch = Watch(path)
+        worker = Worker("web-config", limit=1)
+        self._site.security = await worker.do(watch.begin)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._keep_up(watch, worker)))
+
+    async def _keep_up(self, watch: Watch, worker: Worker) -> None:
+        while True:
+            await asyncio.sleep(self._look)
+            security = await worker.do(watch.look)
+            if security is not None:
+                self._site.security = security
+
+
+def _room(wanted: int) -> int:
+    """Return how many connections may be open, after asking the system for as many files as it gives."""
+    try:
+        import resource  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = wanted + _RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < need:
+        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - _RESERVED_FILES))
+
+
+def _warn_if_open(addresses: tuple[str, ...]) -> None:
+    reachable = [address for address in addresses if not listen.parse(address).is_loopback()]
+    if reachable:
+        log.warning(
+            "the endpoint is open to everyone who can reach it: --web.config.file can ask for TLS and passwords",
+            address=", ".join(reachable),
+        )
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong on a connection; strangers' broken handshakes only where debugging is asked for."""
+    error, message = context.get("exception"), context.get("message", "")
+    if isinstance(error, OSError | ssl.SSLError):
+        log.debug("a connection failed", error=str(error), message=message)
+    else:
+        log.error("a fault on the event loop", message=message, exc_info=error)

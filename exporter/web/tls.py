@@ -1,0 +1,150 @@
+"""TLS for the web endpoints: from the section `tls_server_config` to a context."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.errors import ConfigError
+from exporter.web.tlsconfig import CURVES, SECTION, SUITES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.web.tlsconfig import Pem, Tls
+
+_VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+
+
+def context(tls: Tls, path: Path) -> ssl.SSLContext:
+    """Return a context that serves what `tls` asks for.
+
+    Args:
+        tls: the section, free of faults of shape.
+        path: the web configuration file, for the faults.
+
+    Raises:
+        ConfigError: a certificate or key cannot be read, or they do not belong together.
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = _VERSIONS[tls.min_version]
+    made.maximum_version = _VERSIONS[tls.max_version]
+    made.set_alpn_protocols(["http/1.1"])
+    _set_suites(made, tls)
+    if tls.curve:
+        made.set_ecdh_curve(CURVES[tls.curve])
+    _load_identity(made, tls, path)
+    if tls.verifies_clients():
+        _verify_clients(made, tls, path)
+    return made
+
+
+def has_name(allowed: frozenset[str], certificate: object) -> bool:
+    """Say whether a client's certificate carries one of the names `allowed`, written exactly so.
+
+    Args:
+        allowed: DNS names, e-mail addresses, IP addresses and URIs.
+        certificate: as `getpeercert()` gives it; nothing if the client had none.
+    """
+    if not isinstance(certificate, Mapping):
+        return False
+    return any(_written(kind, value) in allowed for kind, value in certificate.get("subjectAltName", ()))
+
+
+def _written(kind: str, value: str) -> str | None:
+    """Return one name as Go would write it; None for kinds that do not count."""
+    if kind == "IP Address":
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(value.strip())
+            mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+            return str(mapped or address)
+        return None
+    return value if kind in ("DNS", "email", "URI") else None
+
+
+def _set_suites(made: ssl.SSLContext, tls: Tls) -> None:
+    if not tls.prefer_server_cipher_suites:
+        made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if not tls.cipher_suites:
+        return
+    suites = [SUITES[suite] for suite in tls.cipher_suites if suite in SUITES]
+    if suites:
+        made.set_ciphers(":".join(suites))
+    else:
+        # Only suites of TLS 1.3 were named, so no earlier version has any.
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
+def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
+    certificate, key = _read(tls.cert, path), _read(tls.key, path)
+    try:
+        with _as_file(certificate) as certfile, _as_file(key) as keyfile:
+            made.load_cert_chain(certfile, keyfile, password=_no_password)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        both = f"{_source(tls.cert)} and {_source(tls.key)}"
+        raise _fault(path, "cert", f"cannot use {both}: {_why(error)}") from None
+
+
+def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
+    made.verify_mode = ssl.CERT_REQUIRED if tls.demands_certificate() else ssl.CERT_OPTIONAL
+    # As in Go, any certificate of the bundle is an anchor, whether it signed itself or not.
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if not tls.client_ca:
+        made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        return
+    try:
+        with _as_file(_read(tls.client_ca, path)) as file:
+            made.load_verify_locations(file)
+    except (ssl.SSLError, OSError) as error:
+        raise _fault(path, "client_ca", f"no certificate in {_source(tls.client_ca)}: {_why(error)}") from None
+
+
+def _read(pem: Pem, path: Path) -> bytes:
+    if pem.file is None:
+        return pem.inline.encode()
+    try:
+        return pem.file.read_bytes()
+    except OSError as error:
+        raise _fault(path, f"{pem.key}_file", f"{pem.file} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Yield a path from which `content` can be read: OpenSSL wants files, and a key should touch no disk."""
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").exists():
+        with open(os.memfd_create("pem"), "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(content)
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pem")
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        yield str(path)
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password, which the web configuration has no place for")
+
+
+def _why(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    if reason == "KEY_VALUES_MISMATCH":
+        return "they do not belong together"
+    if isinstance(error, ssl.SSLError):
+        return f"this is no such PEM ({reason or 'unreadable'})"
+    return str(error)
+
+
+def _source(pem: Pem) -> str:
+    return str(pem.file) if pem.file is not None else f"the inline {pem.key}"
+
+
+def _fault(path: Path, key: str, sentence: str) -> ConfigError:
+    return ConfigError((f"{path}:{SECTION}.{key}: {sentence}",))

@@ -1,0 +1,222 @@
+"""Passwords."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import bcrypt
+import httpx
+import pytest
+
+from exporter.web import basicauth
+from exporter.web.basicauth import Passwords
+from exporter.web.worker import BusyError
+from tests.web.serving import running, until
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Certificates
+
+COST = 4
+
+
+def hashed(password: str, prefix: bytes = b"2b", cost: int = COST) -> str:
+    """Return a bcrypt hash."""
+    made = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(cost, b"2b"))
+    return made.replace(b"$2b$", b"$" + prefix + b"$").decode()
+
+
+def header(user: str, password: str) -> str:
+    """Return an Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
+    """What bcrypt is asked to compute."""
+    asked: list[tuple[bytes, bytes]] = []
+    real = bcrypt.checkpw
+
+    def record(password: bytes, against: bytes) -> bool:
+        asked.append((password, against))
+        return real(password, against)
+
+    monkeypatch.setattr(bcrypt, "checkpw", record)
+    return asked
+
+
+@pytest.mark.parametrize("prefix", [b"2a", b"2b", b"2y"])
+def test_users_get_in(certificates: Certificates, prefix: bytes) -> None:
+    """The right password opens everything, a wrong one or none opens nothing but the probes."""
+    path = certificates.write(f"basic_auth_users:\n  alice: {hashed('näh:secret', prefix)}\n")
+    with running(config_file=path, enable_lifecycle=True) as server, httpx.Client(base_url=server.url) as client:
+        for where in ("/metrics", "/", "/api/v1/status", "/nowhere", "/-/reload"):
+            for auth in (None, ("alice", "wrong"), ("bob", "näh:secret"), ("alice", ""), ("", "")):
+                answer = client.get(where, auth=auth)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"].startswith("Basic realm=")
+            good = httpx.BasicAuth("alice", "näh:secret")
+            assert client.get(where, auth=good).status_code == {"/nowhere": 404, "/-/reload": 405}.get(where, 200)
+        assert client.post("/-/reload", auth=("alice", "näh:secret")).status_code == 200
+        for where in ("/-/healthy", "/-/ready"):
+            assert client.get(where).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "crooked",
+    ["", "Basic", "Basic !", "Basic YQ", "Basic YQ==", "Bearer x", "Digest username=alice", "Basic \xff", "Basic :"],
+)
+def test_crooked_headers(certificates: Certificates, crooked: str, computed: list[tuple[bytes, bytes]]) -> None:
+    """A header that is no basic authentication is refused, and costs nothing."""
+    path = certificates.write(f"basic_auth_users: {{alice: '{hashed('secret')}'}}\n")
+    with running(config_file=path) as server:
+        headers = [(b"Authorization", crooked.encode("latin-1"))]
+        assert httpx.get(f"{server.url}/metrics", headers=headers).status_code == 401
+    assert computed == []
+
+
+def test_the_scheme_may_be_in_any_case(certificates: Certificates) -> None:
+    """`basic` is `Basic`."""
+    path = certificates.write(f"basic_auth_users: {{alice: '{hashed('secret')}'}}\n")
+    with running(config_file=path) as server:
+        lower = header("alice", "secret").replace("Basic", "basic")
+        assert httpx.get(f"{server.url}/metrics", headers={"Authorization": lower}).status_code == 200
+
+
+def test_long_passwords_and_zeros(certificates: Certificates) -> None:
+    """As in Go, 72 bytes of a password count, zeros among them."""
+    long, zero = "x" * 72, "a\0b"
+    path = certificates.write(f"basic_auth_users: {{long: '{hashed(long)}', zero: '{hashed(zero)}'}}\n")
+    with running(config_file=path) as server, httpx.Client(base_url=server.url) as client:
+        for user, password, code in (
+            ("long", long, 200),
+            ("long", long + "more", 200),
+            ("long", long[:-1], 401),
+            ("zero", zero, 200),
+            ("zero", "a", 401),
+        ):
+            assert client.get("/metrics", auth=(user, password)).status_code == code
+
+
+def test_each_pair_is_computed_once(certificates: Certificates, computed: list[tuple[bytes, bytes]]) -> None:
+    """Right and wrong pairs are remembered, until the hash changes."""
+    path = certificates.write(f"basic_auth_users: {{alice: '{hashed('secret')}'}}\n")
+    with running(config_file=path) as server, httpx.Client(base_url=server.url) as client:
+        for _ in range(5):
+            assert client.get("/metrics", auth=("alice", "secret")).status_code == 200
+            assert client.get("/metrics", auth=("alice", "wrong")).status_code == 401
+            assert client.get("/metrics", auth=("bob", "secret")).status_code == 401
+        assert len(computed) == 3
+        certificates.write(f"basic_auth_users: {{alice: '{hashed('other')}'}}\n")
+        until(lambda: client.get("/metrics", auth=("alice", "secret")).status_code == 401)
+        assert client.get("/metrics", auth=("alice", "other")).status_code == 200
+
+
+def test_unknown_users_cost_what_known_ones_cost(computed: list[tuple[bytes, bytes]]) -> None:
+    """An unknown user's password is held against some user's hash, always the same one, and is never right."""
+    users = {b"cheap": hashed("a", cost=4).encode(), b"dear": hashed("a", cost=5).encode()}
+
+    async def main() -> None:
+        passwords = Passwords()
+        for number in range(40):
+            assert not await passwords.compute(header(f"user{number}", "a"), users, "192.0.2.1")
+            assert not await passwords.compute(header(f"user{number}", "b"), users, "192.0.2.1")
+
+    asyncio.run(main())
+    against = [one for _, one in computed]
+    assert against[::2] == against[1::2]
+    assert set(against) == set(users.values())
+
+
+def test_equal_checks_share_the_work(computed: list[tuple[bytes, bytes]]) -> None:
+    """Requests that arrive together with one pair have it computed once, though some of them give up."""
+    users = {b"alice": hashed("secret").encode()}
+
+    async def main() -> None:
+        passwords = Passwords()
+        waits = [
+            asyncio.ensure_future(passwords.compute(header("alice", "secret"), users, f"192.0.2.{number}"))
+            for number in range(50)
+        ]
+        await asyncio.sleep(0)
+        waits[0].cancel()
+        assert all(await asyncio.gather(*waits[1:]))
+        assert passwords.check(header("alice", "secret"), users) is True
+
+    asyncio.run(main())
+    assert len(computed) == 1
+
+
+def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four checks from one address and sixteen in all may wait; the next are told so, and places come back."""
+    users = {b"alice": hashed("secret").encode()}
+    gate = threading.Event()
+    real = bcrypt.checkpw
+
+    def slow(password: bytes, against: bytes) -> bool:
+        assert gate.wait(20)
+        return real(password, against)
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+
+    async def main() -> None:
+        passwords = Passwords()
+
+        def ask(password: str, address: str) -> asyncio.Future[bool]:
+            return asyncio.ensure_future(passwords.compute(header("alice", password), users, address))
+
+        one = [ask(f"{number}", "192.0.2.1") for number in range(9)]
+        others = [ask(f"x{number}", f"192.0.2.{100 + number}") for number in range(20)]
+        await asyncio.sleep(0.05)
+        assert [wait.done() for wait in one] == [False] * 4 + [True] * 5
+        assert [wait.done() for wait in others] == [False] * 12 + [True] * 8
+        gate.set()
+        results = await asyncio.gather(*one, *others, return_exceptions=True)
+        assert sum(isinstance(result, BusyError) for result in results) == 13
+        assert await passwords.compute(header("alice", "secret"), users, "192.0.2.1")
+
+    asyncio.run(main())
+
+
+def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> None:
+    """While guesses at cost 15 pour in, a known scraper, the probes and the stop are served at once."""
+    dear, cheap = hashed("dear", cost=4).replace("$04$", "$15$"), hashed("secret")
+    path = certificates.write(f"basic_auth_users: {{dear: '{dear}', alice: '{cheap}'}}\n")
+    done = threading.Event()
+    codes: list[int] = []
+
+    def flood() -> None:
+        with httpx.Client(timeout=60) as client:
+            while not done.is_set():
+                try:
+                    codes.append(client.get(f"{server.url}/metrics", auth=("dear", f"{time.time()}")).status_code)
+                except httpx.TransportError:
+                    return
+
+    with running(config_file=path, stop=0.2) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        assert client.get("/metrics", auth=("alice", "secret")).status_code == 200
+        threads = [threading.Thread(target=flood) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        until(lambda: 429 in codes)
+        for _ in range(20):
+            assert client.get("/metrics", auth=("alice", "secret")).status_code == 200
+            assert client.get("/-/healthy").status_code == 200
+        done.set()
+        server.end()
+    for thread in threads:
+        thread.join(20)
+    assert 200 not in codes
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """The memory forgets what was used longest ago."""
+    memory = basicauth._Memory(2)
+    memory.add(b"a")
+    memory.add(b"b")
+    assert b"a" in memory
+    memory.add(b"c")
+    assert (b"a" in memory, b"b" in memory, b"c" in memory) == (True, False, True)

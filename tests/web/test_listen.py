@@ -1,0 +1,114 @@
+"""Listen addresses."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.errors import ConfigError
+from exporter.web import listen
+from exporter.web.listen import Address
+from tests.web.serving import LOOPS, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HAS_IPV6 = socket.has_dualstack_ipv6()
+
+
+@pytest.mark.parametrize(
+    ("written", "address", "loopback"),
+    [
+        (":9365", Address("", 9365), False),
+        ("0.0.0.0:9365", Address("0.0.0.0", 9365), False),  # noqa: S104 - parsed, not bound
+        ("localhost:1", Address("localhost", 1), True),
+        ("127.0.0.2:65535", Address("127.0.0.2", 65535), True),
+        ("monitoring.example:80", Address("monitoring.example", 80), False),
+        ("[::]:9365", Address("::", 9365), False),
+        ("[::1]:9365", Address("::1", 9365), True),
+        ("[fe80::1%eth0]:9365", Address("fe80::1%eth0", 9365), False),
+        ("unix:/run/o365.sock", Address("", 0, "/run/o365.sock"), True),
+    ],
+)
+def test_addresses(written: str, address: Address, loopback: bool) -> None:  # noqa: FBT001 - a table's column
+    """Every form of the flag means its address, and is known as loopback or not."""
+    assert listen.parse(written) == address
+    assert listen.parse(written).is_loopback() is loopback
+
+
+@pytest.mark.parametrize(
+    "written", ["", "9365", "host", "::1:9365", "host:", "host:99999", "h/x:1", "vsock://:1", ":-1"]
+)
+def test_bad_addresses(written: str) -> None:
+    """What is no address is refused with the forms that are."""
+    with pytest.raises(ConfigError) as caught:
+        listen.parse(written)
+    assert caught.value.faults == (
+        f"--web.listen-address: {written!r}: write :9365, host:9365, [::1]:9365 or unix:/path",
+    )
+    with pytest.raises(ConfigError, match="must be absolute"):
+        listen.parse("unix:o365.sock")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_several_addresses(tmp_path: Path, loop: str) -> None:
+    """All addresses are served, on IPv4, IPv6 and a Unix socket whose file goes when the server ends."""
+    path = tmp_path / "o365.sock"
+    written = ("127.0.0.1:0", "localhost:0", f"unix:{path}", *(("[::1]:0", ":0") if HAS_IPV6 else (":0",)))
+    with running(loop=loop, listen_address=written) as server:
+        for address in server.addresses:
+            if address.startswith("unix:"):
+                transport = httpx.HTTPTransport(uds=str(path))
+                with httpx.Client(transport=transport) as client:
+                    assert client.get("http://any/-/healthy").status_code == 200
+            else:
+                reachable = address.replace("[::]", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - not bound
+                assert httpx.get(f"http://{reachable}/-/healthy").status_code == 200
+                if address.startswith("[::]"):
+                    assert httpx.get(f"http://{address.replace('::', '::1')}/-/healthy").status_code == 200
+        assert len(server.addresses) == len(written)
+    assert not path.exists()
+
+
+def test_an_address_in_use_is_named() -> None:
+    """An address that another process listens at is an error that names it."""
+    with running() as server:
+        taken = f"127.0.0.1:{server.port}"
+        with pytest.raises(ConfigError) as caught, running(listen_address=(taken,)):
+            pass
+    assert f"--web.listen-address: '{taken}': cannot listen there: Address already in use" in caught.value.faults[0]
+
+
+def test_a_name_that_is_unknown_is_named() -> None:
+    """A host that cannot be found is an error that names it."""
+    with pytest.raises(ConfigError, match=r"nowhere\.invalid:1.*cannot listen there"):
+        listen.bind("nowhere.invalid:1")
+
+
+def test_unix_sockets_left_behind(tmp_path: Path) -> None:
+    """The socket of a dead process is replaced; a living one's, or another kind of file, is left alone."""
+    path = tmp_path / "o365.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with running(listen_address=(f"unix:{path}",)) as server:
+        assert server.addresses == (f"unix:{path}",)
+        with pytest.raises(ConfigError, match="Address already in use"):
+            listen.bind(f"unix:{path}")
+        assert path.exists()
+    path.write_text("a file")
+    with pytest.raises(ConfigError, match="Address already in use"):
+        listen.bind(f"unix:{path}")
+    assert path.read_text() == "a file"
+
+
+@pytest.mark.parametrize(("address", "lines"), [("0.0.0.0:0", 1), ("127.0.0.1:0", 0)])
+def test_an_open_endpoint_is_said_once(address: str, lines: int) -> None:
+    """One line of the log says that an endpoint without web configuration is open, unless it is on loopback."""
+    with capture_logs() as logs, running(listen_address=("127.0.0.1:0", address)):
+        pass
+    said = [one for one in logs if "open to everyone" in one["event"]]
+    assert [one["address"] for one in said] == [address] * lines

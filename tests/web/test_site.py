@@ -1,0 +1,228 @@
+"""The endpoints."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from exporter.errors import ConfigError
+from exporter.web.options import Options
+from exporter.web.scrapes import Scrapes
+from tests.web.serving import BODY, Fake, running, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.web.serving import Running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    """A server with a source of its own."""
+    with running() as one:
+        yield one
+
+
+def test_metrics_are_negotiated(server: Running) -> None:
+    """The source is asked for the format and encoding that the client wants, and the answer says which it got."""
+    with httpx.Client(base_url=server.url) as client:
+        answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"})
+        assert server.source.asked[-1] == (True, True, ())
+        assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.content == BODY
+        answer = client.get("/metrics", headers={"Accept-Encoding": "identity"})
+        assert server.source.asked[-1] == (False, False, ())
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert "content-encoding" not in answer.headers
+        assert answer.headers["vary"] == "Accept, Accept-Encoding"
+
+
+def test_metrics_of_some_tenants(server: Running) -> None:
+    """`?tenant=` may be repeated, is decoded, and is 404 by name where a tenant is unknown; other keys are ignored."""
+    assert httpx.get(f"{server.url}/metrics?tenant=contoso&x=y&tenant=cont%6fso").status_code == 200
+    assert server.source.asked[-1][2] == ("contoso", "contoso")
+    for query, name in (("tenant=n%C3%BCll", "nüll"), ("tenant=contoso&tenant=", ""), ("tenant=%ff", "\ufffd")):
+        answer = httpx.get(f"{server.url}/metrics?{query}")
+        assert answer.status_code == 404
+        assert answer.text == f"unknown tenant {name!r}\n"
+
+
+def test_health_and_readiness() -> None:
+    """Healthy is 200 in any case, ready only once the source is."""
+    source = Fake(is_ready=False)
+    with running(source) as server, httpx.Client(base_url=server.url) as client:
+        assert [client.get(path).status_code for path in ("/-/healthy", "/-/ready")] == [200, 503]
+        source.is_ready = True
+        assert [client.get(path).status_code for path in ("/-/healthy", "/-/ready")] == [200, 200]
+
+
+def test_status_is_json(server: Running) -> None:
+    """The status is the source's, as JSON."""
+    answer = httpx.get(f"{server.url}/api/v1/status")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == server.source.what
+
+
+def test_a_long_status_is_packed_and_holds_up_nobody() -> None:
+    """A status that takes its time leaves the event loop free, and goes out as gzip where that is welcome."""
+    source = Fake(hold=threading.Event(), what={"tenants": [{"name": "ä<b>", "state": "x" * 5000}] * 1001})
+    with running(source) as server:
+        found: list[httpx.Response] = []
+        thread = threading.Thread(target=lambda: found.append(httpx.get(f"{server.url}/api/v1/status")))
+        thread.start()
+        assert httpx.get(f"{server.url}/metrics").status_code == 200
+        assert source.hold is not None
+        source.hold.set()
+        thread.join(20)
+        assert found[0].headers["content-encoding"] == "gzip"
+        assert found[0].json() == source.what
+        page = httpx.get(server.url)
+        assert "The first 1000 of 1001" in page.text
+
+
+def test_too_many_readers_are_told_so() -> None:
+    """Requests for a status that does not come end in 503 beyond a bound."""
+    source = Fake(hold=threading.Event())
+    with running(source) as server:
+        codes: list[int] = []
+        ask = [
+            threading.Thread(target=lambda: codes.append(httpx.get(server.url, timeout=20).status_code))
+            for _ in range(10)
+        ]
+        for thread in ask:
+            thread.start()
+        until(lambda: codes == [503, 503])
+        assert source.hold is not None
+        source.hold.set()
+        for thread in ask:
+            thread.join(20)
+        assert sorted(codes) == [200] * 8 + [503, 503]
+
+
+def test_the_page_is_for_people_and_safe() -> None:
+    """The page links what there is, escapes every name, loads nothing from elsewhere and may not be framed."""
+    evil = "<script>alert('x')</script>\""
+    source = Fake(what={"version": evil, "tenants": [{"name": evil, "state": evil}, "junk"], "nested": {"a": 1}})
+    with running(source) as server:
+        answer = httpx.get(server.url)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "'unsafe-inline'" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-frame-options"] == "deny"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "<script" not in answer.text
+    assert answer.text.count("&lt;script&gt;") == 3
+    for href in ("metrics", "api/v1/status", "-/healthy", "-/ready"):
+        assert f'href="{href}"' in answer.text
+    assert "http" not in answer.text
+
+
+def test_a_page_without_facts() -> None:
+    """A source that has nothing to say gets a page with the links alone."""
+    with running(Fake(what={"tenants": {}})) as server:
+        assert "<dl>" not in httpx.get(server.url).text
+
+
+def test_reloading() -> None:
+    """A reload needs leave and POST or PUT, and answers with the source's sentence."""
+    with running() as server, httpx.Client(base_url=server.url) as client:
+        assert client.post("/-/reload").status_code == 403
+        assert "--web.enable-lifecycle" in client.put("/-/reload").text
+        assert client.get("/-/reload").headers["allow"] == "POST, PUT"
+    source = Fake()
+    with running(source, enable_lifecycle=True) as server, httpx.Client(base_url=server.url) as client:
+        for method in ("POST", "PUT"):
+            answer = client.request(method, "/-/reload", content=b"x" * 100)
+            assert (answer.status_code, answer.text) == (200, "reloaded: 1 tenant\n")
+        source.reloaded = (False, "config.yml:tenants: must be a list")
+        answer = client.post("/-/reload")
+        assert (answer.status_code, answer.text) == (500, "config.yml:tenants: must be a list\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "prefix", "redirects"),
+    [
+        ({"route_prefix": "/"}, "", {}),
+        ({"route_prefix": "/o365/"}, "/o365", {"/o365": "/o365/", "/": "/o365/"}),
+        ({"route_prefix": "a/b"}, "/a/b", {"/a/b": "/a/b/", "/": "/a/b/"}),
+        ({"external_url": "https://x.example/o%20365"}, "/o 365", {}),
+        ({"external_url": "https://x.example/ext", "route_prefix": "/"}, "", {}),
+        ({"external_url": "https://x.example"}, "", {}),
+    ],
+)
+def test_prefixes(settings: dict[str, Any], prefix: str, redirects: dict[str, str]) -> None:
+    """Every path stands behind the prefix, which is the external URL's path unless it is given."""
+    with running(telemetry_path="/m", **settings) as server, httpx.Client(base_url=server.url) as client:
+        for path in ("/", "/m", "/-/healthy", "/-/ready", "/api/v1/status"):
+            assert client.get(prefix + path).status_code == 200
+        for start, end in redirects.items():
+            answer = client.get(start)
+            assert answer.status_code == 302
+            assert answer.next_request is not None
+            assert answer.next_request.url.path == end
+        assert client.get("/metrics").status_code == 404
+        assert 'href="m"' in client.get(prefix + "/").text
+
+
+def test_metrics_at_the_root() -> None:
+    """The metrics may stand where the page would be."""
+    with running(telemetry_path="/") as server:
+        assert httpx.get(server.url).content == BODY
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (Options(telemetry_path="metrics"), "--web.telemetry-path: 'metrics' is no path; write it like /metrics"),
+        (Options(telemetry_path="/m?x"), "--web.telemetry-path: '/m?x' is no path; write it like /metrics"),
+        (
+            Options(telemetry_path="/-/ready"),
+            "--web.telemetry-path: '/-/ready' is the path of another endpoint; choose another",
+        ),
+        (
+            Options(external_url="monitoring.example/x"),
+            "--web.external-url: 'monitoring.example/x' is no such URL; write it like https://monitoring.example/o365",
+        ),
+        (
+            Options(external_url="http://[::1/x"),
+            "--web.external-url: 'http://[::1/x' is no such URL; write it like https://monitoring.example/o365",
+        ),
+    ],
+)
+def test_bad_options(options: Options, fault: str) -> None:
+    """A flag that cannot be used is named, with its mend, before anything is served."""
+    fields = {name: getattr(options, name) for name in ("telemetry_path", "external_url")}
+    with pytest.raises(ConfigError) as caught, running(**fields):
+        pass
+    assert caught.value.faults == (fault,)
+
+
+def test_places_for_scrapes() -> None:
+    """The oldest scrape gives way once it has had its time, not before, and leaving twice does no harm."""
+    now = [0.0]
+    dropped: list[str] = []
+    scrapes = Scrapes(2, 5.0, clock=lambda: now[0])
+    first = scrapes.enter(lambda: dropped.append("first"))
+    assert first is not None
+    assert scrapes.enter(lambda: dropped.append("second")) is not None
+    now[0] = 4.9
+    assert scrapes.enter(lambda: None) is None
+    now[0] = 5.0
+    assert scrapes.enter(lambda: None) is not None
+    assert dropped == ["first"]
+    first()
+    first()
+    assert len(scrapes) == 2
+
+
+def test_gzip_of_the_status_is_one_member(server: Running) -> None:
+    """What is packed can be unpacked by anything."""
+    server.source.what["more"] = "x" * 2000
+    with httpx.Client() as client, client.stream("GET", f"{server.url}/api/v1/status") as answer:
+        assert json.loads(gzip.decompress(b"".join(answer.iter_raw()))) == server.source.what

@@ -1,0 +1,382 @@
+"""TLS over real sockets: versions, suites, client certificates, and changes under open connections."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import trustme
+from structlog.testing import capture_logs
+
+from exporter.web import webconfig
+from exporter.web.tls import has_name
+from exporter.web.watch import Watch
+from tests.web.serving import BODY, LOOPS, Fake, drain, exchange, running, status, trusting, until
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from exporter.web.security import Security
+    from tests.web.conftest import Certificates
+    from tests.web.serving import Running
+
+PAIR = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+VERIFIED = PAIR + "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
+BOTH = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n"
+GET = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"
+LAST = b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+
+@contextlib.contextmanager
+def connected(server: Running, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """A connection whose handshake is done, as far as the client knows."""
+    with server.connect() as sock, context.wrap_socket(sock, server_hostname="127.0.0.1") as wrapped:
+        yield wrapped
+
+
+def works(server: Running, context: ssl.SSLContext) -> bool:
+    """Say whether a client with this context gets the metrics."""
+    try:
+        with connected(server, context) as sock:
+            answer = exchange(sock, LAST)
+    except OSError:
+        return False
+    return answer.endswith(BODY)
+
+
+def issuer(sock: ssl.SSLSocket) -> bytes:
+    """Return the server's certificate."""
+    return sock.getpeercert(binary_form=True) or b""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_many_clients_over_tls(certificates: Certificates, loop: str) -> None:
+    """Handshakes one after the other, requests on kept connections and large bodies all work."""
+    body = os.urandom(8_000_000)
+    with running(Fake((body,)), loop=loop, config_file=certificates.write(PAIR)) as server:
+        context = certificates.client()
+        for _ in range(30):
+            with connected(server, context) as sock:
+                sock.sendall(GET.replace(b"/metrics", b"/-/healthy"))
+                assert status(sock.recv(65536)) == 200
+        with connected(server, context) as sock:
+            assert sock.selected_alpn_protocol() is None
+            for _ in range(2):
+                sock.sendall(GET)
+                got = bytearray()
+                while not got.endswith(body[-100:]):
+                    got += sock.recv(1_000_000)
+                assert got.endswith(body)
+
+
+def test_plain_http_gets_no_answer_from_tls(certificates: Certificates) -> None:
+    """A client without TLS is cut off, and the server goes on."""
+    with running(config_file=certificates.write(PAIR)) as server:
+        with server.connect() as sock:
+            assert exchange(sock, LAST) == b""
+        with server.connect() as sock, contextlib.suppress(OSError):
+            assert exchange(sock, os.urandom(2000)) == b""
+        assert works(server, certificates.client())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_handshake_has_its_time(certificates: Certificates, loop: str) -> None:
+    """Who does not shake hands is cut off, and keeps nobody out meanwhile."""
+    with running(loop=loop, config_file=certificates.write(PAIR), request=0.5, connections=20) as server:
+        silent = [server.connect() for _ in range(40)]
+        assert works(server, certificates.client())
+        begun = time.monotonic()
+        for sock in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert drain(sock) == b""
+            sock.close()
+        assert time.monotonic() - begun < 30
+
+
+def test_stopping_in_a_handshake(certificates: Certificates) -> None:
+    """Handshakes under way do not hold up the end."""
+    with running(config_file=certificates.write(PAIR), stop=10.0) as server:
+        silent = [server.connect() for _ in range(3)]
+        time.sleep(0.1)
+        server.end()
+        for sock in silent:
+            sock.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "client", "expected"),
+    [
+        ("", {"maximum_version": ssl.TLSVersion.TLSv1_2}, "TLSv1.2"),
+        ("", {"minimum_version": ssl.TLSVersion.TLSv1_3}, "TLSv1.3"),
+        ("  min_version: TLS13\n", {"maximum_version": ssl.TLSVersion.TLSv1_2}, None),
+        ("  min_version: TLS13\n", {}, "TLSv1.3"),
+        ("  max_version: TLS12\n", {"minimum_version": ssl.TLSVersion.TLSv1_3}, None),
+        ("  max_version: TLS12\n", {}, "TLSv1.2"),
+        ("  cipher_suites: [TLS_AES_256_GCM_SHA384]\n", {"maximum_version": ssl.TLSVersion.TLSv1_2}, None),
+    ],
+)
+def test_versions(
+    certificates: Certificates, settings: str, client: dict[str, ssl.TLSVersion], expected: str | None
+) -> None:
+    """Only the versions that are configured are spoken."""
+    path = certificates.write(PAIR + settings + "http_server_config: {http2: false}\n")
+    with running(config_file=path) as server:
+        context = certificates.client(**client)
+        if expected is None:
+            with pytest.raises(OSError, match=r".*"), connected(server, context) as sock:
+                exchange(sock, LAST)
+        else:
+            with connected(server, context) as sock:
+                assert sock.version() == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "offered", "expected"),
+    [
+        ("", "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (
+            BOTH,
+            "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384",
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+        ),
+        (
+            BOTH + "  prefer_server_cipher_suites: false\n",
+            "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384",
+            "ECDHE-ECDSA-AES128-GCM-SHA256",
+        ),
+        (
+            "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n",
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+            None,
+        ),
+    ],
+)
+def test_cipher_suites(certificates: Certificates, settings: str, offered: str, expected: str | None) -> None:
+    """Only the suites that are configured are used, in the order of whom it is left to."""
+    with running(config_file=certificates.write(PAIR + settings)) as server:
+        context = certificates.client(maximum_version=ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(offered)
+        if expected is None:
+            assert not works(server, context)
+        else:
+            with connected(server, context) as sock:
+                cipher = sock.cipher()
+                assert cipher is not None
+                assert cipher[0] == expected
+
+
+def test_curves(certificates: Certificates) -> None:
+    """A client without the configured curve cannot connect."""
+    with running(config_file=certificates.write(PAIR + "  curve_preferences: [CurveP521]\n")) as server:
+        assert works(server, certificates.client())
+        context = certificates.client()
+        context.set_ecdh_curve("secp384r1")
+        assert not works(server, context)
+
+
+def test_client_certificates_are_demanded(certificates: Certificates) -> None:
+    """With RequireAndVerifyClientCert only clients with a certificate of the CA get in."""
+    with running(config_file=certificates.write(VERIFIED)) as server:
+        assert works(server, certificates.client("prometheus.example"))
+        assert not works(server, certificates.client())
+        stranger = certificates.stranger.issue_cert("prometheus.example")
+        assert not works(server, trusting(certificates.authority, stranger))
+
+
+def test_client_certificates_are_verified_if_given(certificates: Certificates) -> None:
+    """With VerifyClientCertIfGiven clients without a certificate get in too, but none with a stranger's."""
+    path = certificates.write(VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"))
+    with running(config_file=path) as server:
+        assert works(server, certificates.client("prometheus.example"))
+        assert works(server, certificates.client())
+        stranger = certificates.stranger.issue_cert("prometheus.example")
+        assert not works(server, trusting(certificates.authority, stranger))
+
+
+def test_a_client_certificate_that_is_its_own_anchor(certificates: Certificates) -> None:
+    """A client's own certificate may stand in the CA file, as in Go, though another authority has signed it."""
+    own = certificates.stranger.issue_cert("prometheus.example")
+    own.cert_chain_pems[0].write_to_path(certificates.folder / "ca.pem")
+    with running(config_file=certificates.write(VERIFIED)) as server:
+        assert works(server, trusting(certificates.authority, own))
+        assert not works(server, certificates.client("prometheus.example"))
+
+
+def test_without_a_ca_the_systems_is_asked(certificates: Certificates) -> None:
+    """A policy without a CA verifies against the system's authorities, so strangers stay out."""
+    path = certificates.write(PAIR + "  client_auth_type: RequireAndVerifyClientCert\n")
+    with running(config_file=path) as server:
+        assert not works(server, certificates.client("prometheus.example"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "allowed", "names", "expected"),
+    [
+        ("RequireAndVerifyClientCert", "one, prometheus.example", ("prometheus.example",), True),
+        ("RequireAndVerifyClientCert", "prometheus", ("prometheus.example",), False),
+        ("RequireAndVerifyClientCert", "b.example", ("a.example", "b.example"), True),
+        ("RequireAndVerifyClientCert", "192.0.2.7", ("192.0.2.7",), True),
+        ("RequireAndVerifyClientCert", "'2001:db8::7'", ("2001:db8::7",), True),
+        ("RequireAndVerifyClientCert", "ops@a.example", ("ops@a.example",), True),
+        ("RequireAndVerifyClientCert", "", ("a.example",), False),
+        ("VerifyClientCertIfGiven", "a.example", ("a.example",), True),
+        ("VerifyClientCertIfGiven", "a.example", (), False),
+    ],
+)
+def test_allowed_names(
+    certificates: Certificates, policy: str, allowed: str, names: tuple[str, ...], *, expected: bool
+) -> None:
+    """Only a certificate that carries an allowed name, written exactly so, gets in."""
+    content = VERIFIED.replace("RequireAndVerifyClientCert", policy) + f"  client_allowed_sans: [{allowed}]\n"
+    with running(config_file=certificates.write(content)) as server:
+        assert works(server, certificates.client(*names)) is expected
+
+
+def test_names_of_every_kind() -> None:
+    """Names are compared as Go writes them; kinds that Go does not look at do not count."""
+    certificate = {
+        "subjectAltName": (
+            ("URI", "spiffe://a/b"),
+            ("IP Address", "0:0:0:0:0:FFFF:C000:207"),
+            ("IP Address", "2001:DB8:0:0:0:0:0:7"),
+            ("IP Address", "nonsense"),
+            ("DirName", "x"),
+        )
+    }
+    for name, expected in (
+        ("spiffe://a/b", True),
+        ("192.0.2.7", True),
+        ("2001:db8::7", True),
+        ("nonsense", False),
+        ("x", False),
+    ):
+        assert has_name(frozenset({name}), certificate) is expected
+    assert not has_name(frozenset({"a"}), None)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_certificates_change_under_open_connections(certificates: Certificates, loop: str) -> None:
+    """New connections get the new certificate, open ones go on, and the file itself need not change."""
+    with running(loop=loop, config_file=certificates.write(PAIR)) as server:
+        context = certificates.client()
+        with connected(server, context) as old:
+            before = issuer(old)
+            old.sendall(GET)
+            assert status(old.recv(65536)) == 200
+            certificates.issue("new.example")
+
+            def renewed() -> bool:
+                with contextlib.suppress(OSError), connected(server, context) as sock:
+                    return issuer(sock) != before
+                return False
+
+            until(renewed)
+            old.sendall(GET)
+            assert status(old.recv(65536)) == 200
+
+
+def test_everything_may_change_and_faults_change_nothing(certificates: Certificates) -> None:
+    """TLS, client certificates and headers come and go with the file; a broken one is logged and changes nothing."""
+    path = certificates.write("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    with capture_logs() as logs, running(config_file=path) as server:
+        url = f"{server.url}/metrics"
+        with httpx.Client() as kept:
+            assert kept.get(url).headers["x-frame-options"] == "deny"
+            certificates.write("junk: true\n")
+            until(lambda: any("cannot be used" in one["event"] for one in logs))
+            time.sleep(0.3)
+            assert kept.get(url).headers["x-frame-options"] == "deny"
+            certificates.write("http_server_config: {headers: {X-Frame-Options: sameorigin}}\n")
+            until(lambda: kept.get(url).headers["x-frame-options"] == "sameorigin")
+            certificates.write(VERIFIED)
+            until(lambda: works(server, certificates.client("a.example")))
+            assert not works(server, certificates.client())
+            assert "x-frame-options" not in kept.get(url).headers
+            (certificates.folder / "server.key").rename(certificates.folder / "gone.key")
+            until(lambda: sum("cannot be used" in one["event"] for one in logs) == 2)
+            assert works(server, certificates.client("a.example"))
+            (certificates.folder / "gone.key").rename(certificates.folder / "server.key")
+            certificates.write("")
+            until(lambda: _plain(url))
+    assert sum("cannot be used" in one["event"] for one in logs) == 2
+    assert not any(one["log_level"] == "error" for one in logs if "cannot be used" not in one["event"])
+
+
+def _plain(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url).status_code == 200
+    return False
+
+
+def test_keys_touch_no_disk_where_they_need_not(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory files a key goes through a private folder that is gone afterwards."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    kept = certificates.folder / "temporary"
+    kept.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(kept))
+    with running(config_file=certificates.write(PAIR)) as server:
+        assert works(server, certificates.client())
+    assert list(kept.iterdir()) == []
+
+
+def test_a_file_that_is_being_written_is_left_alone(certificates: Certificates) -> None:
+    """A change is in force only once it is seen twice alike: an empty file for a moment opens nothing."""
+    path = certificates.write(VERIFIED)
+    watch = Watch(path)
+    assert watch.begin().context is not None
+    path.write_text("")
+    assert watch.look() is None
+    path.write_text("http_server_config: {http2: false}\n")
+    assert watch.look() is None
+    changed = watch.look()
+    assert changed is not None
+    assert changed.context is None
+    assert watch.look() is None
+
+
+def test_a_file_that_changes_while_it_is_read(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read while it changed is not in force; the next looks settle it."""
+    path = certificates.write("")
+    watch = Watch(path)
+    watch.begin()
+    path.write_text(PAIR)
+    assert watch.look() is None
+    load = webconfig.load
+
+    def loading(config: webconfig.WebConfig) -> Security:
+        path.write_text(VERIFIED)
+        return load(config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(webconfig, "load", loading)
+        assert watch.look() is None
+    found = [watch.look(), watch.look(), watch.look()]
+    assert [one.context.verify_mode for one in found if one is not None and one.context] == [ssl.CERT_REQUIRED]
+
+
+def test_an_authority_may_change(certificates: Certificates) -> None:
+    """A new CA for clients is in force for new connections."""
+    with running(config_file=certificates.write(VERIFIED)) as server:
+        other = trustme.CA()
+        mine = trusting(certificates.authority, other.issue_cert("a.example"))
+        assert not works(server, mine)
+        other.cert_pem.write_to_path(certificates.folder / "ca.pem")
+        until(lambda: works(server, mine))
+        assert not works(server, certificates.client("a.example"))
+
+
+def test_a_half_closed_connection_over_tls(certificates: Certificates) -> None:
+    """A client that closes abruptly in the middle of a request leaves nothing behind."""
+    with running(config_file=certificates.write(PAIR)) as server:
+        with connected(server, certificates.client()) as sock:
+            sock.sendall(b"GET /metrics HT")
+            raw: socket.socket = sock
+            raw.shutdown(2)
+        assert works(server, certificates.client())

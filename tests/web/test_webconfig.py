@@ -1,0 +1,455 @@
+"""The web configuration file: what the exporter-toolkit accepts is accepted, what it refuses is refused."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from exporter.errors import ConfigError
+from exporter.web import webconfig
+from exporter.web.differences import DIFFERENCES
+from tests.web.serving import running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.web.conftest import Certificates
+
+PAIR = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+HASH = "$2y$04$P7mPTagykXWWxlzKIN59KewFnDQCZPaDz1V0jP85RXKk9N.AC0TSG"
+ALL_SUITES = "".join(
+    f"\n  - {suite}"
+    for suite in (
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+        "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+        "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    )
+)
+
+
+class Good(NamedTuple):
+    """A file that is accepted, and whether it serves TLS."""
+
+    content: str
+    tls: bool = True
+    password: bool = False
+
+
+GOOD = {
+    "an empty file": Good("", tls=False),
+    "a file of comments": Good("# nothing\n", tls=False),
+    "empty sections": Good("tls_server_config:\nhttp_server_config: {}\nbasic_auth_users:\nrate_limit:\n", tls=False),
+    "certificate and key": Good(PAIR),
+    "no policy for clients": Good(PAIR + "  client_auth_type: NoClientCert\n"),
+    "an empty policy": Good(PAIR + "  client_auth_type: ''\n"),
+    "RequestClientCert": Good(PAIR + "  client_auth_type: RequestClientCert\n  client_ca_file: ca.pem\n"),
+    "VerifyClientCertIfGiven without a CA": Good(PAIR + "  client_auth_type: VerifyClientCertIfGiven\n"),
+    "VerifyClientCertIfGiven": Good(PAIR + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n"),
+    "every cipher suite": Good(PAIR + f"  cipher_suites:{ALL_SUITES}\n"),
+    "the client's order": Good(PAIR + f"  cipher_suites:{ALL_SUITES}\n  prefer_server_cipher_suites: false\n"),
+    "only suites of TLS 1.3": Good(
+        PAIR + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\nhttp_server_config: {http2: false}\n"
+    ),
+    "suites without HTTP/2": Good(
+        PAIR + "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"
+        "  max_version: TLS12\nhttp_server_config:\n  http2: false\n"
+    ),
+    "suites that TLS 1.3 does not look at": Good(
+        PAIR + "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n  min_version: TLS13\n"
+    ),
+    "only TLS 1.2": Good(PAIR + "  min_version: TLS12\n  max_version: TLS12\n"),
+    "only TLS 1.3": Good(PAIR + "  min_version: TLS13\n  max_version: TLS13\n"),
+    "versions left empty": Good(PAIR + "  min_version:\n  max_version: ~\n"),
+    "CurveP256": Good(PAIR + "  curve_preferences: [CurveP256]\n"),
+    "CurveP384": Good(PAIR + "  curve_preferences: [CurveP384]\n"),
+    "CurveP521 twice": Good(PAIR + "  curve_preferences: [CurveP521, CurveP521]\n"),
+    "X25519": Good(PAIR + "  min_version: TLS13\n  curve_preferences:\n  - X25519\n"),
+    "the key in a file with a certificate inline": Good("INLINE\n  key_file: server.key\n"),
+    "certificate and key inline": Good("INLINE\n  key: |\nKEY\n"),
+    "an inline CA": Good("INLINE\n  key: |\nKEY\n  client_auth_type: VerifyClientCertIfGiven\n  client_ca: |\nCA\n"),
+    "a file goes before what is inline": Good(PAIR + "  cert: junk\n  key: junk\n"),
+    "settings without certificate": Good("tls_server_config: {min_version: TLS13}\n", tls=False),
+    "http2": Good(PAIR + "http_server_config: {http2: true}\n"),
+    "http2 in the words of YAML 1.1": Good(PAIR + "http_server_config: {http2: off}\n"),
+    "headers": Good(
+        "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 1\n"
+        "    X-Content-Type-Options: nosniff\n    Strict-Transport-Security: max-age=31536000; includeSubDomains\n"
+        "    Content-Security-Policy: \"default-src 'self' *.test.example.net\"\n",
+        tls=False,
+    ),
+    "other values of headers": Good(
+        "http_server_config:\n  headers:\n    X-Frame-Options: sameorigin\n    X-XSS-Protection: ''\n"
+        "    Content-Security-Policy: >\n      default-src 'none';\n      base-uri 'none'\n",
+        tls=False,
+    ),
+    "users": Good(f"basic_auth_users:\n  alice: {HASH}\n  1: {HASH.replace('$2y', '$2a')}\n", tls=False, password=True),
+    "users and TLS": Good(PAIR + f"basic_auth_users: {{bob: '{HASH.replace('$2y', '$2b')}'}}\n", password=True),
+    "no rate limit": Good("rate_limit:\n  interval: 0\n  burst: 0\n", tls=False),
+    "no rate limit in words": Good("rate_limit: {interval: 0s, burst: 20}\n", tls=False),
+    "an alias": Good("tls_server_config: {cert_file: &pair server.crt, key_file: server.key, client_ca_file: ''}\n"),
+}
+
+BAD = {
+    "a file of junk": ("hWkNKCp3fvIx3jKnsaBI\nTuEjdwNS8A2vYdFbiKqr\n", "must be a mapping of keys to values"),
+    "a list": ("- tls_server_config\n", "must be a mapping of keys to values"),
+    "broken YAML": ("tls_server_config: {cert_file: [\n", "is no YAML: "),
+    "a tab": ("a:\n\tb\n", "is no YAML: "),
+    "bytes that are no text": ("a: \x01\n", "is no YAML: "),
+    "half a character": ('http_server_config: {headers: {X-XSS-Protection: "\\ud800"}}\n', "holds half a character"),
+    "a character out of range": ('a: "\\Uffffffff"\n', "is no YAML of a sensible shape"),
+    "nesting without end": ("[" * 2_000, "is no YAML of a sensible shape"),
+    "two documents": ("---\n{}\n---\n{}\n", "is no YAML: "),
+    "merge keys": ("<<: {rate_limit: {}}\n", ":<<: is not known"),
+    "an unknown section": ("tls_config: {}\n", ":tls_config: is not known; did you mean tls_server_config?"),
+    "an unknown key": (
+        "tls_server_config:\n  cert_filse: server.crt\n",
+        ":tls_server_config.cert_filse: is not known; did you mean cert_file?",
+    ),
+    "a key twice": (PAIR + "  key_file: other.key\n", ":tls_server_config.key_file: stands here twice"),
+    "a user twice": (f"basic_auth_users:\n  a: {HASH}\n  a: {HASH}\n", ":basic_auth_users.a: stands here twice"),
+    "a mapping for a text": ("tls_server_config: {cert_file: {}}\n", ":tls_server_config.cert_file: must be a text"),
+    "a text for a list": (PAIR + "  cipher_suites: X\n", ":tls_server_config.cipher_suites: must be a list"),
+    "a text for a section": ("tls_server_config: x\n", ":tls_server_config: must be a mapping"),
+    "an empty certificate path": (
+        "tls_server_config: {cert_file: '', key_file: server.key}\n",
+        ":tls_server_config: needs one of cert and cert_file",
+    ),
+    "an empty certificate": (
+        "tls_server_config: {cert: '', key_file: server.key}\n",
+        ":tls_server_config: needs one of cert and cert_file",
+    ),
+    "an empty key path": (
+        "tls_server_config: {cert_file: server.crt, key_file: ''}\n",
+        ":tls_server_config: needs one of key and key_file",
+    ),
+    "an empty key": (
+        "tls_server_config: {cert_file: server.crt, key: ''}\n",
+        ":tls_server_config: needs one of key and key_file",
+    ),
+    "neither, with an invented policy": (
+        "tls_server_config: {cert_file: '', key_file: '', client_auth_type: x}\n",
+        ":tls_server_config.client_auth_type: must be one of NoClientCert, ",
+    ),
+    "no such certificate": (
+        "tls_server_config: {cert_file: somefile, key_file: server.key}\n",
+        "somefile cannot be read: No such file or directory",
+    ),
+    "no such key": (
+        "tls_server_config: {cert_file: server.crt, key_file: somefile}\n",
+        "somefile cannot be read: No such file or directory",
+    ),
+    "neither file": ("tls_server_config: {cert_file: somefile, key_file: somefile}\n", "somefile cannot be read"),
+    "another key": ("tls_server_config: {cert_file: server.crt, key_file: other.key}\n", "do not belong together"),
+    "a key with a password": (
+        "tls_server_config: {cert_file: server.crt, key_file: locked.key}\n",
+        "the key has a password",
+    ),
+    "a certificate of junk": ("tls_server_config: {cert_file: junk, key_file: server.key}\n", "this is no such PEM"),
+    "an empty certificate file": ("tls_server_config: {cert_file: empty, key_file: server.key}\n", "no such PEM"),
+    "a client CA without policy": (
+        PAIR + "  client_ca_file: /dev/null\n",
+        ":tls_server_config.client_auth_type: a client CA without a policy has no use",
+    ),
+    "no such client CA, without policy": (PAIR + "  client_ca_file: somefile\n", "without a policy"),
+    "no such client CA": (
+        PAIR + "  client_ca_file: somefile\n  client_auth_type: RequireAndVerifyClientCert\n",
+        "somefile cannot be read: No such file or directory",
+    ),
+    "an invented policy": (PAIR + "  client_auth_type: Any\n", ":tls_server_config.client_auth_type: must be one of"),
+    "an invented cipher suite": (
+        PAIR + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048]\n",
+        ":tls_server_config.cipher_suites[0]: is none of the cipher suites",
+    ),
+    "a suite that Go holds unsafe": (PAIR + "  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n", "is none of the cipher"),
+    "suites without HTTP/2": (
+        PAIR + "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n  max_version: TLS12\n",
+        ":tls_server_config.cipher_suites: lacks what HTTP/2 demands",
+    ),
+    "an invented curve": (PAIR + "  curve_preferences: [CurveP257]\n", "curve_preferences[0]: is an unknown curve"),
+    "an invented version": (PAIR + "  min_version: TLS111\n", ":tls_server_config.min_version: is an unknown TLS"),
+    "an empty version": (PAIR + "  max_version: ''\n", ":tls_server_config.max_version: is an unknown TLS version"),
+    "no truth value": ("http_server_config: {http2: 'true'}\n", ":http_server_config.http2: must be true or false"),
+    "a header that may not be set": (
+        "http_server_config: {headers: {Content-Type: foo}}\n",
+        ":http_server_config.headers.Content-Type: is not known",
+    ),
+    "a header in lower case": (
+        "http_server_config: {headers: {x-frame-options: deny}}\n",
+        "did you mean X-Frame-Options",
+    ),
+    "X-Content-Type-Options": (
+        "http_server_config: {headers: {X-Content-Type-Options: sniff}}\n",
+        ":http_server_config.headers.X-Content-Type-Options: must be nosniff",
+    ),
+    "X-Frame-Options": (
+        "http_server_config: {headers: {X-Frame-Options: foo}}\n",
+        ":http_server_config.headers.X-Frame-Options: must be deny or sameorigin",
+    ),
+    "X-Frame-Options in upper case": ("http_server_config: {headers: {X-Frame-Options: DENY}}\n", "must be deny or"),
+    "an empty X-Frame-Options": ("http_server_config: {headers: {X-Frame-Options: ''}}\n", "must be deny or"),
+    "a password in clear": ("basic_auth_users: {john: doe}\n", ":basic_auth_users.john: is no bcrypt hash"),
+    "no password": ("basic_auth_users: {john: }\n", ":basic_auth_users.john: is no bcrypt hash"),
+    "a cost out of range": (f"basic_auth_users: {{j: '{HASH.replace('$04', '$03')}'}}\n", "is no bcrypt hash"),
+    "a burst in words": ("rate_limit: {burst: many}\n", ":rate_limit.burst: must be a whole number"),
+    "an interval in words": ("rate_limit: {interval: often}\n", ":rate_limit.interval: rate limits cannot be done"),
+}
+
+HERE = {
+    ("tls_server_config.client_auth_type", "RequireAnyClientCert, RequireClientCert"): (
+        (PAIR + "  client_auth_type: RequireAnyClientCert\n", "RequireAnyClientCert cannot be done here"),
+        (PAIR + "  client_auth_type: RequireClientCert\n", "RequireClientCert cannot be done here"),
+    ),
+    ("tls_server_config.client_auth_type", "RequestClientCert"): (
+        (PAIR + "  client_auth_type: RequestClientCert\n", ""),
+    ),
+    ("tls_server_config.client_allowed_sans", "without VerifyClientCertIfGiven or RequireAndVerifyClientCert"): (
+        (PAIR + "  client_allowed_sans: [a]\n", "protects nothing unless certificates are verified"),
+        (PAIR + "  client_allowed_sans: [a]\n  client_auth_type: RequestClientCert\n", "protects nothing"),
+    ),
+    ("tls_server_config.client_ca, client_ca_file", "without a readable certificate"): (
+        (PAIR + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: junk\n", "no certificate in"),
+        (PAIR + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca: junk\n", "no certificate in the inline"),
+    ),
+    ("tls_server_config.min_version, max_version", "TLS10, TLS11"): (
+        (PAIR + "  min_version: TLS10\n", ":tls_server_config.min_version: TLS10 cannot be done here"),
+        (PAIR + "  max_version: TLS11\n", ":tls_server_config.max_version: TLS11 cannot be done here"),
+    ),
+    ("tls_server_config.min_version, max_version", "a minimum above the maximum"): (
+        (PAIR + "  min_version: TLS13\n  max_version: TLS12\n", "is above max_version"),
+    ),
+    ("tls_server_config.cipher_suites", "only suites of TLS 1.3 with max_version: TLS12"): (
+        (PAIR + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  max_version: TLS12\n", "has only suites of TLS 1.3"),
+    ),
+    ("tls_server_config.curve_preferences", "more than one curve"): (
+        (PAIR + "  curve_preferences: [CurveP256, CurveP384, CurveP521, X25519]\n", "several curves cannot be done"),
+    ),
+    ("tls_server_config", "whole, without certificate and key (only min_version, cipher_suites, …)"): (
+        ("tls_server_config: {min_version: TLS13}\n", ""),
+    ),
+    ("http_server_config.http2", "true, the default"): ((PAIR + "http_server_config: {http2: true}\n", ""),),
+    ("http_server_config.headers", "a control character other than a line break"): (
+        ('http_server_config: {headers: {X-XSS-Protection: "a\\0b"}}\n', "holds a control character"),
+    ),
+    ("basic_auth_users", "hashes other than $2a$, $2b$ and $2y$, or not 60 characters long"): (
+        (f"basic_auth_users: {{j: '{HASH.replace('$2y', '$2x')}'}}\n", "is no bcrypt hash"),
+        (f"basic_auth_users: {{j: '{HASH}.'}}\n", "is no bcrypt hash"),
+    ),
+    ("rate_limit", "an interval other than 0"): (
+        ("rate_limit: {interval: 1s, burst: 20}\n", ":rate_limit.interval: rate limits cannot be done here"),
+    ),
+    ("the file", "more than one YAML document, or merge keys (<<)"): (
+        ("--- {}\n--- {}\n", "is no YAML: "),
+        ("<<: {}\n", "is not known"),
+    ),
+    ("basic_auth_users", "on /-/healthy and /-/ready"): ((f"basic_auth_users: {{alice: {HASH}}}\n", ""),),
+}
+"""For each row of the table of differences: files, and what is said of them; nothing where they are accepted."""
+
+
+def put_inline(certificates: Certificates, content: str) -> str:
+    """Put certificate, key and CA into the file itself."""
+
+    def indented(name: str) -> str:
+        return "\n".join(f"    {line}" for line in (certificates.folder / name).read_text().splitlines())
+
+    inline = f"tls_server_config:\n  cert: |\n{indented('server.crt')}"
+    return (
+        content.replace("INLINE", inline)
+        .replace("KEY\n", f"{indented('server.key')}\n")
+        .replace("CA\n", indented("ca.pem"))
+    )
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_files(certificates: Certificates, name: str) -> None:
+    """A good file is served as it says."""
+    good = GOOD[name]
+    path = certificates.write(put_inline(certificates, good.content))
+    scheme = "https" if good.tls else "http"
+    with running(config_file=path) as server, httpx.Client(verify=certificates.client()) as client:
+        answer = client.get(f"{scheme}://127.0.0.1:{server.port}/metrics")
+        assert answer.status_code == (401 if good.password else 200)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(certificates: Certificates, name: str) -> None:
+    """A bad file keeps the server from starting, and the error names file, place and rule."""
+    content, sentence = BAD[name]
+    path = certificates.write(content)
+    with pytest.raises(ConfigError) as caught, running(config_file=path):
+        pass
+    assert all(fault.startswith(f"{path}:") for fault in caught.value.faults)
+    assert any(sentence in fault for fault in caught.value.faults), caught.value.faults
+    with pytest.raises(ConfigError):
+        webconfig.check(path)
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda one: f"{one.key}: {one.value}")
+def test_differences(certificates: Certificates, difference: tuple[str, ...]) -> None:
+    """Each row of the table of differences from the toolkit is what happens."""
+    key, value, _, here, _ = difference
+    for content, sentence in HERE[key, value]:
+        assert (here == "refused") == bool(sentence)
+        path = certificates.write(content)
+        if sentence:
+            with pytest.raises(ConfigError) as caught:
+                webconfig.check(path)
+            assert any(sentence in fault for fault in caught.value.faults), caught.value.faults
+        else:
+            webconfig.check(path)
+
+
+def test_every_row_of_the_differences_is_held() -> None:
+    """No row is without its files, and no files without their row."""
+    assert {(one.key, one.value) for one in DIFFERENCES} == set(HERE)
+
+
+def test_faults_are_reported_at_once_and_tell_no_secret(certificates: Certificates) -> None:
+    """All faults come in one error, without the hash, the key or the text they are about."""
+    path = certificates.write(
+        "tls_server_config: {cert: a, key: hunter2, min_version: 1, curve_preferences: [x]}\n"
+        "basic_auth_users: {john: hunter2, jane: [hunter2]}\nrate_limit: {interval: 1s}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        webconfig.check(path)
+    assert len(caught.value.faults) == 6
+    assert "hunter2" not in str(caught.value)
+    broken = certificates.write("basic_auth_users: {john: *hunter2}\n")
+    with pytest.raises(ConfigError) as caught:
+        webconfig.check(broken)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A web configuration that is not there is an error that names it."""
+    with pytest.raises(ConfigError, match=r"nowhere\.yml: cannot be read: No such file or directory"):
+        webconfig.check(tmp_path / "nowhere.yml")
+
+
+def test_a_huge_file_is_refused(tmp_path: Path) -> None:
+    """A file that cannot be a web configuration is not read into the ground."""
+    (tmp_path / "huge").write_bytes(b"#" * 2_000_000)
+    with pytest.raises(ConfigError, match="is larger than"):
+        webconfig.check(tmp_path / "huge")
+
+
+def test_headers_are_sent_with_every_answer(certificates: Certificates) -> None:
+    """The configured headers stand in every answer, in place of the page's own."""
+    path = certificates.write(GOOD["headers"].content + f"basic_auth_users: {{alice: '{HASH}'}}\n")
+    with running(config_file=path) as server, httpx.Client(base_url=server.url) as client:
+        for where, code in (("/metrics", 401), ("/nowhere", 401), ("/-/healthy", 200), ("/-/ready", 200)):
+            answer = client.get(where)
+            assert answer.status_code == code
+            assert answer.headers["x-frame-options"] == "deny"
+            assert answer.headers["x-xss-protection"] == "1"
+            assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+    path = certificates.write(GOOD["other values of headers"].content)
+    with running(config_file=path) as server:
+        answer = httpx.get(server.url)
+        assert answer.headers["content-security-policy"] == "default-src 'none'; base-uri 'none'"
+        assert answer.headers["x-frame-options"] == "sameorigin"
+        assert "x-xss-protection" not in answer.headers
+        assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_remarks_are_said_once(certificates: Certificates) -> None:
+    """What is accepted but done otherwise is said in one line of the log each."""
+    path = certificates.write(PAIR + "  client_auth_type: RequestClientCert\nhttp_server_config:\n  http2: true\n")
+    with capture_logs() as logs, running(config_file=path):
+        pass
+    said = [one["event"] for one in logs if one["log_level"] == "warning"]
+    assert said == [
+        "http2: true is accepted, and served as HTTP/1.1",
+        "client_auth_type RequestClientCert is accepted, and no certificate is asked for",
+    ]
+    with capture_logs() as logs, running(config_file=certificates.write("tls_server_config: {min_version: TLS13}\n")):
+        pass
+    said = [one["event"] for one in logs if one["log_level"] == "warning"]
+    assert said == ["tls_server_config names no certificate: TLS is off, as in the exporter-toolkit"]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_file(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Any file is accepted or refused by the declared error."""
+    path = tmp_path_factory.getbasetemp() / "any.yml"
+    path.write_bytes(content)
+    check(path)
+
+
+NAMES = (
+    *(
+        "tls_server_config",
+        "http_server_config",
+        "basic_auth_users",
+        "rate_limit",
+        "cert_file",
+        "key",
+        "headers",
+        "http2",
+    ),
+    *(
+        "client_auth_type",
+        "cipher_suites",
+        "min_version",
+        "X-Frame-Options",
+        "interval",
+        "burst",
+        "<<",
+        "curve_preferences",
+    ),
+)
+TOKENS = st.sampled_from(
+    (
+        *NAMES,
+        ": ",
+        ":\n",
+        "\n",
+        "\n  ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "&a ",
+        "*a",
+        "!!binary ",
+        "|\n",
+        "'",
+        '"',
+        "\\x",
+        HASH,
+        "TLS12",
+        "~",
+    )
+)
+
+
+@given(st.lists(TOKENS, max_size=25).map("".join))
+def test_likely_text_is_a_file(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
+    """Almost-files are accepted or refused by the declared error."""
+    path = tmp_path_factory.getbasetemp() / "likely.yml"
+    path.write_text(content, encoding="utf-8")
+    check(path)
+
+
+def check(path: Path) -> None:
+    """Hold a file to its promise."""
+    with contextlib.suppress(ConfigError):
+        webconfig.check(path)
