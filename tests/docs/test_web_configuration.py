@@ -1,0 +1,78 @@
+"""docs/web-configuration.md, made from the tables of the code."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.web.differences import DIFFERENCES
+from exporter.web.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "web-configuration.md"
+
+TEXT = """# Web configuration
+
+<!-- Made from the code by tests/docs; `pytest tests/docs --update-golden` writes it anew. -->
+
+`--web.config.file` takes the web configuration file of Prometheus'
+[exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md): TLS, client
+certificates, passwords, headers.
+
+```yaml
+tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+basic_auth_users:
+  prometheus: $2y$10$…        # htpasswd -nBC 10 ""
+```
+
+The file and the certificates are looked at every few seconds; a change holds for new connections, open ones stay. A
+broken file keeps the old state and is logged; at the start it is an error with exit code 2. Without such a file, on an
+address that others can reach, one log line says that the endpoint is open.
+
+## What differs from the exporter-toolkit
+
+What cannot be done is refused by name, never ignored.
+
+| key | value | exporter-toolkit | here | why |
+| --- | --- | --- | --- | --- |
+{differences}
+
+## What one client can hold
+
+Beyond these bounds a client gets a 4xx or 503 and is cut off, so that it starves neither scrapes nor polls.
+
+| bound | |
+| --- | --- |
+{limits}
+"""
+WORDS = {
+    "connections": "open connections",
+    "scrapes": "scrapes under way",
+    "scrape_patience": "a scrape gives way to a new one after, seconds",
+    "line": "a request's target, bytes",
+    "head": "a request's line and headers, bytes",
+    "headers": "headers of a request",
+    "body": "a request's body, bytes",
+    "pipeline": "requests sent ahead on one connection",
+    "request": "from a request's first byte to its last, and the TLS handshake, seconds",
+    "idle": "between two requests, seconds",
+    "response": "from a request to its response's last byte, seconds",
+    "linger": "a refused client may go on sending, seconds",
+    "stop": "for responses under way at a stop, seconds",
+}
+
+
+def test_the_page_is_the_codes_own_tables(golden: Callable[[Path, str], None]) -> None:
+    """The page lists every difference from the exporter-toolkit and every bound, as the code has them."""
+    differences = "\n".join(
+        f"| `{one.key}` | {one.value} | {one.toolkit} | {one.here} | {one.why} |" for one in DIFFERENCES
+    )
+    limits = "\n".join(f"| {WORDS[field.name]} | {getattr(Limits(), field.name):,g} |" for field in fields(Limits))
+    golden(PAGE, TEXT.format(differences=differences, limits=limits))
