@@ -8,9 +8,9 @@ process's own few series, into one gzip member: a second one breaks `curl --comp
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client.exposition import generate_latest as text_latest
@@ -48,13 +48,13 @@ class Segment:
 
     Attributes:
         text: the samples' lines.
-        deflated: the same as raw deflate, ended so that any other such piece may follow.
         ends: where each tenant's lines end in `text`.
+        deflated: the text as raw deflate, ended so that any other such piece may follow; None until `publish`.
     """
 
-    text: bytes
-    deflated: bytes
-    ends: tuple[int, ...]
+    text: bytes = b""
+    ends: tuple[int, ...] = ()
+    deflated: bytes | None = None
 
     def block(self, position: int) -> bytes:
         """Return the lines of the tenant at `position` of the group."""
@@ -114,38 +114,52 @@ def _escaped_help(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
-class _Group:
-    """Up to `_GROUP` tenants, and their segments, one a family."""
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """The tenants of a group, and their segments, one a family."""
 
-    __slots__ = ("names", "segments")
+    names: tuple[str, ...]
+    segments: tuple[Segment, ...]
+
+    def with_lines(self, name: str, blocks: Sequence[bytes]) -> _Rendered:
+        """Return this with a tenant's lines, family by family, in place of those it had."""
+        place = self.names.index(name) if name in self.names else len(self.names)
+        return self._spliced(place, (name,), [(block,) for block in blocks])
+
+    def without(self, name: str) -> _Rendered:
+        """Return this without a tenant."""
+        return self._spliced(self.names.index(name), (), [()] * len(self.segments))
+
+    def lines_of(self, name: str, family: int) -> bytes:
+        """Return a tenant's lines of one family."""
+        return self.segments[family].block(self.names.index(name))
+
+    def deflated(self) -> _Rendered:
+        """Return this with every segment compressed: once for all changes since the last time."""
+        done = (s if s.deflated is not None else replace(s, deflated=deflate(s.text)) for s in self.segments)
+        return _Rendered(self.names, tuple(done))
+
+    def _spliced(self, place: int, names: tuple[str, ...], blocks: Sequence[tuple[bytes, ...]]) -> _Rendered:
+        spliced = (_segment(segment, place, new) for segment, new in zip(self.segments, blocks, strict=True))
+        return _Rendered((*self.names[:place], *names, *self.names[place + 1 :]), tuple(spliced))
+
+
+class _Group:
+    """Up to `_GROUP` tenants; what is rendered is exchanged as a whole, so that readers need no lock."""
+
+    __slots__ = ("rendered",)
 
     def __init__(self, families: int) -> None:
-        self.names: list[str] = []
-        self.segments: list[Segment] = [Segment(b"", b"", ())] * families
-
-    def replace(self, name: str, blocks: Sequence[bytes] | None) -> None:
-        """Set a tenant's lines, family by family; None takes the tenant out."""
-        position = self.names.index(name) if name in self.names else len(self.names)
-        old = len(self.names)
-        if blocks is None:
-            self.names.remove(name)
-        elif position == old:
-            self.names.append(name)
-        for i, segment in enumerate(self.segments):
-            pieces = [segment.block(p) for p in range(old)]
-            pieces[position : position + 1] = [blocks[i]] if blocks is not None else []
-            self.segments[i] = _segment(pieces, segment)
+        self.rendered = _Rendered((), (Segment(),) * families)
 
 
-def _segment(pieces: Sequence[bytes], old: Segment) -> Segment:
+def _segment(before: Segment, place: int, blocks: tuple[bytes, ...]) -> Segment:
+    """Return the segment with `blocks` in the place of one tenant's lines."""
+    pieces = [before.block(position) for position in range(len(before.ends))]
+    pieces[place : place + 1] = blocks
     text = b"".join(pieces)
-    ends: list[int] = []
-    end = 0
-    for piece in pieces:
-        end += len(piece)
-        ends.append(end)
-    deflated = old.deflated if text == old.text else deflate(text)
-    return Segment(text, deflated if text else b"", tuple(ends))
+    ends = tuple(accumulate(len(piece) for piece in pieces))
+    return Segment(text, ends, before.deflated if text == before.text else None)
 
 
 class Exposition:
@@ -165,12 +179,11 @@ class Exposition:
         self._group_of: dict[str, _Group] = {}
         self._headers = {
             openmetrics: tuple(
-                Segment(text, deflate(text), ())
+                Segment(text, (), deflate(text))
                 for text in (header(family, openmetrics=openmetrics) for family in self._families)
             )
             for openmetrics in (False, True)
         }
-        self._lock = threading.Lock()
         self._pages: dict[bool, _Page] = {}
         self.publish()
 
@@ -180,24 +193,25 @@ class Exposition:
         for sample in samples:
             by_family.setdefault(sample.family, []).append(sample)
         blocks = [lines(family, by_family.get(family.name, ())) for family in self._families]
-        with self._lock:
-            group = self._group_of.get(tenant)
-            if group is None:
-                if not self._groups or len(self._groups[-1].names) >= _GROUP:
-                    self._groups.append(_Group(len(self._families)))
-                group = self._group_of[tenant] = self._groups[-1]
-            group.replace(tenant, blocks)
+        group = self._group_of.get(tenant)
+        if group is None:
+            if not self._groups or len(self._groups[-1].rendered.names) >= _GROUP:
+                self._groups.append(_Group(len(self._families)))
+            group = self._groups[-1]
+        group.rendered = group.rendered.with_lines(tenant, blocks)
+        self._group_of[tenant] = group
 
     def drop(self, tenant: str) -> None:
         """Take a tenant's samples away; seen from the next `publish` on."""
-        with self._lock:
-            group = self._group_of.pop(tenant, None)
-            if group is not None:
-                group.replace(tenant, None)
-                self._groups = [group for group in self._groups if group.names]
+        group = self._group_of.pop(tenant, None)
+        if group is not None:
+            group.rendered = group.rendered.without(tenant)
+            self._groups = [group for group in self._groups if group.rendered.names]
 
     def publish(self) -> None:
         """Make what was put and dropped the answer of the next scrape."""
+        for group in self._groups:
+            group.rendered = group.rendered.deflated()
         self._pages = {openmetrics: self._page(openmetrics=openmetrics) for openmetrics in (False, True)}
 
     def _page(self, *, openmetrics: bool) -> _Page:
@@ -205,10 +219,10 @@ class Exposition:
         deflated: list[bytes] = []
         crc = length = 0
         for i, family_header in enumerate(self._headers[openmetrics]):
-            segments = [group.segments[i] for group in self._groups if group.segments[i].text]
+            segments = [segment for group in self._groups if (segment := group.rendered.segments[i]).text]
             for segment in (family_header, *segments) if segments else ():
                 texts.append(segment.text)
-                deflated.append(segment.deflated)
+                deflated.append(segment.deflated or b"")
                 crc = zlib.crc32(segment.text, crc)
                 length += len(segment.text)
         return _Page(tuple(texts), b"".join(deflated), crc, length)
@@ -234,17 +248,18 @@ class Exposition:
         return _member(page.deflated, tail, page.crc, page.length)
 
     def _chosen(self, tenants: Sequence[str], *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
+        places: list[tuple[str, _Rendered]] = []
+        for name in dict.fromkeys(tenants):
+            group = self._group_of.get(name)
+            rendered = group.rendered if group is not None else _Rendered((), ())
+            if name not in rendered.names:
+                raise UnknownTenantError(name)
+            places.append((name, rendered))
         pieces: list[bytes] = []
-        with self._lock:
-            places = [(self._group_of.get(name), name) for name in dict.fromkeys(tenants)]
-            for i, family_header in enumerate(self._headers[openmetrics]):
-                blocks = []
-                for group, name in places:
-                    if group is None:
-                        raise UnknownTenantError(name)
-                    blocks.append(group.segments[i].block(group.names.index(name)))
-                if any(blocks):
-                    pieces += [family_header.text, *blocks]
+        for i, family_header in enumerate(self._headers[openmetrics]):
+            blocks = [rendered.lines_of(name, i) for name, rendered in places]
+            if any(blocks):
+                pieces += [family_header.text, *blocks]
         text = b"".join(pieces) + (b"# EOF\n" if openmetrics else b"")
         return _member(b"", text, 0, 0) if gzip else [text]
 
