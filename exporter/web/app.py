@@ -61,6 +61,13 @@ class Site:
         self._reloader = Worker("web-reload", limit=4)
         self._passwords: Passwords | None = None
 
+    def end(self) -> None:
+        """End the threads, each after the work that is under way."""
+        self._readers.end()
+        self._reloader.end()
+        if self._passwords is not None:
+            self._passwords.end()
+
     def _paths(self) -> dict[str, _Route]:
         prefix = self._prefix
         routes = {

@@ -101,6 +101,10 @@ class Passwords:
         # Whoever gives up takes the result neither from the others nor from the memory.
         return await asyncio.shield(task)
 
+    def end(self) -> None:
+        """Compute no more than what is being computed."""
+        self._worker.end()
+
     async def _remember(self, future: asyncio.Future[bool], attempt: _Attempt, address: str) -> bool:
         try:
             right = await future

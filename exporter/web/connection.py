@@ -69,8 +69,7 @@ class Connection(asyncio.Protocol):
         """Begin: the first request has its time from now."""
         self._transport = cast("asyncio.Transport", transport)
         self.deadline = self._loop.time() + self._limits.request
-        self._all.leave(self._door)
-        if not self._all.join(self):
+        if not (self._all.leave(self._door) and self._all.join(self)):
             self._deaf = True
             self._transport.abort()
             return

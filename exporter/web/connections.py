@@ -52,20 +52,27 @@ class Connections:
         """Take in a new connection, at the cost of the one that has waited longest if there are too many."""
         if self.stopping:
             return False
-        if len(self.open) >= self._room:
-            if not self.waiting:
-                return False
-            oldest = next(iter(self.waiting))
-            self.leave(oldest)
-            oldest.abort()
+        if len(self.open) >= self._room and not self.make_room():
+            return False
         self.open.add(member)
         self.waiting[member] = None
         return True
 
-    def leave(self, member: Member) -> None:
-        """Forget a connection that is lost."""
+    def make_room(self) -> bool:
+        """End the connection that has waited longest for its next request; say whether there was one."""
+        oldest = next(iter(self.waiting), None)
+        if oldest is None:
+            return False
+        self.leave(oldest)
+        oldest.abort()
+        return True
+
+    def leave(self, member: Member) -> bool:
+        """Forget a connection that is lost; say whether it was one of these."""
+        known = member in self.open
         self.open.discard(member)
         self.waiting.pop(member, None)
+        return known
 
     async def sweep(self) -> None:
         """End each connection whose deadline has passed, for ever."""

@@ -22,8 +22,11 @@ log = get_logger(__name__)
 _AT_ONCE = 64
 """Connections accepted before others have their turn."""
 
-_BREATH = 0.2
-"""Seconds to wait when no connection can be accepted, because too many files are open for instance."""
+_BREATH = 0.01
+"""Seconds to wait when no connection can be accepted."""
+
+_SILENCE = 60.0
+"""Seconds between two lines of the log that say so."""
 
 
 class Porch:
@@ -44,6 +47,7 @@ class Porch:
         self._security = security
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
+        self._silent_until = 0.0
 
     def open(self) -> None:
         """Accept from now on."""
@@ -64,15 +68,23 @@ class Porch:
                 # None is waiting, or the client was gone before it was accepted.
                 return
             except OSError as error:
-                log.warning("no connection can be accepted for now", error=str(error))
-                self._loop.remove_reader(self._listener)
-                self._pause = self._loop.call_later(_BREATH, self.open)
+                self._hold_on(error)
                 return
             sock.settimeout(0)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 # asyncio does this only for sockets that it has made itself.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             Door(self._connections, sock, self._security()).open()
+
+    def _hold_on(self, error: OSError) -> None:
+        """Wait a moment where nobody can be let in, because too many files are open for instance."""
+        now = self._loop.time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            log.warning("no connection can be accepted for now", error=error.strerror)
+        self._connections.make_room()
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(_BREATH, self.open)
 
 
 class Door:
@@ -118,8 +130,9 @@ class Door:
         self.abort()
 
     def abort(self) -> None:
-        """End the handshake."""
-        if self._task is not None:
+        """End the handshake; a connection without one ends as soon as it finds that this one is gone."""
+        self._connections.leave(self)
+        if self._task is not None and self._security.context is not None:
             self._task.cancel()
 
     async def _enter(self) -> None:

@@ -38,4 +38,4 @@ class Limits:
     idle: float = 150.0
     response: float = 60.0
     linger: float = 2.0
-    stop: float = 3.0
+    stop: float = 2.0

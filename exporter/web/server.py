@@ -92,6 +92,7 @@ class Server:
         self._site = Site(source, options, limits)
         self._connections = Connections(self._site.handle, limits, _room(limits.connections))
         self._sockets: list[socket.socket] = []
+        self._worker = Worker("web-config", limit=1)
         self._porches: list[Porch] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -127,20 +128,21 @@ class Server:
             listen.unlink(one)
             one.close()
         await self._connections.stop()
+        self._site.end()
+        self._worker.end()
 
     async def _follow(self, path: Path) -> None:
         """Obey the web configuration file, now and whenever it changes."""
         from exporter.web.watch import Watch  # noqa: PLC0415 - YAML only where there is such a file
 
         watch = Watch(path)
-        worker = Worker("web-config", limit=1)
-        self._site.security = await worker.do(watch.begin)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._keep_up(watch, worker)))
+        self._site.security = await self._worker.do(watch.begin)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._keep_up(watch)))
 
-    async def _keep_up(self, watch: Watch, worker: Worker) -> None:
+    async def _keep_up(self, watch: Watch) -> None:
         while True:
             await asyncio.sleep(self._look)
-            security = await worker.do(watch.look)
+            security = await self._worker.do(watch.look)
             if security is not None:
                 self._site.security = security
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Worker:
         self._name = name
         self._limit = limit
         self._load = 0
-        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def do(self, work: Callable[[], T]) -> asyncio.Future[T]:
@@ -43,7 +43,7 @@ class Worker:
         Giving up the wait does not stop the work.
 
         Raises:
-            BusyError: `limit` is reached.
+            BusyError: `limit` is reached, or this worker has ended.
         """
         if self._load >= self._limit:
             raise BusyError(self._name)
@@ -56,9 +56,17 @@ class Worker:
             self._thread.start()
         return future
 
+    def end(self) -> None:
+        """Take no more work, forget what waits, and end the thread after the work that is under way."""
+        self._limit = 0
+        with contextlib.suppress(Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(None)
+
     def _run(self) -> None:
-        while True:
-            self._queue.get()()
+        while (work := self._queue.get()) is not None:
+            work()
 
     def _deliver(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]) -> None:
         try:

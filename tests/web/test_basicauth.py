@@ -177,6 +177,9 @@ def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         results = await asyncio.gather(*one, *others, return_exceptions=True)
         assert sum(isinstance(result, BusyError) for result in results) == 13
         assert await passwords.compute(header("alice", "secret"), users, "192.0.2.1")
+        passwords.end()
+        with pytest.raises(BusyError):
+            await passwords.compute(header("alice", "late"), users, "192.0.2.1")
 
     asyncio.run(main())
 
@@ -185,6 +188,7 @@ def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> No
     """While guesses at cost 15 pour in, a known scraper, the probes and the stop are served at once."""
     dear, cheap = hashed("dear", cost=4).replace("$04$", "$15$"), hashed("secret")
     path = certificates.write(f"basic_auth_users: {{dear: '{dear}', alice: '{cheap}'}}\n")
+    before = set(threading.enumerate())
     done = threading.Event()
     codes: list[int] = []
 
@@ -210,6 +214,8 @@ def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> No
     for thread in threads:
         thread.join(20)
     assert 200 not in codes
+    # The interpreter must not end under a thread that computes.
+    until(lambda: not any(thread.name == "web-passwords" for thread in set(threading.enumerate()) - before), 30)
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -221,7 +221,7 @@ def test_idle_connections_are_closed() -> None:
 
 def test_idle_connections_keep_nobody_out() -> None:
     """Five hundred idle connections fill the server, and each newcomer is let in at the cost of the oldest of them."""
-    with running(connections=500) as server:
+    with running(connections=500, stop=60.0) as server:
         idle = [server.connect() for _ in range(520)]
         for _ in range(20):
             with server.connect() as sock:

@@ -89,7 +89,7 @@ def test_plain_http_gets_no_answer_from_tls(certificates: Certificates) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_handshake_has_its_time(certificates: Certificates, loop: str) -> None:
     """Who does not shake hands is cut off, and keeps nobody out meanwhile."""
-    with running(loop=loop, config_file=certificates.write(PAIR), request=0.5, connections=20) as server:
+    with running(loop=loop, config_file=certificates.write(PAIR), request=0.5, connections=20, stop=60.0) as server:
         silent = [server.connect() for _ in range(40)]
         assert works(server, certificates.client())
         begun = time.monotonic()
