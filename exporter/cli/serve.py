@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter import __version__, log
 from exporter.app import Exporter
-from exporter.config import load, masked
+from exporter.config import file_faults, load, masked
 from exporter.errors import ConfigError
 from exporter.housekeeping import Housekeeping, Systemd
 from exporter.storage import StorageLockedError, open_or_memory
@@ -42,10 +42,25 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         sys.stdout.write(masked(config))
         return 0
     if config.invocation.check:
+        _check_files(config)
         sys.stdout.write(f"the configuration is good: {len(tenants(config))} tenants\n")
         return 0
     log.set_up(config.log.level, config.log.format)
     return serve_forever(config, lambda: load(arguments.flags, environ), environ)
+
+
+def _check_files(config: Config) -> None:
+    """Look at the files that only a running exporter would read.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if faults := file_faults(tenants(config), ca_file=config.http.ca_file):
+        raise ConfigError(faults)
+    if config.web.config.file is not None:
+        from exporter.web import webconfig  # noqa: PLC0415 - YAML and TLS that most starts do without
+
+        webconfig.check(config.web.config.file)
 
 
 def serve_forever(

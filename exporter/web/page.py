@@ -68,10 +68,25 @@ def _tenants(tenants: object) -> str:
     if not isinstance(tenants, Sequence) or isinstance(tenants, str | bytes):
         return ""
     known = [tenant for tenant in tenants if isinstance(tenant, Mapping)]
-    rows = "".join(
-        f"<tr><td>{escape(str(t.get('name', '')))}</td><td>{escape(str(t.get('state', '')))}</td></tr>"
-        for t in known[:SHOWN]
-    )
+    rows = "".join(_row(tenant) for tenant in known[:SHOWN])
     more = f"<p>The first {SHOWN} of {len(known)}; the JSON has them all.</p>" if len(known) > SHOWN else ""
-    heading = f"<h2>Tenants ({len(known)})</h2>"
-    return f"{heading}<table><thead><tr><th>Tenant</th><th>State</th></tr></thead><tbody>{rows}</tbody></table>{more}"
+    head = "<thead><tr><th>Tenant</th><th>State</th><th>Reports</th></tr></thead>"
+    return f"<h2>Tenants ({len(known)})</h2><table>{head}<tbody>{rows}</tbody></table>{more}"
+
+
+def _row(tenant: Mapping[str, object]) -> str:
+    reports = tenant.get("reports")
+    about = "".join(_report(name, of) for name, of in reports.items()) if isinstance(reports, Mapping) else ""
+    name, state = escape(str(tenant.get("name", ""))), escape(str(tenant.get("state", "")))
+    return f"<tr><td>{name}</td><td>{state}</td><td>{about}</td></tr>"
+
+
+def _report(name: str, of: Mapping[str, object]) -> str:
+    """Return what is known of one report: its date, when it was read, and what is wrong with its mend."""
+    read = f"of {of.get('refresh_date')}, read {of.get('last_success')}" if of.get("last_success") else "not read yet"
+    lines = [f"{name}: {read}"]
+    failure = of.get("failure")
+    if isinstance(failure, Mapping):
+        lines += [f"{failure.get('reason')}: {failure.get('message')}", f"mend: {failure.get('hint')}"]
+        lines += [f"request-id: {failure['request_id']}"] if failure.get("request_id") else []
+    return "<br>".join(escape(line) for line in lines) + "<br>"

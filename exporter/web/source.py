@@ -31,7 +31,9 @@ class Source(Protocol):
     def status(self) -> Mapping[str, object]:
         """Return what people want to know, ready for JSON; called in a thread.
 
-        The page shows every plain value, and of `tenants`, a list of mappings, each one's `name` and `state`.
+        The page shows every plain value, and of `tenants`, a list of mappings, each one's `name` and
+        `state`, and of its `reports`, by name, `refresh_date`, `last_success` and `failure` (reason, message, hint,
+        request_id).
         """
         ...
 
