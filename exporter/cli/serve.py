@@ -31,6 +31,9 @@ logger = log.get_logger(__name__)
 _REVISION = "SOURCE_REVISION"
 """The variable by which an image says which revision it was built from."""
 
+_PATIENCE = 1.0
+"""Seconds that a start which a signal interrupts gets to end."""
+
 _SWITCH = 0.001
 """Seconds a thread may hold the interpreter: a scrape waits no longer behind polls that compute."""
 
@@ -113,6 +116,7 @@ class _Service:
         self._housekeeping = Housekeeping(exporter.chores())
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
+        self._beginning = threading.Thread(target=self._begin, name="start", daemon=True)
 
     async def run(self) -> None:
         """Serve until a signal; raise what kept polling from starting."""
@@ -127,8 +131,7 @@ class _Service:
             watchdog.cancel()
             self._systemd.tell("STOPPING=1")
             self._housekeeping.stop()
-            # In a thread, so that a second signal is heard meanwhile.
-            await asyncio.to_thread(self._exporter.stop)
+            await asyncio.to_thread(self._finish)  # in a thread, so that a second signal is heard meanwhile
         if self._failure is not None:
             raise self._failure
 
@@ -145,7 +148,7 @@ class _Service:
 
     def _listening(self, addresses: tuple[str, ...]) -> None:
         logger.info("listening", addresses=", ".join(addresses))
-        threading.Thread(target=self._begin, name="start", daemon=True).start()
+        self._beginning.start()
         self._started(addresses)
 
     def _begin(self) -> None:
@@ -155,8 +158,13 @@ class _Service:
             self._exporter.start_polling()
             self._housekeeping.start()
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, by `run`
-            self._failure = error
+            self._failure = None if self._stop.is_set() else error
             self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _finish(self) -> None:
+        if self._beginning.is_alive():
+            self._beginning.join(_PATIENCE)
+        self._exporter.stop()
 
     def _end(self, signum: signal.Signals) -> None:
         if self._stop.is_set():
