@@ -61,6 +61,7 @@ BUNDLES = (
             ("amtool", "usr/bin/amtool"),
         ),
     ),
+    Bundle("victoria", ("victoria-metrics",), (("victoria-metrics", "usr/bin/victoria-metrics"),)),
     Bundle(
         "sid",
         PROMETHEUS,
@@ -73,7 +74,7 @@ BUNDLES = (
     ),
     Bundle("bench", ("nginx", "wrk"), (("nginx", "usr/sbin/nginx"), ("wrk", "usr/bin/wrk")), libraries=True),
 )
-DEFAULT = ("own", "sid")
+DEFAULT = ("own", "sid", "victoria")
 
 
 def main(names: list[str]) -> int:
