@@ -33,6 +33,7 @@ COPY --from=build --chown=65532:65532 /build/storage /var/lib/office365-activati
 ENV PATH=/opt/exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    SOURCE_REVISION=${REVISION} \
     OFFICE365_EXPORTER_STORAGE__PATH=/var/lib/office365-activations-exporter
 VOLUME ["/var/lib/office365-activations-exporter"]
 USER 65532:65532

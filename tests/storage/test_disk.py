@@ -147,7 +147,7 @@ def test_a_full_disk_at_the_start_still_gives_the_last_snapshots(folder: Path, c
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_saved(folder: Path, clock: Clock) -> None:
     """After SIGKILL in mid-write the storage opens whole: every save that returned, and at most one more."""
-    moments = random.Random(4)  # noqa: S311 - a test's dice
+    moments = random.Random(4)
     confirmed = -1
     for _ in range(6):
         with started("write", folder) as process:
