@@ -36,7 +36,7 @@ class Pipeline:
         transport: stands in for the network.
 
     Raises:
-        ConfigError: `http.ca_file` cannot be used.
+        ConfigError: `http.ca_file` cannot be used, or HTTPS_PROXY holds no proxy.
     """
 
     def __init__(

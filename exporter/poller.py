@@ -10,9 +10,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from exporter import graph
 from exporter.errors import (
-    CredentialsError,
     ExporterError,
     InternalError,
+    PermissionMissingError,
     Reason,
     ReportError,
     ThrottledError,
@@ -95,6 +95,8 @@ class Poller:
         except ThrottledError as error:
             failure = _failure(error)
             not_before = self._clock() + error.retry_after
+        except (PermissionMissingError, graph.UnauthorizedError) as error:
+            failure = _failure(error, hint=self._tokens.advice(tenant, report.permission))
         except ExporterError as error:
             failure = _failure(error)
         except Exception as error:  # a fault of ours costs one poll, never the process
@@ -186,12 +188,12 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, ExporterError) and error.transient
 
 
-def _refused_again(error: graph.UnauthorizedError) -> CredentialsError:
-    return CredentialsError(f"{error.message}, with a new token", request_id=error.request_id)
+def _refused_again(error: graph.UnauthorizedError) -> graph.UnauthorizedError:
+    return graph.UnauthorizedError(f"{error.message}, with a new token", request_id=error.request_id)
 
 
-def _failure(error: ExporterError) -> Failure:
-    return Failure(error.reason, error.message, error.hint, error.request_id)
+def _failure(error: ExporterError, hint: str = "") -> Failure:
+    return Failure(error.reason, error.message, hint or error.hint, error.request_id)
 
 
 def _log_retry(tenant: Tenant, report: Report, state: RetryCallState) -> None:

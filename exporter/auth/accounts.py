@@ -1,14 +1,16 @@
-"""What a delegated token says of the account behind it: a hint for people, never a reason to skip a poll."""
+"""What a token says of who stands behind it: hints for people, never a reason to skip a poll."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from exporter.errors import CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from exporter.auth.tokens import Token
     from exporter.tenants import Tenant
 
 PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -29,14 +31,19 @@ REPORT_ROLES = {
 (https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference)."""
 
 
+def is_personal(claims: Mapping[str, Any]) -> bool:
+    """Say whether a token is a personal Microsoft account's."""
+    return claims.get("tid") == PERSONAL_TENANT
+
+
 def account_fault(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError | None:
     """Return what is wrong with a delegated account, by its token's claims; None if nothing is known to be.
 
     Source: https://learn.microsoft.com/graph/reportroot-authorization
     """
-    if claims.get("tid") == PERSONAL_TENANT:
+    if is_personal(claims):
         return CredentialsError(
-            f"{tenant.name}: a personal Microsoft account signed in, which has no such report",
+            f"{tenant.name}: a personal Microsoft account signed in, and those have no such report",
             hint="sign in with a work or school account of the tenant",
         )
     held = claims.get("wids")
@@ -44,6 +51,34 @@ def account_fault(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError
         roles = ", ".join(REPORT_ROLES.values())
         return CredentialsError(
             f"{tenant.name}: the signed-in account holds none of the roles that may read reports",
-            hint=f"give it one of: {roles} (Reports Reader is the least)",
+            hint=f"give it one of: {roles} (the last is the least); a new sign-in is not needed",
         )
     return None
+
+
+def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
+    """Return why Graph refused a token, as far as the token itself tells, and the mend; empty where it tells nothing.
+
+    Args:
+        tenant: whose token it is.
+        permission: what the report needs.
+        token: the one that was refused; None if there is none.
+    """
+    if token is None:
+        return ""
+    delegated = tenant.auth.kind == "device_code"
+    if delegated and (fault := account_fault(tenant, token.claims)):
+        return f"{fault.message.removeprefix(f'{tenant.name}: ')}: {fault.hint}"
+    if token.permissions is None or permission in token.permissions:
+        return ""
+    missing = f"{permission} is missing from the token's {'scp' if delegated else 'roles'}"
+    return f"{missing}: an administrator of the tenant opens {consent_url(tenant)}"
+
+
+def consent_url(tenant: Tenant) -> str:
+    """Return where an administrator of the tenant consents to the app.
+
+    Source: https://learn.microsoft.com/entra/identity/enterprise-apps/grant-admin-consent
+    """
+    place = f"{tenant.cloud.authority}/{quote(tenant.tenant_id, safe='')}"
+    return f"{place}/adminconsent?client_id={quote(tenant.client_id, safe='')}"

@@ -1,26 +1,72 @@
-"""Sign-ins by device code: the last resort for tenants where only a person's own permission can be had."""
+"""Sign-ins by device code: the last resort for tenants where only a person's own permission can be had.
+
+https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
+"""
 
 from __future__ import annotations
 
 import os
-import time
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msal
-from msal_extensions import FilePersistence, PersistedTokenCache, build_encrypted_persistence
+from msal_extensions import (
+    CrossPlatLock,
+    FilePersistence,
+    LockError,
+    PersistedTokenCache,
+    build_encrypted_persistence,
+)
+from msal_extensions.persistence import PersistenceNotFound
 
-from exporter.auth.refusals import refusal
-from exporter.errors import ConfigError, CredentialsError
+from exporter.auth.refusals import hint_for, refusal
+from exporter.errors import ConfigError, CredentialsError, ExporterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from exporter.tenants import Tenant
 
+_PENDING = "authorization_pending"
+_SLOW_DOWN = "slow_down"
+_ENDED = {"error_codes": [70020], "error_description": "The code ended before anybody used it"}
+_SLOWER = 5.0
+"""Seconds by which the pause grows when the login host asks to slow down (RFC 8628, section 3.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a person is shown.
+
+    Attributes:
+        address: the page to open.
+        text: the code to enter there.
+        ends: when it ends, Unix seconds.
+    """
+
+    address: str
+    text: str
+    ends: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A person's sign-in, not kept yet.
+
+    Attributes:
+        answer: MSAL's, with the token.
+        content: what is to be kept.
+    """
+
+    answer: Mapping[str, Any] = field(repr=False)
+    content: str = field(repr=False)
+
 
 class SignIns:
-    """Keeps each tenant's sign-in in a locked file of its own, readable by its owner only.
+    """Keeps each tenant's sign-in in a locked file of its own, for its owner only.
 
     Args:
         folder: where the files are: `storage.path`.
@@ -38,85 +84,164 @@ class SignIns:
             fresh: fetch a new token, whatever is cached.
 
         Raises:
-            CredentialsError: nobody has signed in yet.
+            CredentialsError: nobody has signed in, or what is kept cannot be read.
+            ConfigError: the file cannot be used.
+            ExporterError: as the HTTP client of `arguments`.
         """
-        application = self._application(tenant, arguments)
-        accounts = application.get_accounts()
-        if not accounts:
+        persistence = self._persistence(tenant)
+        if not _has_sign_in(tenant, persistence):
             raise CredentialsError(
-                f"{tenant.name}: nobody has signed in for auth.device_code",
-                hint=f"run: office365-activations-exporter login {tenant.name}",
+                f"{tenant.name}: nobody has signed in for auth.device_code", hint=hint_for(tenant, {})
             )
-        result: Mapping[str, Any] | None = application.acquire_token_silent_with_error(
-            _scopes(tenant), accounts[0], force_refresh=fresh
-        )
-        return result or {"error": "no_token", "error_description": "the kept sign-in gives no token; sign in anew"}
+        application = _application(tenant, arguments, PersistedTokenCache(persistence))
+        try:
+            accounts = application.get_accounts()
+            result: Mapping[str, Any] | None = accounts and application.acquire_token_silent_with_error(
+                _scopes(tenant), accounts[0], force_refresh=fresh
+            )
+        except (OSError, LockError) as error:
+            raise _file_fault(tenant, Path(persistence.get_location()), error) from None
+        # MSAL forgets what was refused for good, and says nothing when it is asked again.
+        return result or {"error_description": "the kept sign-in is worth nothing any more"}
 
     def sign_in(
         self,
         tenant: Tenant,
         arguments: Mapping[str, Any],
         *,
-        show: Callable[[str, str, float], None],
-        wait: Callable[[float], None],
-        clock: Callable[[], float] = time.time,
-    ) -> Mapping[str, Any]:
-        """Sign a person in and keep the sign-in; return MSAL's answer with the token.
+        show: Callable[[Code], None],
+        wait: Callable[[float, float], None],
+        clock: Callable[[], float],
+    ) -> SignIn:
+        """Let a person sign in.
 
         Args:
             tenant: whose.
             arguments: of MSAL's application.
-            show: shown the address, the code and the moment it ends (Unix seconds), once.
-            wait: called between two looks with the seconds that are left; waits.
+            show: shown the code, once.
+            wait: called between two looks with the seconds to wait and the seconds that are left; waits.
             clock: Unix seconds.
 
         Raises:
             CredentialsError: the login host refused, the person declined, or the code ended unused.
+            ExporterError: as the HTTP client of `arguments`; once there is a code, what passes is waited out.
         """
-        application = self._application(tenant, arguments)
-        flow = application.initiate_device_flow(_scopes(tenant))
+        cache = msal.SerializableTokenCache()
+        application = _application(tenant, arguments, cache)
+        flow: Mapping[str, Any] = application.initiate_device_flow(_scopes(tenant))
         if "user_code" not in flow:
             raise refusal(tenant, flow)
-        ends = float(flow.get("expires_at", clock() + 900))
-        show(str(flow["verification_uri"]), str(flow["user_code"]), ends)
-        while True:
-            result: Mapping[str, Any] = application.acquire_token_by_device_flow(
-                flow, exit_condition=lambda _flow: True
-            )
-            if "access_token" in result:
-                return result
-            if result.get("error") not in {"authorization_pending", "slow_down"}:
-                raise refusal(tenant, result)
-            if clock() >= ends:
-                raise CredentialsError(f"{tenant.name}: the code ended before anybody used it", hint="run login again")
-            wait(ends - clock())
+        code = Code(str(flow["verification_uri"]), str(flow["user_code"]), clock() + flow["expires_in"])
+        show(code)
+        pause = max(float(flow.get("interval", 0)), 1.0)
+        while "access_token" not in (result := _look(tenant, application, flow)):
+            if (left := code.ends - clock()) <= 0:
+                raise refusal(tenant, _ENDED)
+            pause += _SLOWER if result.get("error") == _SLOW_DOWN else 0.0
+            wait(min(pause, left), left)
+        return SignIn(result, cache.serialize())
 
-    def protection(self, tenant: Tenant) -> str:
-        """Say how the tenant's sign-in is kept: encrypted by the platform, or as a file for its owner only."""
-        return (
-            "encrypted"
-            if self._persistence(tenant).is_encrypted
-            else "not encrypted, readable by its owner only (0600)"
-        )
+    def keep(self, tenant: Tenant, sign_in: SignIn) -> str:
+        """Keep a sign-in in place of the tenant's former one; say how it is protected.
 
-    def _application(self, tenant: Tenant, arguments: Mapping[str, Any]) -> Any:
-        cache = PersistedTokenCache(self._persistence(tenant))
-        return msal.PublicClientApplication(tenant.client_id, token_cache=cache, **arguments)
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        persistence = self._persistence(tenant)
+        path = Path(persistence.get_location())
+        try:
+            with CrossPlatLock(f"{path}.lockfile"):
+                persistence.save(sign_in.content)
+        except (OSError, LockError) as error:
+            raise _file_fault(tenant, path, error) from None
+        if persistence.is_encrypted:
+            return "encrypted by this platform's key store"
+        return f"in {path}, not encrypted, readable by its owner only (0600)"
 
     def _persistence(self, tenant: Tenant) -> Any:
-        path = self._folder / f"sign-in-{tenant.cloud.name}-{tenant.tenant_id.lower()}.bin"
+        """Return where the tenant's sign-in is kept, as well protected as this platform can.
+
+        Raises:
+            ConfigError: the folder cannot be made.
+        """
+        host = re.sub(r"[^\w.-]", "_", urlsplit(tenant.cloud.authority).netloc)
+        path = self._folder / f"sign-in-{host}-{tenant.tenant_id}.bin"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
-            fault = f"{tenant.name}: cannot keep the sign-in in {path}: {error.strerror}"
-            raise ConfigError((fault,), hint="check storage.path and its permissions") from None
+            raise _file_fault(tenant, path, error) from None
         try:
             return build_encrypted_persistence(str(path))
         except (ImportError, RuntimeError, OSError, ValueError):
-            # Linux without a keyring: the file's mode is what protects it, as for Microsoft's own command line.
-            return FilePersistence(str(path))
+            # Linux without a key store: the file's mode is what protects it, as for Microsoft's own command line.
+            return _OwnersFile(str(path))
+
+
+class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has no types
+    """A file for its owner only, always whole: what a full disk or a power cut interrupts was never there."""
+
+    def save(self, content: str) -> None:
+        """Replace the content."""
+        path = Path(self.get_location())
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        new.replace(path)
+
+
+def _look(tenant: Tenant, application: Any, flow: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return MSAL's answer: the token, or that there is none yet. What passes by itself counts as none yet."""
+    try:
+        # MSAL waits by itself unless it is told not to; an interval of 0 would keep it from asking whether it is.
+        result: Mapping[str, Any] = application.acquire_token_by_device_flow(
+            dict(flow, interval=1), exit_condition=lambda _flow: True
+        )
+    except ExporterError as error:
+        if not error.transient:
+            raise
+        return {"error": _PENDING}
+    if "access_token" in result or result.get("error") in {_PENDING, _SLOW_DOWN}:
+        return result
+    raise refusal(tenant, result)
+
+
+def _application(tenant: Tenant, arguments: Mapping[str, Any], cache: Any) -> Any:
+    return msal.PublicClientApplication(tenant.client_id, token_cache=cache, **arguments)
 
 
 def _scopes(tenant: Tenant) -> list[str]:
     return [f"{tenant.cloud.graph}/Reports.Read.All"]
+
+
+def _has_sign_in(tenant: Tenant, persistence: Any) -> bool:
+    """Say whether a sign-in is kept.
+
+    Raises:
+        CredentialsError: it cannot be read.
+        ConfigError: the file cannot be opened.
+    """
+    path = Path(persistence.get_location())
+    cache = msal.SerializableTokenCache()
+    try:
+        cache.deserialize(persistence.load())
+        return any(cache.search(cache.CredentialType.ACCOUNT))
+    except PersistenceNotFound:
+        return False
+    except OSError as error:
+        raise _file_fault(tenant, path, error) from None
+    except (ValueError, TypeError, AttributeError):
+        what = f"{tenant.name}: {path} does not hold a sign-in that can be read"
+        raise CredentialsError(what, hint=hint_for(tenant, {})) from None
+
+
+def _file_fault(tenant: Tenant, path: Path, error: Exception) -> ConfigError:
+    if isinstance(error, LockError):
+        why, mend = "another process holds its lock", f"if none does, a crash left it behind: remove {path}.lockfile"
+    else:
+        why = str(getattr(error, "strerror", None) or type(error).__name__)
+        mend = "check storage.path: the exporter and `login` must run as one user, who may write there"
+    return ConfigError((f"{tenant.name}: the sign-in's file {path}: {why}; {mend}",), hint=mend)

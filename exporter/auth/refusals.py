@@ -1,4 +1,4 @@
-"""What a refusal of the token endpoint means, and what a person can do about it.
+"""What a refusal of the login host means, and what a person can do about it.
 
 Microsoft advises to take the AADSTS numbers as hints only
 (https://learn.microsoft.com/entra/identity-platform/reference-error-codes), so only one of them picks the error's
@@ -8,6 +8,7 @@ class; the others pick its hint.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import CredentialsError, ExporterError, TenantError
@@ -19,60 +20,109 @@ if TYPE_CHECKING:
     from exporter.tenants import Tenant
 
 _TENANT_NOT_FOUND = 90002
-
+_LONGEST = 200
+_NO_SUCH_TENANT = "check tenant_id; and cloud, if the tenant is in a national cloud"
+_NOT_AT_ALL = "check cloud.authority: what answers there does not behave like Microsoft's login"
+_SIGN_IN = "run: office365-activations-exporter login {name}"
+_SECRETS = "in the app registration (Certificates & secrets)"
+_FEDERATED = "in the app registration (Certificates & secrets, Federated credentials)"
+_ANOTHER_ACCOUNT = "sign in with a work or school account of the tenant itself; " + _SIGN_IN
+_MFA = "the account must prove itself anew, with its second factor; " + _SIGN_IN
+_BLOCKED = (
+    "a Conditional Access policy blocks this sign-in, as many organisations do with device codes: "
+    "let an administrator exempt it, or use a certificate, a federated token or a client secret instead"
+)
 _HINTS = {
-    7000215: (
-        "the client secret is wrong: often the secret's ID was pasted in place of its value; "
-        "make a new secret in the app registration (Certificates & secrets) and copy the column Value"
-    ),
-    7000222: "the client secret has expired: make a new one in the app registration (Certificates & secrets)",
-    700016: (
-        "the app is not known in this tenant: check client_id and tenant_id, "
-        "or let an administrator of the tenant consent to the app"
-    ),
-    _TENANT_NOT_FOUND: "there is no such tenant in this cloud: check tenant_id, and cloud for a national cloud",
+    # The app and the tenant
+    _TENANT_NOT_FOUND: _NO_SUCH_TENANT,
     900023: "tenant_id is neither a tenant's id nor one of its domains: copy it from the app registration's overview",
+    90072: _ANOTHER_ACCOUNT,
+    500011: "there is no Microsoft Graph of this cloud in the tenant: check cloud and tenant_id",
+    700016: (
+        "the tenant does not know the app: check client_id and tenant_id; if both are right, "
+        "let an administrator of the tenant consent to the app"
+    ),
+    7000112: "the app is disabled in the tenant: enable it there, under Enterprise applications",
+    7000229: "the app has no service principal in the tenant: let an administrator of the tenant consent to it",
+    # Client secrets
+    7000215: (
+        f"the client secret is wrong; often its Secret ID was copied instead of its Value: make a new one {_SECRETS}, "
+        "and copy the column Value"
+    ),
+    7000222: f"the client secret has expired: make a new one {_SECRETS}",
+    # Certificates
     700027: (
-        "the certificate is not registered with the app, or has expired: upload its public part "
-        "in the app registration (Certificates & secrets), or point certificate_file at the registered one"
+        f"the certificate is not registered with the app, or has expired: upload its public part {_SECRETS}, "
+        "or let auth.certificate_file name the one that is registered"
     ),
     700024: "the assertion is not valid at this time: check this machine's clock, and that the token file is renewed",
-    70021: "no federated credential of the app matches the token file: check issuer, subject and audience in the app",
-    700211: "no federated credential of the app has the token file's issuer: check the issuer in the app",
-    700213: "no federated credential of the app has the token file's subject: check the subject in the app",
-    7000112: "the app is disabled in the tenant: enable it under Enterprise applications",
-    53003: (
-        "a Conditional Access policy blocks this sign-in: many organisations block device code; "
-        "use a client secret, a certificate or a federated token in place of it"
-    ),
-    50076: "the account must use multi-factor authentication: sign in anew with the command login",
-    70043: "the sign-in has expired: sign in anew with the command login",
-    700082: "the sign-in has expired: sign in anew with the command login",
-    50173: "the account's password or session was reset: sign in anew with the command login",
+    # Federated tokens
+    70021: f"the app trusts no such token: compare issuer, subject and audience {_FEDERATED}",
+    700211: f"the app trusts no token of this issuer: compare the issuer {_FEDERATED}",
+    700212: f"the app trusts no token for this audience: compare the audience {_FEDERATED}",
+    700213: f"the app trusts no token for this subject: compare the subject {_FEDERATED}",
+    5002723: "auth.federated_token_file holds no token: check that it is the file which the platform writes",
+    50027: "auth.federated_token_file holds no token: check that it is the file which the platform writes",
+    # Sign-ins by device code
+    7000218: "the app allows no device codes: in the app registration (Authentication), allow public client flows",
+    50020: _ANOTHER_ACCOUNT,
+    50034: _ANOTHER_ACCOUNT,
+    50057: "the account is disabled: sign in with another one; " + _SIGN_IN,
+    50076: _MFA,
+    50079: _MFA,
+    50173: "the account's password or sessions were reset since it signed in; " + _SIGN_IN,
+    53000: _BLOCKED,
+    53001: _BLOCKED,
+    53002: _BLOCKED,
+    53003: _BLOCKED,
+    530003: _BLOCKED,
     65001: "nobody has consented to the app in this tenant: let an administrator open the URL that `check` prints",
+    65004: "the person who was asked declined; to ask anew, " + _SIGN_IN,
+    70000: "the kept sign-in is not taken any more; " + _SIGN_IN,
+    70008: "the sign-in has expired; " + _SIGN_IN,
+    70020: "the code was not used in time; for a new one, " + _SIGN_IN,
+    70043: "the sign-in has expired; " + _SIGN_IN,
+    700082: "the sign-in was not used for too long; " + _SIGN_IN,
+    700084: "the sign-in has expired; " + _SIGN_IN,
 }
 
 
-def refusal(tenant: Tenant, body: Mapping[str, Any]) -> ExporterError:
-    """Return the error for an OAuth error answer (`error`, `error_description`, `error_codes`, `trace_id`)."""
+def refusal(tenant: Tenant, body: Mapping[str, Any], status: int = 0) -> ExporterError:
+    """Return the error for a refusal of the login host.
+
+    Args:
+        tenant: whose token was asked for.
+        body: an OAuth error (`error`, `error_description`, `error_codes`, `trace_id`); empty where there was none.
+        status: of the answer; 0 where it does not matter.
+    """
     code = _code(body)
-    description = str(body.get("error_description") or body.get("error") or "no reason given")
-    if code:
-        said = f"AADSTS{code}"
-        sentence = re.split(r"\.\s|\n", re.sub(r"^AADSTS\d+:\s*", "", description), maxsplit=1)[0]
-        said += f", {redact(sentence)[:200]}"
-    else:
-        said = redact(description.splitlines()[0] if description else "")[:200]
-    trace = str(body.get("trace_id") or body.get("correlation_id") or "")[:64]
     kind = TenantError if code == _TENANT_NOT_FOUND else CredentialsError
+    what = "has no such tenant" if kind is TenantError else f"refused the credential of client {tenant.client_id}"
     return kind(
-        f"{tenant.name}: Microsoft's login refused the credential of client {tenant.client_id}: {said}",
-        hint=_HINTS.get(code, ""),
-        request_id=trace,
+        f"{tenant.name}: Microsoft's login {what}: {_said(body, code, status)}",
+        hint=hint_for(tenant, body) or ("" if body else _NOT_AT_ALL),
+        request_id=str(body.get("trace_id") or body.get("correlation_id") or "")[:64],
     )
 
 
+def hint_for(tenant: Tenant, body: Mapping[str, Any]) -> str:
+    """Return what a person can do about an OAuth error; empty where nothing better than the class's own is known."""
+    hint = _HINTS.get(_code(body), _SIGN_IN if tenant.auth.kind == "device_code" else "")
+    return hint.format(name=shlex.quote(tenant.name))
+
+
+def _said(body: Mapping[str, Any], code: int, status: int) -> str:
+    """Return the first sentence of what the login host said, fit for a message."""
+    description = str(body.get("error_description") or body.get("error") or "")
+    sentence = re.split(r"\.\s|\r|\n", re.sub(r"^AADSTS\d+:\s*", "", description), maxsplit=1)[0]
+    said = redact(sentence)[:_LONGEST]
+    if code:
+        return f"AADSTS{code}, {said}"
+    return said or (f"{status} without a reason" if status else "without a reason")
+
+
 def _code(body: Mapping[str, Any]) -> int:
+    """Return the number of an AADSTS error; 0 where there is none."""
     codes = body.get("error_codes")
     if isinstance(codes, list) and codes and isinstance(codes[0], int):
         return codes[0]

@@ -8,34 +8,37 @@ endpoint, is kept here, in a fraction of the memory.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-import threading
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msal
 
-from exporter.auth.application import Addresses, MsalHttp
-from exporter.auth.credentials import Credential
-from exporter.auth.refusals import refusal
-from exporter.errors import CredentialsError, ExporterError, ServerError
+from exporter.auth import identity
+from exporter.auth.accounts import account_fault, advice, is_personal
+from exporter.auth.login import Addresses, LoginHttp
+from exporter.auth.refusals import hint_for, refusal
+from exporter.errors import ConfigError, CredentialsError, ServerError
 from exporter.http import Deadline
+from exporter.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from exporter.auth.credentials import Credentials
-    from exporter.auth.device import SignIns
+    from exporter.auth.credentials import Credential, Credentials
+    from exporter.auth.device import Code, SignIns
     from exporter.http import Clients
     from exporter.tenants import Tenant
+
+log = get_logger(__name__)
 
 _EARLY = 300.0
 """A token is renewed this many seconds before it ends."""
 
-_SIGN_IN = 1800.0
-"""The longest a sign-in by device code may take, seconds; the code itself ends sooner."""
+_LIFETIME = 3600.0
+"""How long a token lives that does not say, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,8 @@ class Token:
         expires_at: Unix seconds.
     """
 
-    value: str
+    value: str = field(repr=False)
     expires_at: float
-
-    def __repr__(self) -> str:
-        return "Token(…)"
 
     @property
     def claims(self) -> Mapping[str, Any]:
@@ -59,7 +59,7 @@ class Token:
         try:
             payload = self.value.split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        except (IndexError, ValueError, binascii.Error):
+        except (IndexError, ValueError, RecursionError):
             return {}
         return claims if isinstance(claims, dict) else {}
 
@@ -97,9 +97,9 @@ class TokenSource:
         self._credentials = credentials
         self._clock = clock
         self._folder = folder
-        self._tokens: dict[tuple[str, ...], Token] = {}
         self._addresses = Addresses(clock)
-        self._lock = threading.Lock()
+        # For each tenant the last token, and the fingerprint of the credential that it was given for.
+        self._held: dict[tuple[str, ...], tuple[str, Token]] = {}
 
     def token(self, tenant: Tenant, deadline: Deadline, *, fresh: bool = False) -> Token:
         """Return a token for the tenant's Graph.
@@ -117,109 +117,116 @@ class TokenSource:
             ServerError: 5xx of the token endpoint, or an answer that is no token.
             NetworkError: the token endpoint cannot be reached.
         """
-        credential = self._credential(tenant)
-        key = _key(tenant, credential)
-        held = self._tokens.get(key)
-        if held is not None and not fresh and held.expires_at - _EARLY > self._clock():
+        key = _key(tenant)
+        fingerprint, held = self._held.get(key, ("", None))
+        if fresh or (held is not None and held.expires_at - _EARLY <= self._clock()):
+            held = None
+        try:
+            credential = self._credentials.load(tenant)
+        except ConfigError as error:
+            if held is None:
+                raise
+            # Perhaps it is being replaced at this very moment: the token in hand is as good as before.
+            log.warning("a credential cannot be read; its last token is used until it ends", error=str(error))
             return held
-        token = self._acquire(
-            tenant, credential, MsalHttp(self._addresses, tenant, self._clients, deadline), fresh=fresh
-        )
-        with self._lock:
-            # A rotated credential leaves its old token behind: one tenant, one token.
-            for old in [old for old in self._tokens if old[:-1] == key[:-1]] if held is None else ():
-                del self._tokens[old]
-            self._tokens[key] = token
+        if held is not None and fingerprint == credential.fingerprint:
+            return held
+        token = self._acquire(tenant, credential, deadline, fresh=fresh)
+        self._held[key] = (credential.fingerprint, token)
         return token
+
+    def held(self, tenant: Tenant) -> Token | None:
+        """Return the last token that the tenant was given, if there is one, without asking for another."""
+        return self._held.get(_key(tenant), ("", None))[1]
+
+    def advice(self, tenant: Tenant, permission: str) -> str:
+        """Return what the tenant's last token tells of why Graph refused it, and the mend; empty if nothing.
+
+        Args:
+            tenant: whose token it was.
+            permission: what the report needs.
+        """
+        return advice(tenant, permission, self.held(tenant))
 
     def sign_in(
         self,
         tenant: Tenant,
         *,
-        show: Callable[[str, str, float], None],
-        wait: Callable[[float], None],
-    ) -> Token:
+        show: Callable[[Code], None],
+        wait: Callable[[float, float], None],
+    ) -> tuple[Token, str]:
         """Have a person sign in for a tenant of `device_code`, and keep the sign-in.
 
         Args:
             tenant: whose.
-            show: shown the address, the code and the moment it ends (Unix seconds), once.
-            wait: called between two looks with the seconds that are left; waits.
+            show: shown the code, once.
+            wait: called between two looks with the seconds to wait and the seconds that are left; waits.
+
+        Returns:
+            The token, and how the sign-in is protected.
 
         Raises:
-            CredentialsError: the login host refused, the person declined, or the code ended unused.
+            CredentialsError: the login host refused, the person declined, the code ended unused, or the account is a
+                personal one, whose sign-in is not kept.
             ConfigError: the sign-in cannot be kept.
+            ExporterError: as `token`.
         """
-        http = MsalHttp(self._addresses, tenant, self._clients, Deadline(_SIGN_IN))
-        result = self._sign_ins(tenant).sign_in(
-            tenant, http.application_arguments(), show=show, wait=wait, clock=self._clock
-        )
-        return self._token(tenant, result)
+        sign_ins = self._sign_ins(tenant)
+        # A person takes longer than a poll: each request has a deadline of its own.
+        http = LoginHttp(self._addresses, tenant, self._clients, lambda: Deadline(tenant.poll.timeout))
+        with _unexpected_answers(tenant):
+            signed_in = sign_ins.sign_in(tenant, http.application_arguments(), show=show, wait=wait, clock=self._clock)
+        token = self._token(tenant, signed_in.answer)
+        if is_personal(token.claims) and (fault := account_fault(tenant, token.claims)):
+            raise fault
+        return token, sign_ins.keep(tenant, signed_in)
 
-    def held(self, tenant: Tenant) -> Token | None:
-        """Return the tenant's token if one was given, without asking for another."""
-        try:
-            return self._tokens.get(_key(tenant, self._credential(tenant)))
-        except ExporterError:
-            return None
-
-    def _credential(self, tenant: Tenant) -> Credential:
-        if tenant.auth.kind in {"managed_identity", "device_code"}:
-            return Credential(None, tenant.auth.kind)
-        return self._credentials.load(tenant)
-
-    def _acquire(self, tenant: Tenant, credential: Credential, http: MsalHttp, *, fresh: bool) -> Token:
-        try:
+    def _acquire(self, tenant: Tenant, credential: Credential, deadline: Deadline, *, fresh: bool) -> Token:
+        http = LoginHttp(self._addresses, tenant, self._clients, lambda: deadline)
+        with _unexpected_answers(tenant):
             match tenant.auth.kind:
                 case "managed_identity":
-                    return self._token(tenant, _managed_identity(tenant, http))
+                    endpoint = identity.IdentityHttp(tenant, self._clients, deadline, self._clock)
+                    answer = identity.acquire(tenant, endpoint)
                 case "device_code":
-                    return self._token(
-                        tenant, self._sign_ins(tenant).acquire(tenant, http.application_arguments(), fresh=fresh)
+                    answer = self._sign_ins(tenant).acquire(tenant, http.application_arguments(), fresh=fresh)
+                case _:
+                    application = msal.ConfidentialClientApplication(
+                        tenant.client_id, client_credential=credential.value, **http.application_arguments()
                     )
-            application = msal.ConfidentialClientApplication(
-                tenant.client_id, client_credential=credential.value, **http.application_arguments()
-            )
-            return self._token(tenant, application.acquire_token_for_client([f"{tenant.cloud.graph}/.default"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            # MSAL reads answers without checking them: a page of HTML, a document without its addresses.
-            raise ServerError(f"{tenant.name}: the login host's answer is not what OAuth prescribes") from None
+                    answer = application.acquire_token_for_client([f"{tenant.cloud.graph}/.default"])
+            return self._token(tenant, answer)
 
     def _sign_ins(self, tenant: Tenant) -> SignIns:
         if self._folder is None:
             raise CredentialsError(
                 f"{tenant.name}: auth.device_code needs a place to keep the sign-in",
-                hint=f"set storage.path, then run: office365-activations-exporter login {tenant.name}",
+                hint=f"set storage.path, then {hint_for(tenant, {})}",
             )
         from exporter.auth.device import SignIns  # noqa: PLC0415 - few tenants need msal-extensions
 
         return SignIns(self._folder)
 
-    def _token(self, tenant: Tenant, result: Mapping[str, Any]) -> Token:
-        value = result.get("access_token")
-        if isinstance(value, str) and value.isascii() and value.isprintable():
-            lifetime = result.get("expires_in", 3600)
-            return Token(value, self._clock() + (float(lifetime) if isinstance(lifetime, int | float) else 3600.0))
-        raise refusal(tenant, result)
+    def _token(self, tenant: Tenant, answer: Mapping[str, Any]) -> Token:
+        value = answer.get("access_token")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise refusal(tenant, answer)
+        lifetime = answer.get("expires_in")
+        return Token(value, self._clock() + (float(lifetime) if isinstance(lifetime, int | float) else _LIFETIME))
 
 
-def _key(tenant: Tenant, credential: Credential) -> tuple[str, ...]:
-    cloud = tenant.cloud
-    return (cloud.authority, cloud.graph, tenant.tenant_id, tenant.client_id, credential.fingerprint)
+@contextmanager
+def _unexpected_answers(tenant: Tenant) -> Iterator[None]:
+    """Turn what MSAL raises about answers that it did not expect into an error of the tree.
 
-
-def _managed_identity(tenant: Tenant, http: MsalHttp) -> Mapping[str, Any]:
-    chosen = tenant.auth.managed_identity
-    client_id = chosen.client_id if chosen else None
-    identity = (
-        msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
-    )
-    client = msal.ManagedIdentityClient(identity, http_client=http, http_cache={})
+    It reads answers without checking them: a lifetime that is no number, an address that is none.
+    """
     try:
-        result: Mapping[str, Any] = client.acquire_token_for_client(resource=tenant.cloud.graph)
-    except msal.ManagedIdentityError as error:
-        raise CredentialsError(
-            f"{tenant.name}: the managed identity gave no token: {error}",
-            hint="check that this machine or app has the identity, and auth.managed_identity.client_id",
-        ) from None
-    return result
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log.debug("MSAL could not read an answer", tenant=tenant.name, error=type(error).__name__)
+        raise ServerError(f"{tenant.name}: the login host's answer is not what OAuth prescribes") from None
+
+
+def _key(tenant: Tenant) -> tuple[str, ...]:
+    return (tenant.cloud.authority, tenant.cloud.graph, tenant.tenant_id, tenant.client_id)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from exporter.auth.accounts import account_fault
+from exporter.auth.accounts import consent_url
 from exporter.reports import REPORTS
 from exporter.snapshot import Standing
 
 if TYPE_CHECKING:
-    from exporter.auth import Token
     from exporter.pipeline import Pipeline
     from exporter.snapshot import Failure
     from exporter.tenants import Tenant
@@ -68,30 +66,6 @@ def examine(pipeline: Pipeline, tenant: Tenant, report: str) -> Finding:
         refresh_date=snapshot.refresh_date.isoformat() if snapshot else "",
         product_types=len(snapshot.rows) if snapshot else 0,
         rejected_rows=outcome.rejected_rows or 0,
-        failure=_explained(outcome.failure, tenant, report, token),
+        failure=outcome.failure,
         consent_url=consent_url(tenant) if permission is False else "",
     )
-
-
-def consent_url(tenant: Tenant) -> str:
-    """Return where an administrator of the tenant consents to the app.
-
-    Source: https://learn.microsoft.com/entra/identity/enterprise-apps/grant-admin-consent
-    """
-    place = f"{tenant.cloud.authority}/{quote(tenant.tenant_id, safe='')}"
-    return f"{place}/adminconsent?client_id={quote(tenant.client_id, safe='')}"
-
-
-def _explained(failure: Failure | None, tenant: Tenant, report: str, token: Token | None) -> Failure | None:
-    """Return the failure with what the token tells of its cause."""
-    if failure is None or token is None:
-        return failure
-    delegated = tenant.auth.kind == "device_code"
-    permission = REPORTS[report].permission
-    if token.permissions is not None and permission not in token.permissions:
-        missing = f"{permission} is missing from the token's {'scp' if delegated else 'roles'}"
-        hint = f"{missing}: an administrator of the tenant opens {consent_url(tenant)}"
-        return replace(failure, hint=hint)
-    if delegated and (fault := account_fault(tenant, token.claims)):
-        return replace(failure, message=fault.message, hint=fault.hint)
-    return failure

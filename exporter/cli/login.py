@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from exporter import log
 from exporter.auth.accounts import account_fault
-from exporter.auth.device import SignIns
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.pipeline import Pipeline
@@ -18,45 +18,66 @@ from exporter.tenants import tenants
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from exporter.auth.device import Code
     from exporter.cli.arguments import Arguments
-
-
-_PAUSE = 5
-"""Seconds between two looks, as Microsoft asks (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code)."""
+    from exporter.config import Config
+    from exporter.tenants import Tenant
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
-    """Sign in; return the exit code."""
+    """Sign in; return the exit code.
+
+    Raises:
+        ConfigError: there is nothing to sign in for.
+        ExporterError: nobody signed in, or an account that cannot read reports.
+    """
     config = load(arguments.flags, environ)
     log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
-    name = arguments.options["tenant"]
-    tenant = next((tenant for tenant in tenants(config) if tenant.name == name), None)
-    if tenant is None:
-        raise ConfigError((f"{name}: there is no enabled tenant of this name; check --config.file",))
-    if tenant.auth.kind != "device_code":
-        raise ConfigError((f"{name}: its auth is not device_code; nothing to sign in for",))
-    if config.storage.path is None:
-        raise ConfigError(("storage.path: is not set; the sign-in needs a place to be kept",))
+    tenant = _tenant(config, arguments.options["tenant"])
     pipeline = Pipeline(config, Budget(time.time), environ=environ)
-    token = pipeline.tokens.sign_in(tenant, show=_show, wait=_wait)
+    try:
+        token, protection = pipeline.tokens.sign_in(tenant, show=_show, wait=_wait)
+    finally:
+        _clear_countdown()
+        pipeline.close()
+    sys.stdout.write(f"{tenant.name}: signed in; the sign-in is kept {protection}\n")
+    sys.stdout.write("A running exporter uses it from its next poll on; SIGHUP makes it poll at once.\n")
     if fault := account_fault(tenant, token.claims):
         raise fault
-    sys.stdout.write(f"signed in for {name}; the sign-in is kept {SignIns(config.storage.path).protection(tenant)}\n")
     return 0
 
 
-def _show(address: str, code: str, ends: float) -> None:
-    minutes = max(0, round((ends - time.time()) / 60))
-    sys.stderr.write(f"Open {address} and enter the code {code} (within {minutes} minutes).\n")
+def _tenant(config: Config, name: str) -> Tenant:
+    known = {tenant.name: tenant for tenant in tenants(config)}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        mend = f"did you mean {near[0]}?" if near else "check the name, and --config.file"
+        raise ConfigError((f"{name}: there is no enabled tenant of this name; {mend}",))
+    if known[name].auth.kind != "device_code":
+        raise ConfigError((f"{name}: its auth is {known[name].auth.kind}, not device_code: no sign-in is needed",))
+    return known[name]
+
+
+def _show(code: Code) -> None:
+    minutes = max(1, round((code.ends - time.time()) / 60))
+    sys.stderr.write(f"Open {code.address} and enter the code {code.text} (within {minutes} minutes).\n")
     sys.stderr.write("Sign in with a work or school account that holds the role Reports Reader.\n")
+    sys.stderr.flush()
 
 
-def _wait(left: float) -> None:
-    """Wait a little, and show on a terminal how much time is left."""
-    for _ in range(_PAUSE):
-        if sys.stderr.isatty():
-            minutes, seconds = divmod(max(0, int(left)), 60)
-            sys.stderr.write(f"\rwaiting, {minutes}:{seconds:02d} left ")
-            sys.stderr.flush()
-        time.sleep(1)
-        left -= 1
+def _wait(pause: float, left: float) -> None:
+    """Wait, and show on a terminal how much time is left."""
+    until = time.monotonic() + pause
+    while (rest := until - time.monotonic()) > 0:
+        if not sys.stderr.isatty():
+            time.sleep(rest)
+            return
+        minutes, seconds = divmod(round(left - pause + rest), 60)
+        sys.stderr.write(f"\rwaiting, {minutes}:{seconds:02d} left\x1b[K")
+        sys.stderr.flush()
+        time.sleep(min(rest, 1))
+
+
+def _clear_countdown() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")

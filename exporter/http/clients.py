@@ -9,15 +9,16 @@ import contextlib
 import ssl
 import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from exporter import __version__
-from exporter.errors import NetworkError, ReportError, ServerError
+from exporter.errors import ExporterError, ReportError, ServerError
 from exporter.http.deadline import Backend, Deadline, PollClock
+from exporter.http.faults import Way, network_error
 from exporter.http.proxy import Proxy
 from exporter.log import get_logger
 
@@ -38,11 +39,11 @@ _LONGEST_WAIT = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, read whole and decompressed."""
+    """One HTTP answer, read whole and decompressed; headers and body may hold secrets, so they are not shown."""
 
     status: int
-    headers: httpx.Headers
-    body: bytes
+    headers: httpx.Headers = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def text(self) -> str:
@@ -138,9 +139,11 @@ class Clients:
             ReportError: the answer is larger than `MAX_BODY`.
             ServerError: the answer is compressed in a way that was not asked for.
         """
+        proxied = False
         try:
             target = httpx.URL(url)
-            line, clock = self._line(target, direct=direct)
+            proxied = not direct and self._proxy.covers(target.netloc.decode("ascii"))
+            line, clock = self._line(proxied=proxied)
             clock.deadline = deadline
             request = httpx.Request(
                 method,
@@ -151,9 +154,13 @@ class Clients:
                 extensions=_extensions(deadline),
             )
             answer = _exchange(line, request, deadline)
+        except ExporterError:
+            self._count(endpoint, "error")
+            raise
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self._count(endpoint, "error")
-            raise _network_error(error, url, endpoint, deadline) from None
+            way = Way(endpoint, url, self._proxy.host if proxied else "", deadline.seconds)
+            raise network_error(error, way) from None
         self._count(endpoint, str(answer.status))
         log.debug("answer", endpoint=endpoint, host=target.host, status=answer.status, bytes=len(answer.body))
         return answer
@@ -166,23 +173,23 @@ class Clients:
         for line in opened:
             line.close()
 
-    def _line(self, url: httpx.URL, *, direct: bool) -> tuple[httpx.BaseTransport, PollClock]:
-        """Return this thread's transport to the host, and the clock of the poll that uses it."""
-        proxied = not direct and self._proxy.covers(url.netloc.decode("ascii"))
+    def _line(self, *, proxied: bool) -> tuple[httpx.BaseTransport, PollClock]:
+        """Return this thread's transport, and the clock of the poll that uses it."""
         name = "proxied" if proxied else "direct"
         held: tuple[httpx.BaseTransport, PollClock] | None = getattr(self._local, name, None)
         if held is None:
-            held = self._open(self._proxy.url if proxied else None)
+            held = self._open(proxied=proxied)
             setattr(self._local, name, held)
         return held
 
-    def _open(self, proxy: str | None) -> tuple[httpx.BaseTransport, PollClock]:
+    def _open(self, *, proxied: bool) -> tuple[httpx.BaseTransport, PollClock]:
         clock = PollClock()
         if self._transport is not None:
             return self._transport, clock
         with self._lock:
             self._tls = self._tls or tls_context()
         limits = httpx.Limits(max_connections=8, keepalive_expiry=60)
+        proxy = self._httpx_proxy(self._tls) if proxied else None
         transport = httpx.HTTPTransport(verify=self._tls, proxy=proxy, limits=limits, trust_env=False)
         # httpx has no argument for httpcore's network backend, the only place where a server that drips its headers
         # byte by byte can be held to the deadline.
@@ -190,6 +197,11 @@ class Clients:
         with self._lock:
             self._opened.append(transport)
         return transport, clock
+
+    def _httpx_proxy(self, tls: ssl.SSLContext) -> httpx.Proxy:
+        """Return the proxy as httpx wants it: one that speaks TLS itself is held to the same trust as any host."""
+        url = httpx.URL(self._proxy.url)
+        return httpx.Proxy(url, ssl_context=tls if url.scheme == "https" else None)
 
 
 def _extensions(deadline: Deadline) -> dict[str, Any]:
@@ -228,34 +240,3 @@ def _decompressed(chunks: Iterator[bytes], headers: httpx.Headers, deadline: Dea
         yield piece
     if inflate is not None and total and not inflate.eof:
         raise httpx.DecodingError("the answer's gzip ends too early")
-
-
-def _network_error(error: Exception, url: str, endpoint: str, deadline: Deadline) -> NetworkError:
-    """Say in a person's words what happened on the way to the host; the URL itself may hold a signature."""
-    try:
-        host = httpx.URL(url).netloc.decode("ascii") or "(no host)"
-    except httpx.InvalidURL:
-        host = "(unreadable address)"
-    cause = _root(error)
-    hint = ""
-    match error:
-        case httpx.TimeoutException():
-            what = f"no complete answer within the {deadline.seconds:g} s of poll.timeout"
-            hint = "check the way to the host (firewall, proxy); raise poll.timeout if the host is only slow"
-        case httpx.ProxyError():
-            what = f"the proxy refused: {error}"
-            hint = "check http.proxy (or HTTPS_PROXY): host, port, user and password"
-        case _ if isinstance(cause, ssl.SSLCertVerificationError):
-            what = f"its certificate is not trusted: {cause.verify_message}"
-            hint = "if a proxy or gateway of yours signs it, name its CA in http.ca_file"
-        case httpx.ConnectError():
-            what = f"cannot connect: {cause}"
-        case _:
-            what = f"the connection broke: {str(cause) or type(error).__name__}"
-    return NetworkError(f"{endpoint} host {host}: {what}", hint=hint)
-
-
-def _root(error: BaseException) -> BaseException:
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error

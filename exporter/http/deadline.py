@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import httpcore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 class Deadline:
@@ -81,10 +82,12 @@ class Backend(httpcore.SyncBackend):
 
     Args:
         clock: holds that deadline.
+        resolve: `socket.getaddrinfo` or its like. No deadline can interrupt a name server's silence.
     """
 
-    def __init__(self, clock: PollClock) -> None:
+    def __init__(self, clock: PollClock, resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo) -> None:
         self._clock = clock
+        self._resolve = resolve
 
     def connect_tcp(
         self,
@@ -94,6 +97,27 @@ class Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect, as httpcore's own backend does."""
-        limit = self._clock.limit(timeout)
-        return _Stream(super().connect_tcp(host, port, limit, local_address, socket_options), self._clock)
+        """Connect to the first of the host's addresses that answers.
+
+        Each address gets its share of the time that is left: one that swallows everything (a firewall, a broken IPv6)
+        leaves time for the others, and all of them together do not outlive the deadline.
+        """
+        self._clock.limit(timeout)
+        addresses = self._addresses(host, port)
+        for left in range(len(addresses), 0, -1):
+            share = self._clock.limit(timeout) / left
+            try:
+                stream = super().connect_tcp(addresses[-left], port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if left == 1:
+                    raise
+            else:
+                return _Stream(stream, self._clock)
+        raise httpcore.ConnectError(f"{host} has no address")
+
+    def _addresses(self, host: str, port: int) -> tuple[str, ...]:
+        try:
+            found = self._resolve(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+        return tuple(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -1,13 +1,18 @@
-"""Which hosts are reached through a proxy."""
+"""Which hosts are reached through a proxy, and through which."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib import request as urllib_request
+from urllib.parse import urlsplit
+
+from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +24,49 @@ class Proxy:
         no_proxy: hosts and domain suffixes reached directly, comma-separated, as in the variable NO_PROXY.
     """
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     no_proxy: str = ""
 
     def covers(self, host: str) -> bool:
         """Say whether `host` (with or without its port) is reached through the proxy."""
         return bool(self.url) and not _bypasses_proxy(host, self.no_proxy)
 
+    @property
+    def host(self) -> str:
+        """Host and port, fit for a message; empty for no proxy."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
 
 def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:
-    """Return the proxy of the configuration, else of HTTPS_PROXY or ALL_PROXY; NO_PROXY counts for both."""
+    """Return the proxy of the configuration, else of HTTPS_PROXY or ALL_PROXY; NO_PROXY counts for both.
+
+    The variables may be in either case and may leave out `http://`, as curl's.
+
+    Raises:
+        ConfigError: the variable that counts holds no address of a proxy.
+    """
 
     def variable(name: str) -> str:
         return environ.get(name.lower()) or environ.get(name) or ""
 
-    return Proxy(configured or variable("HTTPS_PROXY") or variable("ALL_PROXY"), variable("NO_PROXY"))
+    url = configured or ""
+    if not url and (name := next(filter(variable, _VARIABLES), "")):
+        url = _address(name, variable(name))
+    return Proxy(url, variable("NO_PROXY"))
+
+
+def _address(name: str, value: str) -> str:
+    """Return the address that a variable holds; it may hold a password, so no message does."""
+    url = value if "://" in value else f"http://{value}"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        good = False
+    if not good:
+        fault = f"{name}: is no address of a proxy; write it as http://user:password@proxy.example.com:3128"
+        raise ConfigError((fault,), hint="mend or unset the variable; SOCKS proxies are not supported")
+    return url
 
 
 def _bypasses_proxy(host: str, no_proxy: str) -> bool:

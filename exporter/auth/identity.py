@@ -1,0 +1,104 @@
+"""Managed identities: tokens from an endpoint that only programs inside Azure can reach.
+
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+https://learn.microsoft.com/azure/app-service/overview-managed-identity
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msal
+
+from exporter.auth.login import Response, raise_passing
+from exporter.auth.refusals import hint_for
+from exporter.errors import CredentialsError, NetworkError, ServerError
+from exporter.log import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from exporter.http import Clients, Deadline
+    from exporter.tenants import Tenant
+
+_ASSIGN = (
+    "assign the identity to this machine or app; for a user-assigned one, auth.managed_identity.client_id is its "
+    "client ID, for the system-assigned one it is left out"
+)
+_ELSEWHERE = (
+    "managed identities answer inside Azure only, and to pods only where the network lets them: "
+    "elsewhere use a certificate, a federated token or a client secret"
+)
+_UPDATING = frozenset({404, 410})
+"""What the endpoint answers while Azure renews it, for up to 70 seconds."""
+
+
+class IdentityHttp:
+    """The HTTP client that MSAL is given to ask a managed identity's endpoint, which no proxy stands before.
+
+    Args:
+        tenant: whose token is asked for.
+        clients: what the requests go through.
+        deadline: when to give up.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, tenant: Tenant, clients: Clients, deadline: Deadline, clock: Callable[[], float]) -> None:
+        self._tenant = tenant
+        self._clients = clients
+        self._deadline = deadline
+        self._clock = clock
+
+    def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> Response:
+        """Ask the endpoint.
+
+        Raises:
+            ThrottledError, ServerError: 429; 5xx, or the endpoint is being renewed.
+            NetworkError: there was no answer.
+        """
+        try:
+            answer = self._clients.request(
+                "GET", url, endpoint="token", deadline=self._deadline, headers=headers, params=params, direct=True
+            )
+        except NetworkError as error:
+            raise NetworkError(f"{self._tenant.name}: managed identity: {error.message}", hint=_ELSEWHERE) from None
+        who = f"{self._tenant.name}: the managed identity's endpoint"
+        raise_passing(answer, who, self._clock())
+        if answer.status in _UPDATING:
+            raise ServerError(f"{who} answered {answer.status}: Azure is renewing it", hint="nothing to do: it passes")
+        return Response(answer.status, answer.text, dict(answer.headers))
+
+
+def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
+    """Return MSAL's answer that holds the token of the tenant's managed identity.
+
+    Raises:
+        CredentialsError: this machine or app has no such identity, or it may not have the token.
+        ServerError: the endpoint's answer cannot be read.
+        ThrottledError, NetworkError: as `IdentityHttp.get`.
+    """
+    chosen = tenant.auth.managed_identity
+    client_id = chosen.client_id if chosen else None
+    identity = (
+        msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
+    )
+    client = msal.ManagedIdentityClient(identity, http_client=http, http_cache={})
+    try:
+        result: Mapping[str, Any] = client.acquire_token_for_client(resource=tenant.cloud.graph)
+    except (msal.ManagedIdentityError, OSError) as error:  # the kinds of endpoint that MSAL cannot use; Arc's key file
+        raise _refusal(tenant, {"error_description": str(error)}) from None
+    except (ValueError, KeyError, TypeError, AttributeError):  # MSAL reads answers without checking them
+        what = f"{tenant.name}: the managed identity's endpoint answered with something that is no JSON object"
+        raise ServerError(what, hint=_ELSEWHERE) from None
+    if "access_token" not in result:
+        raise _refusal(tenant, result)
+    return result
+
+
+def _refusal(tenant: Tenant, result: Mapping[str, Any]) -> CredentialsError:
+    said = str(result.get("error_description") or result.get("error") or "no reason given")
+    which = f"identity {tenant.client_id}" if tenant.client_id else "system-assigned identity"
+    return CredentialsError(
+        f"{tenant.name}: the managed identity gave no token ({which}): {redact(' '.join(said.split()))[:200]}",
+        hint=hint_for(tenant, result) or _ASSIGN,
+    )

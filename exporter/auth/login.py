@@ -1,0 +1,159 @@
+"""The login host, as MSAL reaches it: our HTTP clients, under the poll's deadline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exporter.auth.refusals import refusal
+from exporter.errors import ServerError, ThrottledError
+from exporter.http import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from exporter.http import Answer, Clients, Deadline
+    from exporter.tenants import Tenant
+
+_LIFE = 86400.0
+_OK, _BAD_REQUEST, _TOO_MANY, _SERVER = 200, 400, 429, 500
+_NEEDED = ("authorization_endpoint", "token_endpoint")
+_KEPT = ("issuer", *_NEEDED, "device_authorization_endpoint")
+_IN_BETWEEN = "if it stays, look for a proxy or gateway that answers in Microsoft's place"
+
+
+class Addresses:
+    """Keeps for a day what the tenants' discovery documents say of their endpoints: one request less for each poll.
+
+    Args:
+        clock: Unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._kept: dict[str, tuple[float, str]] = {}
+
+    def keep(self, url: str, document: str) -> None:
+        """Keep the discovery document at `url`."""
+        self._kept[url] = (self.clock() + _LIFE, document)
+
+    def get(self, url: str) -> str:
+        """Return the kept document; empty where there is none or it is old."""
+        until, document = self._kept.get(url, (0.0, ""))
+        return document if until > self.clock() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer in the shape MSAL reads."""
+
+    status_code: int
+    text: str
+    headers: Mapping[str, str]
+
+
+class LoginHttp:
+    """The HTTP client that MSAL is given for one acquisition.
+
+    What MSAL need not see, it does not: a throttled or failing host, and answers that are no JSON, become errors of
+    the tree here.
+
+    Args:
+        addresses: where discovery documents are kept.
+        tenant: whose token is asked for.
+        clients: what the requests go through.
+        deadline: gives each request its deadline.
+    """
+
+    def __init__(
+        self, addresses: Addresses, tenant: Tenant, clients: Clients, deadline: Callable[[], Deadline]
+    ) -> None:
+        self._addresses = addresses
+        self._tenant = tenant
+        self._clients = clients
+        self._deadline = deadline
+
+    def application_arguments(self) -> dict[str, Any]:
+        """Return what every MSAL application is made with: no calls but those for this tenant, no cached refusals."""
+        return {
+            "authority": f"{self._tenant.cloud.authority}/{self._tenant.tenant_id}",
+            "instance_discovery": False,
+            "http_client": self,
+            "http_cache": {},
+        }
+
+    def post(self, url: str, *, data: Any, params: Any = None, headers: Any = None, **_: Any) -> Response:
+        """Ask the token endpoint, or the one for device codes.
+
+        Raises:
+            ThrottledError, ServerError, CredentialsError, TenantError: what the answer means, where it is no JSON
+                object or none that MSAL can do anything with.
+            NetworkError: there was none.
+        """
+        form = {name: _field(value) for name, value in data.items() if value is not None}
+        answer = self._clients.request(
+            "POST", url, endpoint="token", deadline=self._deadline(), headers=headers, data=form, params=params
+        )
+        self._object(answer)
+        return Response(answer.status, answer.text, dict(answer.headers))
+
+    def get(self, url: str, *, headers: Any = None, **_: Any) -> Response:
+        """Return the tenant's discovery document, the kept one first; raises as `post`."""
+        if kept := self._addresses.get(url):
+            return Response(_OK, kept, {})
+        answer = self._clients.request("GET", url, endpoint="token", deadline=self._deadline(), headers=headers)
+        document = self._object(answer)
+        if answer.status >= _BAD_REQUEST:
+            raise refusal(self._tenant, document, answer.status)
+        if not all(str(document.get(name)).startswith("https://") for name in _NEEDED):
+            raise self._strange("a discovery document without its endpoints")
+        addresses = json.dumps({name: document[name] for name in _KEPT if name in document})
+        self._addresses.keep(url, addresses)
+        return Response(_OK, addresses, {})
+
+    def _object(self, answer: Answer) -> Mapping[str, Any]:
+        """Return the JSON object that the login host answered."""
+        raise_passing(answer, f"{self._tenant.name}: the login host", self._addresses.clock())
+        document = as_object(answer.text)
+        if document is not None:
+            return document
+        if answer.status >= _BAD_REQUEST:
+            raise refusal(self._tenant, {}, answer.status)
+        raise self._strange(f"{answer.status} with something that is no JSON object")
+
+    def _strange(self, what: str) -> ServerError:
+        return ServerError(f"{self._tenant.name}: the login host answered {what}", hint=_IN_BETWEEN)
+
+
+def _field(value: Any) -> Any:
+    """Return a form's value as text: httpx would write MSAL's assertions, which are bytes, as Python does."""
+    return value.decode("ascii") if isinstance(value, bytes) else value
+
+
+def raise_passing(answer: Answer, who: str, now: float) -> None:
+    """Raise for an answer that says nothing of the credential: throttled, or a fault of the host.
+
+    Args:
+        answer: of the login host or of a managed identity's endpoint.
+        who: begins the message.
+        now: Unix seconds.
+
+    Raises:
+        ThrottledError: 429.
+        ServerError: 5xx.
+    """
+    if answer.status == _TOO_MANY:
+        wait = retry_after(answer.headers, now)
+        raise ThrottledError(f"{who} answered 429; wait {wait:.0f} s", retry_after=wait)
+    if answer.status >= _SERVER:
+        raise ServerError(f"{who} answered {answer.status}")
+
+
+def as_object(text: str) -> Mapping[str, Any] | None:
+    """Return a JSON object, or None where the text is none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

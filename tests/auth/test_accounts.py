@@ -1,0 +1,93 @@
+"""What tokens tell of the accounts behind them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.auth import Token
+from exporter.auth.accounts import PERSONAL_TENANT, REPORT_ROLES, account_fault, advice, consent_url
+from exporter.config import Auth
+from exporter.simulator.graph import _READERS
+from tests.builders import tenant
+
+if TYPE_CHECKING:
+    from exporter.tenants import Tenant
+
+PERMISSION = "Reports.Read.All"
+NO_ROLE = "the signed-in account holds none of the roles that may read reports"
+
+
+def delegated() -> Tenant:
+    """Return a tenant that a person signs in for."""
+    return tenant(auth=Auth.model_validate({"device_code": {}}))
+
+
+def token(**claims: Any) -> Token:
+    """Return a token with these claims."""
+    return Token(f"x.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()}.x", 0)
+
+
+def test_the_roles_are_those_that_the_simulation_knows() -> None:
+    """Both lists were written down from Microsoft's pages, and agree."""
+    assert REPORT_ROLES.keys() == _READERS
+
+
+@pytest.mark.parametrize("role", REPORT_ROLES)
+def test_each_role_is_enough(role: str) -> None:
+    """An account that holds one of the nine roles, among others, is fine."""
+    assert account_fault(delegated(), {"wids": ["b79fbf4d-3ef9-4689-8143-76b194e85509", role]}) is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"tid": PERSONAL_TENANT}, "a personal Microsoft account signed in"),
+        ({"tid": PERSONAL_TENANT, "wids": list(REPORT_ROLES)}, "a personal Microsoft account signed in"),
+        ({"wids": []}, NO_ROLE),
+        ({"wids": ["b79fbf4d-3ef9-4689-8143-76b194e85509", 1, None]}, NO_ROLE),
+    ],
+)
+def test_an_account_that_cannot_read_reports_is_named(claims: dict[str, Any], message: str) -> None:
+    """Personal accounts and accounts without a role are told from the token."""
+    fault = account_fault(delegated(), claims)
+    assert fault is not None
+    assert fault.message.startswith(f"contoso: {message}")
+    assert fault.hint
+
+
+@pytest.mark.parametrize("claims", [{}, {"wids": None}, {"wids": "text"}, {"tid": "x"}])
+def test_a_token_that_does_not_say_accuses_nobody(claims: dict[str, Any]) -> None:
+    """Where roles are not in the token, nothing is known."""
+    assert account_fault(delegated(), claims) is None
+
+
+def test_advice_for_an_app() -> None:
+    """A missing role of the app is named with the address to consent at; a token that has it tells nothing."""
+    known = tenant()
+    assert advice(known, PERMISSION, token(roles=["Other"])) == (
+        f"{PERMISSION} is missing from the token's roles: an administrator of the tenant opens {consent_url(known)}"
+    )
+    assert advice(known, PERMISSION, token(roles=[PERMISSION], wids=[])) == ""
+    assert advice(known, PERMISSION, Token("opaque", 0)) == ""
+    assert advice(known, PERMISSION, None) == ""
+
+
+def test_advice_for_a_person() -> None:
+    """What is wrong with the account goes before a missing scope."""
+    known = delegated()
+    assert advice(known, PERMISSION, token(scp="openid", wids=[])).startswith(f"{NO_ROLE}: give it one of: ")
+    reader = ["4a5d8f65-41da-4de4-8968-e035b65339cf"]
+    assert "missing from the token's scp" in advice(known, PERMISSION, token(scp="openid", wids=reader))
+    assert advice(known, PERMISSION, token(scp=f"openid {PERMISSION}", wids=reader)) == ""
+
+
+def test_the_address_to_consent_at_is_the_clouds() -> None:
+    """It names tenant and app, at the login of the tenant's cloud."""
+    assert consent_url(tenant(tenant_id="contoso.onmicrosoft.com")) == (
+        "https://login.microsoftonline.com/contoso.onmicrosoft.com/adminconsent"
+        "?client_id=22222222-2222-2222-2222-222222222222"
+    )

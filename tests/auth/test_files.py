@@ -1,0 +1,211 @@
+"""Secrets, certificates and token files that cannot be used: what is said of each, before anybody is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.auth.certificates import load_certificate
+from exporter.auth.files import MAX_FILE
+from exporter.errors import ConfigError, Reason
+from exporter.simulator import Stage
+from tests.auth.kinds import PASSWORD, ec_key, other_key, pair, pem, pfx
+from tests.builders import tenant as any_tenant
+from tests.simulator.certificates import make_pair
+from tests.tools import require
+
+if TYPE_CHECKING:
+    from tests.auth.world import World
+
+ONE_FILE = "put certificate and private key, both PEM, into this one file (in any order)"
+PFX_ANEW = "export it anew as PFX, with its private key"
+WHOLE = "copy it anew, whole"
+PASSWORD_HINT = "check auth.certificate_password (or its file): it is that of the private key"
+KEY_HINT = "put the certificate and the key that it was made with into one file"
+BARE = "write the bare value into it"
+
+
+def broken(content: bytes) -> bytes:
+    """Return PEM with its middle gone."""
+    lines = content.splitlines(keepends=True)
+    return b"".join(lines[:3] + lines[-2:])
+
+
+def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
+    """Return certificate files by what is wrong with them: content, password, what is said, the mend."""
+    own, key = pair().certificate, pair().key
+    locked = pem(pair().private, PASSWORD)
+    return {
+        "no private key": (own, None, "it holds no private key", ONE_FILE),
+        "no certificate": (key, None, "it holds no certificate", ONE_FILE),
+        "broken certificate": (broken(own) + key, None, "its certificate cannot be read", WHOLE),
+        "broken key": (own + broken(key), None, "its private key cannot be read", WHOLE),
+        "PEM without its password": (
+            own + locked,
+            None,
+            "its private key has a password, and none is given",
+            "set auth.certificate_password_file to a file that holds its password",
+        ),
+        "PEM with a wrong password": (
+            own + locked,
+            "hush, wrong",
+            "its private key cannot be opened with the password given",
+            PASSWORD_HINT,
+        ),
+        "PEM with a password too many": (
+            own + key,
+            PASSWORD,
+            "a password is given, but its private key has none",
+            "remove auth.certificate_password (or its file)",
+        ),
+        "EC key": (
+            own + pem(ec_key()),
+            None,
+            "its key is not RSA",
+            "Microsoft's login takes RSA certificates only: make one with an RSA key of 2048 bits or more",
+        ),
+        "another key": (own + pem(other_key()), None, "its key does not belong to its certificate", KEY_HINT),
+        "PFX without its password": (
+            pfx(PASSWORD),
+            None,
+            "it is neither PEM nor a PFX without a password",
+            "if it has a password, set auth.certificate_password_file; else check that it is the right file",
+        ),
+        "PFX with a wrong password": (
+            pfx(PASSWORD),
+            "hush, wrong",
+            "it is no PFX that the password given opens",
+            PASSWORD_HINT,
+        ),
+        "PFX without key": (pfx(key=False), None, "the PFX holds no private key", PFX_ANEW),
+        "PFX without certificate": (pfx(certificate=False), None, "the PFX holds no certificate", PFX_ANEW),
+        "DER": (
+            pair().parsed.public_bytes(Encoding.DER),
+            None,
+            "it holds the certificate alone, without its private key",
+            PFX_ANEW,
+        ),
+        "empty": (
+            b"",
+            None,
+            "it is neither PEM nor a PFX without a password",
+            "if it has a password, set auth.certificate_password_file; else check that it is the right file",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", certificates())
+def test_a_certificate_that_cannot_be_used_says_why(world: World, name: str) -> None:
+    """Each fault of a certificate's file has its own words and its own mend, and nobody is asked for a token."""
+    content, password, what, mend = certificates()[name]
+    auth: dict[str, Any] = {"certificate_file": world.file("certificate", content)}
+    failure = world.fail(world.tenant(auth | ({"certificate_password": password} if password else {})))
+    assert failure.reason is Reason.CONFIG
+    assert failure.message == f"{world.known.name}: auth.certificate_file: {what}"
+    assert failure.hint == mend
+    assert world.calls(Stage.DISCOVERY) == 0
+
+
+@pytest.mark.parametrize("key", ["client_secret_file", "federated_token_file"])
+@pytest.mark.parametrize(
+    ("content", "what", "mend"),
+    [
+        (b"", "is empty", BARE),
+        (b" \r\n\t", "is empty", BARE),
+        ("hush".encode("utf-16"), "is not text", f"{BARE}, as UTF-8"),
+        (bytes(MAX_FILE + 1), "is larger than 256 KiB", "check that it is the right file"),
+    ],
+    ids=["empty", "blank", "UTF-16", "too large"],
+)
+def test_a_file_that_holds_no_value_says_so(world: World, key: str, content: bytes, what: str, mend: str) -> None:
+    """A secret's or token's file that is empty, no text or too large is named, with the mend."""
+    path = world.file("value", content)
+    failure = world.fail(world.tenant({key: path}))
+    assert (failure.reason, failure.hint) == (Reason.CONFIG, mend)
+    assert failure.message == f"{world.known.name}: auth.{key}: {path} {what}"
+
+
+@pytest.mark.parametrize(
+    "key", ["client_secret_file", "certificate_file", "certificate_password_file", "federated_token_file"]
+)
+@pytest.mark.parametrize("trouble", ["missing", "a folder", "unreadable"])
+def test_a_file_that_cannot_be_read_says_why(world: World, key: str, trouble: str) -> None:
+    """The path, the key that names it and the system's own reason are said."""
+    why = {"missing": "No such file or directory", "a folder": "Is a directory", "unreadable": "Input/output error"}
+    # Nobody, root included, reads the first page of a process's memory.
+    paths = {"missing": world.folder / "nowhere", "a folder": world.folder, "unreadable": Path("/proc/self/mem")}
+    path = paths[trouble]
+    auth: dict[str, Any] = {key: path}
+    if key == "certificate_password_file":
+        auth["certificate_file"] = world.file("certificate", pfx(PASSWORD))
+    failure = world.fail(world.tenant(auth))
+    assert failure.reason is Reason.CONFIG
+    assert failure.message == f"{world.known.name}: auth.{key}: cannot read {path}: {why[trouble]}"
+    assert failure.hint == "check its path, and that the exporter may read it"
+
+
+def test_a_secret_written_on_windows_is_read(world: World) -> None:
+    """A byte-order mark and a line break around the value are no part of it."""
+    path = world.file("secret", b"\xef\xbb\xbf" + world.known.secret.encode() + b"\r\n")
+    world.succeed(world.tenant({"client_secret_file": path}))
+
+
+def test_a_chain_may_stand_in_any_order(world: World) -> None:
+    """Of several certificates in a file, the one of the key is taken."""
+    world.microsoft.register_certificate(world.known, pair().certificate)
+    chain = trustme.CA().cert_pem.bytes() + pair().certificate + pair().key
+    world.succeed(world.tenant({"certificate_file": world.file("chain.pem", chain)}))
+
+
+@pytest.mark.parametrize("password", ["", "hush, openssl"])
+def test_what_openssl_exports_is_read(tmp_path: Path, password: str) -> None:
+    """A PFX as OpenSSL writes it, also with the empty password that key vaults give, is opened."""
+    openssl = require("openssl")
+    source = tmp_path / "pair.pem"
+    source.write_bytes(pair().key + pair().certificate)
+    made = subprocess.run(
+        [openssl, "pkcs12", "-export", "-in", source, "-passout", f"pass:{password}"], capture_output=True, check=True
+    )
+    certificate = load_certificate(any_tenant(), made.stdout, password.encode())
+    assert certificate.not_after == pair().parsed.not_valid_after_utc.timestamp()
+
+
+def test_a_certificate_is_parsed_once(world: World) -> None:
+    """However many tenants and polls use a certificate, its key is loaded once for each content of the file."""
+    path = world.file("certificate.pem", pair().certificate + pair().key)
+    tenants = [world.tenant({"certificate_file": path}) for _ in range(3)]
+    loaded = [world.credentials.load(tenant).value["private_key"] for tenant in tenants]
+    assert loaded[0] is loaded[1] is loaded[2]
+    renewed = make_pair()
+    path.write_bytes(renewed.certificate + renewed.key)
+    again = [world.credentials.load(tenant) for tenant in tenants]
+    assert again[0].value["private_key"] is again[2].value["private_key"] is not loaded[0]
+    assert renewed.thumbprint.lower() in again[0].fingerprint
+
+
+@settings(max_examples=25)
+@given(st.binary(max_size=4096), st.sampled_from([b"", b"hush"]))
+def test_no_content_breaks_the_reading_of_certificates(content: bytes, password: bytes) -> None:
+    """Whatever a file holds, it is a certificate or a fault of the configuration."""
+    for text in (content, pair().certificate + pair().key + content, pfx()[:-64] + content):
+        with contextlib.suppress(ConfigError):
+            load_certificate(any_tenant(), text, password)
+
+
+def test_a_credential_hides_what_it_holds(world: World) -> None:
+    """The repr of a credential shows neither secret nor key."""
+    path = world.file("certificate.pem", pair().certificate + pair().key)
+    for auth in ({"certificate_file": path}, {"client_secret": f"hush{secrets.token_hex(8)}"}):
+        shown = repr(world.credentials.load(world.tenant(auth)))
+        assert "fingerprint" in shown
+        assert "hush" not in shown
+        assert "rsa" not in shown.lower()

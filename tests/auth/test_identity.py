@@ -1,0 +1,178 @@
+"""Managed identities: what goes wrong inside Azure, and outside of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.errors import Reason
+from exporter.simulator import Fault, Response, Stage
+from tests.http.servers import answering, serving
+
+if TYPE_CHECKING:
+    import socket
+
+    from exporter.tenants import Tenant
+    from tests.auth.world import World
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+ASSIGN = (
+    "assign the identity to this machine or app; for a user-assigned one, auth.managed_identity.client_id is its "
+    "client ID, for the system-assigned one it is left out"
+)
+ELSEWHERE = (
+    "managed identities answer inside Azure only, and to pods only where the network lets them: "
+    "elsewhere use a certificate, a federated token or a client secret"
+)
+
+
+def identity(world: World, client_id: str = "") -> Tenant:
+    """Return the tenant polled by a managed identity, the machine's own where none is named."""
+    chosen = {"client_id": client_id} if client_id else {}
+    return world.tenant({"managed_identity": chosen}, client_id=client_id)
+
+
+@pytest.mark.parametrize(
+    ("app_service", "message"),
+    [
+        (False, f"the managed identity gave no token (identity {NOBODY}): Identity not found"),
+        (
+            True,
+            f"the managed identity gave no token (identity {NOBODY}): 400, No User Assigned or Delegated Managed",
+        ),
+    ],
+    ids=["IMDS", "App Service"],
+)
+def test_an_identity_that_nobody_assigned_says_so(world: World, *, app_service: bool, message: str) -> None:
+    """An unknown identity is the credential's fault, with the mend."""
+    world.give_identity(app_service=app_service)
+    failure = world.fail(identity(world, NOBODY))
+    assert (failure.reason, failure.hint) == (Reason.CREDENTIALS, ASSIGN)
+    assert failure.message.startswith(f"{world.known.name}: {message}")
+
+
+def test_a_machine_without_an_identity_of_its_own_says_so(world: World) -> None:
+    """Where no system-assigned identity is, the message says which was asked for."""
+    world.give_identity()
+    world.microsoft.system_identity = NOBODY
+    failure = world.fail(identity(world))
+    assert (failure.reason, failure.hint) == (Reason.CREDENTIALS, ASSIGN)
+    assert "(system-assigned identity): Identity not found" in failure.message
+
+
+def test_a_wrong_header_of_app_service_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that does not know this app is the credential's fault."""
+    world.give_identity(app_service=True)
+    monkeypatch.setenv("IDENTITY_HEADER", "hush, wrong")
+    failure = world.fail(identity(world))
+    assert failure.reason is Reason.CREDENTIALS
+    assert failure.message.endswith("401, Unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "message"),
+    [
+        (404, b"", Reason.SERVER, "the managed identity's endpoint answered 404: Azure is renewing it"),
+        (410, b"", Reason.SERVER, "the managed identity's endpoint answered 410: Azure is renewing it"),
+        (429, b"", Reason.THROTTLED, "the managed identity's endpoint answered 429; wait 300 s"),
+        (500, b"{}", Reason.SERVER, "the managed identity's endpoint answered 500"),
+        (200, b"<html>", Reason.SERVER, "endpoint answered with something that is no JSON object"),
+        (403, b"unreachable network", Reason.SERVER, "endpoint answered with something that is no JSON object"),
+        (200, b"[]", Reason.SERVER, "endpoint answered with something that is no JSON object"),
+        (200, b'{"access_token": "x", "expires_in": "soon"}', Reason.SERVER, "something that is no JSON object"),
+        (400, b'{"error": "invalid_resource"}', Reason.CREDENTIALS, "gave no token (system-assigned identity): inv"),
+        (400, b"{}", Reason.CREDENTIALS, "gave no token (system-assigned identity): no reason given"),
+    ],
+)
+def test_each_answer_of_the_endpoint_has_its_reason(
+    world: World, status: int, body: bytes, reason: Reason, message: str
+) -> None:
+    """What passes is told from what people must mend, and from what is no answer at all."""
+    world.give_identity()
+    bad = Fault("bad", Stage.TOKEN, "the test's answer", lambda _call, _good: Response(status, (), body))
+    world.microsoft.inject(world.known, bad, times=None)
+    tenant = identity(world)
+    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
+    world.microsoft.clear(world.known)
+    assert failure.reason is reason
+    assert message in failure.message
+    assert failure.message.startswith(f"{tenant.name}: ")
+
+
+def test_a_passing_fault_of_the_endpoint_costs_no_poll(world: World) -> None:
+    """While Azure renews the endpoint, the poll tries again."""
+    world.give_identity()
+    gone = Fault("gone", Stage.TOKEN, "410", lambda _call, _good: Response(410))
+    world.microsoft.inject(world.known, gone, times=1)
+    world.succeed(identity(world))
+
+
+def test_a_number_of_microsofts_picks_the_hint(world: World) -> None:
+    """Where the endpoint hands on an AADSTS error, its own mend is given."""
+    world.give_identity()
+    body = b'{"error": "invalid_resource", "error_description": "AADSTS500011: The resource principal was not found."}'
+    bad = Fault("bad", Stage.TOKEN, "wrong cloud", lambda _call, _good: Response(400, (), body))
+    world.microsoft.inject(world.known, bad)
+    failure = world.fail(identity(world))
+    assert failure.hint == "there is no Microsoft Graph of this cloud in the tenant: check cloud and tenant_id"
+
+
+def test_outside_azure_nobody_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the endpoint is a network failure that says what managed identities need."""
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
+    tenant = identity(world)
+    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
+    assert (failure.reason, failure.hint) == (Reason.NETWORK, ELSEWHERE)
+    assert failure.message.startswith(f"{tenant.name}: managed identity: token host 127.0.0.1:1: cannot connect")
+
+
+def test_service_fabric_is_said_not_to_be_supported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MSAL itself cannot go on, its reason is the message."""
+    for name, value in {
+        "IDENTITY_ENDPOINT": "https://localhost:1/fabric",
+        "IDENTITY_HEADER": "hush",
+        "IDENTITY_SERVER_THUMBPRINT": "0" * 40,
+    }.items():
+        monkeypatch.setenv(name, value)
+    failure = world.fail(identity(world))
+    assert failure.reason is Reason.CREDENTIALS
+    assert "Service Fabric managed identity requires" in failure.message
+
+
+def arc(challenge: bytes) -> bytes:
+    """Return what Azure Arc's agent answers first."""
+    return b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n" % challenge
+
+
+@pytest.mark.parametrize(
+    ("challenge", "message"),
+    [(b"Nonsense", "Unrecognizable WWW-Authenticate header"), (b"Basic realm=/x/nobody.key", "No such file")],
+)
+def test_azure_arc_without_its_key_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, challenge: bytes, message: str
+) -> None:
+    """Arc's agent wants a key from a file that only some users may read: what is wrong with it is said."""
+    with serving(answering(arc(challenge))) as port:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/metadata/identity/oauth2/token")
+        monkeypatch.setenv("IMDS_ENDPOINT", f"http://127.0.0.1:{port}")
+        failure = world.fail(identity(world))
+    assert failure.reason is Reason.CREDENTIALS
+    assert message in failure.message
+
+
+def test_an_identitys_endpoint_is_never_asked_through_a_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address means this very machine: a proxy would hand out another's identity, or ours to others."""
+    asked: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}")
+
+    with serving(handle) as port:
+        # No name that NO_PROXY of this test exempts.
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{port}")
+        world.fail(identity(world))
+    assert [request[:37] for request in asked if request] == [b"GET /metadata/identity/oauth2/token?a"]
+    assert world.proxy.asked == []

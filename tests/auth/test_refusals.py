@@ -1,0 +1,243 @@
+"""Wrong credentials: each ends in its reason, and in a hint that a tired person understands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.auth.refusals import hint_for, refusal
+from exporter.errors import CredentialsError, Reason
+from exporter.simulator import Fault, Federation, Response, Stage, federated_assertion
+from tests.auth.kinds import FEDERATION, pair
+from tests.builders import tenant as any_tenant
+from tests.http.leaks import said
+from tests.simulator.certificates import make_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.tenants import Tenant
+    from tests.auth.world import World
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+REGISTRATION = "in the app registration (Certificates & secrets"
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A credential that is refused, and what is said of it."""
+
+    make: Callable[[World], Tenant]
+    hint: str
+    said: str
+    reason: Reason = Reason.CREDENTIALS
+
+
+def expired_secret(world: World) -> Tenant:
+    """Let the secret expire."""
+    world.microsoft.expire_secret(world.known)
+    return world.tenant()
+
+
+def certificate(world: World, **changes: Any) -> Tenant:
+    """Use a certificate that nobody has registered."""
+    made = world.file("certificate.pem", pair().certificate + pair().key)
+    return world.tenant({"certificate_file": made}, **changes)
+
+
+def expired_certificate(world: World) -> Tenant:
+    """Use a registered certificate that ended yesterday."""
+    ended = make_pair(until=datetime.now(UTC) - timedelta(days=1))
+    world.microsoft.register_certificate(world.known, ended.certificate)
+    return world.tenant({"certificate_file": world.file("old.pem", ended.certificate + ended.key)})
+
+
+def federated(world: World, *, registered: Federation = FEDERATION, now: float | None = None, text: str = "") -> Tenant:
+    """Use a federated token where the app trusts `registered`."""
+    world.microsoft.register_federation(world.known, registered)
+    content = text or federated_assertion(FEDERATION, now or time.time())
+    return world.tenant({"federated_token_file": world.file("token", content)})
+
+
+WRONG = {
+    "expired secret": Wrong(
+        expired_secret,
+        f"the client secret has expired: make a new one {REGISTRATION})",
+        "AADSTS7000222, The provided client secret keys for app",
+    ),
+    "wrong secret": Wrong(
+        lambda world: world.tenant({"client_secret": "hush, wrong"}),
+        "the client secret is wrong; often its Secret ID was copied instead of its Value: "
+        f"make a new one {REGISTRATION}), and copy the column Value",
+        "AADSTS7000215, Invalid client secret provided",
+    ),
+    "unknown app": Wrong(
+        lambda world: world.tenant(client_id=NOBODY),
+        "the tenant does not know the app: check client_id and tenant_id; if both are right, "
+        "let an administrator of the tenant consent to the app",
+        "AADSTS700016, Application with identifier",
+    ),
+    "unknown tenant": Wrong(
+        lambda world: world.tenant(tenant_id=NOBODY),
+        "check tenant_id; and cloud, if the tenant is in a national cloud",
+        f"Microsoft's login has no such tenant: AADSTS90002, Tenant '{NOBODY}' not found",
+        Reason.TENANT,
+    ),
+    "unregistered certificate": Wrong(
+        certificate,
+        f"the certificate is not registered with the app, or has expired: upload its public part {REGISTRATION}), "
+        "or let auth.certificate_file name the one that is registered",
+        "AADSTS700027, The certificate with identifier used to sign the client assertion is not registered",
+    ),
+    "expired certificate": Wrong(
+        expired_certificate,
+        f"the certificate is not registered with the app, or has expired: upload its public part {REGISTRATION}), "
+        "or let auth.certificate_file name the one that is registered",
+        "AADSTS700027",
+    ),
+    "federated token of another issuer": Wrong(
+        lambda world: federated(world, registered=replace(FEDERATION, issuer="https://other")),
+        f"the app trusts no token of this issuer: compare the issuer {REGISTRATION}, Federated credentials)",
+        "AADSTS700211",
+    ),
+    "federated token of another subject": Wrong(
+        lambda world: federated(world, registered=replace(FEDERATION, subject="other")),
+        f"the app trusts no token for this subject: compare the subject {REGISTRATION}, Federated credentials)",
+        "AADSTS700213",
+    ),
+    "federated token for another audience": Wrong(
+        lambda world: federated(world, registered=replace(FEDERATION, audience="other")),
+        f"the app trusts no token for this audience: compare the audience {REGISTRATION}, Federated credentials)",
+        "AADSTS700212",
+    ),
+    "federated token that has ended": Wrong(
+        lambda world: federated(world, now=time.time() - 86400),
+        "the assertion is not valid at this time: check this machine's clock, and that the token file is renewed",
+        "AADSTS700024, Client assertion is not within its valid time range",
+    ),
+    "federated token that is none": Wrong(
+        lambda world: federated(world, text="hush, this is no token"),
+        "auth.federated_token_file holds no token: check that it is the file which the platform writes",
+        "AADSTS5002723",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_credential_ends_in_its_reason_and_its_mend(world: World, name: str) -> None:
+    """A refused credential is not retried, names tenant and app, and says what to do, in exactly these words."""
+    wrong = WRONG[name]
+    tenant = wrong.make(world)
+    failure = world.fail(tenant)
+    assert (failure.reason, failure.hint) == (wrong.reason, wrong.hint)
+    assert failure.message.startswith(f"{tenant.name}: Microsoft's login ")
+    assert wrong.said in failure.message
+    assert tenant.client_id in failure.message or wrong.reason is Reason.TENANT
+    assert failure.request_id
+    assert world.calls(Stage.GRAPH) == 0
+    assert world.calls() <= 1
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_refusal_is_not_remembered(world: World, name: str) -> None:
+    """The next poll asks again, though MSAL would hold the refusal for a minute."""
+    tenant = WRONG[name].make(world)
+    first = world.fail(tenant)
+    asked = len(world.counted)
+    assert world.fail(tenant).reason == first.reason
+    assert len(world.counted) > asked
+
+
+def test_what_is_no_login_host_says_so(world: World) -> None:
+    """A custom cloud whose authority is something else is told from a wrong credential."""
+    cloud = replace(world.cloud("custom"), authority=world.server.cloud.download)
+    failure = world.fail(replace(world.tenant(), cloud=cloud))
+    assert failure.reason is Reason.CREDENTIALS
+    assert failure.hint == "check cloud.authority: what answers there does not behave like Microsoft's login"
+    assert failure.message.endswith(f"the credential of client {world.known.client_id}: 403 without a reason")
+
+
+def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
+    """Return a fault that answers so."""
+    return Fault("mine", stage, "an answer of the test's", lambda _call, _good: Response(status, (), body))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "stage", "reason", "message"),
+    [
+        (200, b"<html>hush</html>", Stage.TOKEN, Reason.SERVER, "answered 200 with something that is no JSON object"),
+        (200, b"[]", Stage.TOKEN, Reason.SERVER, "answered 200 with something that is no JSON object"),
+        (200, b"[" * 100_000, Stage.TOKEN, Reason.SERVER, "answered 200 with something that is no JSON object"),
+        (302, b"", Stage.TOKEN, Reason.SERVER, "answered 302 with something that is no JSON object"),
+        (403, b"<html>hush</html>", Stage.TOKEN, Reason.CREDENTIALS, ": 403 without a reason"),
+        (200, b"{}", Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
+        (200, b'{"access_token": 1}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
+        (200, b'{"access_token": "a\\nb"}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
+        (200, b'{"access_token": "x", "expires_in": "soon"}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
+        (200, b'{"access_token": "x", "scope": 1}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
+        (400, b'{"error": "temporarily_unavailable"}', Stage.TOKEN, Reason.CREDENTIALS, ": temporarily_unavailable"),
+        (400, b'{"error": {"code": 1}, "error_codes": "x"}', Stage.TOKEN, Reason.CREDENTIALS, "refused the credential"),
+        (200, b"{}", Stage.DISCOVERY, Reason.SERVER, "answered a discovery document without its endpoints"),
+        (
+            200,
+            b'{"authorization_endpoint": "https://x/a", "token_endpoint": "http://x/t"}',
+            Stage.DISCOVERY,
+            Reason.SERVER,
+            "answered a discovery document without its endpoints",
+        ),
+        (
+            200,
+            b'{"authorization_endpoint": "https://x/a", "token_endpoint": "https://"}',
+            Stage.DISCOVERY,
+            Reason.SERVER,
+            "not what OAuth prescribes",
+        ),
+        (404, b"<html>", Stage.DISCOVERY, Reason.CREDENTIALS, ": 404 without a reason"),
+        (500, b"hush", Stage.DISCOVERY, Reason.SERVER, "the login host answered 500"),
+        (429, b"hush", Stage.DISCOVERY, Reason.THROTTLED, "the login host answered 429; wait 300 s"),
+    ],
+)
+def test_an_answer_that_is_none_is_told_apart(  # noqa: PLR0917 - a table's columns
+    world: World, status: int, body: bytes, stage: Stage, reason: Reason, message: str
+) -> None:
+    """Whatever the login host answers, the poll ends in one of the known reasons, and quotes no page."""
+    world.microsoft.inject(world.known, answer(status, body, stage), times=None)
+    tenant = world.tenant()
+    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
+    assert failure.reason is reason
+    assert message in failure.message
+    world.microsoft.clear(world.known)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "hint"),
+    [
+        (
+            {"error_codes": [7000222], "error_description": "AADSTS7000222: Gone. Trace ID: 1"},
+            "7000222, Gone",
+            "expired",
+        ),
+        ({"error_description": "AADSTS7000215: Wrong.\r\nTrace ID: 1"}, "AADSTS7000215, Wrong", "Secret ID"),
+        ({"error_description": "AADSTS999999: New. More."}, "AADSTS999999, New", "client_id and auth"),
+        ({"error": "invalid_client"}, "invalid_client", "client_id and auth"),
+        ({"error_codes": [], "error_description": "x" * 999}, "x" * 200, "client_id and auth"),
+        ({"error_description": "secret=a&client_secret=hush"}, "client_secret=[redacted]", "client_id and auth"),
+    ],
+)
+def test_how_a_refusal_is_read(body: dict[str, Any], message: str, hint: str) -> None:
+    """The number comes from error_codes or from the description; only the first sentence is shown, redacted."""
+    error = refusal(any_tenant(), body)
+    said(error)
+    assert error.message.endswith(message)
+    assert hint in error.hint
+    assert isinstance(error, CredentialsError)
+
+
+def test_the_command_that_a_hint_names_can_be_pasted() -> None:
+    """A tenant's name with spaces is quoted for the shell."""
+    tenant = any_tenant("it's ours")
+    assert hint_for(tenant, {"error_codes": [50173]}).endswith("""login 'it'"'"'s ours'""")

@@ -1,0 +1,205 @@
+"""Tokens: how often they are asked for, how long they are kept, and what they say of themselves."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.auth import Credentials, Token, TokenSource
+from exporter.errors import Reason, ServerError
+from exporter.http import Clients, Deadline
+from exporter.quota import Budget
+from exporter.simulator import Fault, Response, Simulator, SimulatorTransport, Stage
+from exporter.snapshot import Standing
+from tests.auth.kinds import KINDS, prepare
+from tests.builders import Clock, simulated
+from tests.http.leaks import assert_clean, said
+
+if TYPE_CHECKING:
+    from tests.auth.world import World
+
+
+class Virtual:
+    """Tokens of simulated tenants, in process, on a clock that moves when it is told to."""
+
+    def __init__(self, tenants: int = 1, *, shared_app: bool = False) -> None:
+        self.clock = Clock()
+        self.simulator = Simulator(tenants=tenants, shared_app=shared_app)
+        transport = SimulatorTransport(self.simulator, self.clock, self.clock.sleep)
+        self.tokens = TokenSource(Clients(transport=transport), Credentials(), clock=self.clock)
+        self.tenants = [simulated(known) for known in self.simulator.tenants]
+
+    def token(self, number: int = 0, *, fresh: bool = False) -> Token:
+        """Ask for a tenant's token."""
+        return self.tokens.token(self.tenants[number], Deadline(30, self.clock), fresh=fresh)
+
+    def calls(self, stage: Stage = Stage.TOKEN) -> int:
+        """Return how often all tenants' hosts were asked."""
+        return sum(self.simulator.world.count(known, stage) for known in self.simulator.tenants)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_is_asked_for_once(world: World, kind: str) -> None:
+    """Whatever the credential, the second poll uses the first one's token."""
+    tenant = prepare(world, kind, "global")
+    before = world.calls()
+    assert world.succeed(tenant) is world.succeed(tenant)
+    assert world.calls() - before == 1
+
+
+def test_a_token_is_renewed_five_minutes_before_it_ends() -> None:
+    """No poll goes out with a token that ends under its hands."""
+    virtual = Virtual()
+    first = virtual.token()
+    virtual.clock.sleep(3599 - 301)
+    assert virtual.token() is first
+    virtual.clock.sleep(2)
+    assert virtual.token() is not first
+    assert virtual.calls() == 2
+
+
+def test_discovery_documents_are_kept_for_a_day() -> None:
+    """The addresses of a tenant's endpoints are asked for once a day, however many tokens there are."""
+    virtual = Virtual()
+    for _ in range(23):
+        virtual.token()
+        virtual.clock.sleep(3600)
+    assert (virtual.calls(), virtual.calls(Stage.DISCOVERY)) == (23, 1)
+    virtual.clock.sleep(3600)
+    virtual.token()
+    assert (virtual.calls(), virtual.calls(Stage.DISCOVERY)) == (24, 2)
+
+
+def test_each_tenant_of_a_shared_app_has_its_own_token() -> None:
+    """A provider's one app gets a token for each customer, and never one customer's for another."""
+    virtual = Virtual(tenants=5, shared_app=True)
+    assert len({tenant.client_id for tenant in virtual.tenants}) == 1
+    for _ in range(2):
+        claims = [virtual.token(number).claims["tid"] for number in range(5)]
+        assert claims == [tenant.tenant_id for tenant in virtual.tenants]
+    assert virtual.calls() == 5
+
+
+def test_two_apps_of_one_tenant_have_a_token_each(world: World) -> None:
+    """A tenant polled with two apps has two tokens, and neither drives the other out."""
+    app = "12345678-1234-4234-8234-123456789abc"
+    world.microsoft.register_app(world.known, app, "hush, second app")
+    one, two = world.tenant(), world.tenant({"client_secret": "hush, second app"}, client_id=app)
+    tokens = [world.token(tenant) for tenant in (one, two, one, two)]
+    assert [token.claims["appid"] for token in tokens[:2]] == [world.known.client_id, app]
+    assert tokens[:2] == tokens[2:]
+    assert world.calls() == 2
+
+
+def test_a_revoked_token_costs_exactly_one_new_one(world: World) -> None:
+    """After Graph's 401 there is one new token and one more call, and no failed poll."""
+    tenant = world.tenant()
+    first = world.succeed(tenant)
+    world.microsoft.revoke_tokens(world.known)
+    assert world.succeed(tenant) is not first
+    assert (world.calls(), world.calls(Stage.GRAPH)) == (2, 3)
+
+
+def test_a_second_refusal_is_the_credentials_fault(world: World) -> None:
+    """Where Graph refuses the new token too, the poll ends: one new token, never more."""
+    world.microsoft.inject(world.known, "401-expired", times=None)
+    failure = world.fail(world.tenant())
+    world.microsoft.clear(world.known)
+    assert failure.reason is Reason.CREDENTIALS
+    assert failure.message.endswith("with a new token")
+    assert (world.calls(), world.calls(Stage.GRAPH)) == (2, 2)
+
+
+def test_consent_is_seen_at_the_next_poll(world: World) -> None:
+    """A token without the permission is not used again after the refusal: a grant needs no restart and no waiting."""
+    tenant = world.tenant()
+    world.microsoft.revoke_consent(world.known)
+    outcome = world.poll(tenant)
+    assert outcome.failure is not None
+    assert outcome.failure.reason is Reason.PERMISSION
+    world.microsoft.grant_consent(world.known)
+    world.succeed(tenant, Standing().after(outcome))
+    assert world.calls() == 2
+
+
+def test_a_lifetime_that_is_not_told_is_an_hour(world: World) -> None:
+    """A token without `expires_in` is taken to live for an hour."""
+    body = b'{"access_token": "opaque", "token_type": "Bearer"}'
+    opaque = Fault("opaque", Stage.TOKEN, "a token of its own kind", lambda _call, _good: Response(200, (), body))
+    world.microsoft.inject(world.known, opaque)
+    token = world.token(world.tenant())
+    assert 3590 < token.expires_at - world.server.now() <= 3600
+    assert token.claims == {}
+    assert token.permissions is None
+
+
+def test_a_token_that_is_asked_for_too_late_is_a_network_failure(world: World) -> None:
+    """A login host that hangs is held to the poll's deadline."""
+    world.microsoft.inject(world.known, "hang", stage=Stage.TOKEN)
+    tenant = world.tenant()
+    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 0.5})))
+    assert failure.reason is Reason.NETWORK
+    assert "token host login.microsoftonline.com" in failure.message
+    world.microsoft.clear(world.known)
+
+
+def jwt(claims: object) -> Token:
+    """Return a token with these claims."""
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return Token(f"header.{payload}.signature", 0)
+
+
+@pytest.mark.parametrize(
+    ("claims", "permissions"),
+    [
+        ({"roles": ["Reports.Read.All", "Other"]}, ("Reports.Read.All", "Other")),
+        ({"scp": "openid Reports.Read.All"}, ("openid", "Reports.Read.All")),
+        ({"aud": "x"}, ()),
+        ({"roles": "no list", "scp": ["no", "text"]}, ()),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_what_a_token_permits(claims: object, permissions: tuple[str, ...] | None) -> None:
+    """Roles of an app and scopes of a person are read from the token; None where it cannot be read."""
+    assert jwt(claims).permissions == permissions
+
+
+@given(st.text())
+def test_any_token_can_be_looked_at(value: str) -> None:
+    """A token in no known form has no claims, and that is all."""
+    assert isinstance(Token(value, 0).claims, dict)
+
+
+def test_a_token_hides_itself(world: World) -> None:
+    """The repr of a token shows when it ends, and nothing else."""
+    assert_clean(repr(world.token(world.tenant())))
+
+
+def test_a_fault_while_there_is_no_budget_is_the_credentials(world: World) -> None:
+    """A 401 with the last call of the budget ends the poll without a second one."""
+    budget = Budget(world.server.now)
+    world.poller._budget = budget
+    tenant = world.tenant()
+    for _ in range(9):
+        world.succeed(tenant)
+    world.microsoft.revoke_tokens(world.known)
+    assert world.fail(tenant).reason is Reason.CREDENTIALS
+
+
+def test_an_answer_that_msal_cannot_read_is_the_hosts_fault() -> None:
+    """An error of MSAL's own is an error of the tree, without MSAL's words."""
+    virtual = Virtual()
+    bad = Fault(
+        "bad", Stage.TOKEN, "no number", lambda _c, _g: Response(200, (), b'{"access_token": "hush", "expires_in": []}')
+    )
+    virtual.simulator.world.inject("contoso", bad)
+    with pytest.raises(ServerError) as caught:
+        virtual.token()
+    assert "not what OAuth prescribes" in said(caught.value)

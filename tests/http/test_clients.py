@@ -1,0 +1,159 @@
+"""One request and its answer: limits, compression, counting, and what is said of answers that are none."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.errors import NetworkError, ReportError, ServerError
+from exporter.http import MAX_BODY, Answer, Clients, Deadline, retry_after
+from tests.http.leaks import assert_clean, said
+from tests.http.servers import answering, serving
+
+if TYPE_CHECKING:
+    import socket
+
+NOON = 1_790_000_000.0
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+class Asked:
+    """What came of one request to a server with this answer."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.counted: list[tuple[str, str]] = []
+        clients = Clients(count=lambda *counted: self.counted.append(counted))
+        self.error: Exception | None = None
+        with serving(answering(answer)) as port:
+            url = f"http://localhost:{port}/report?sig=hush"
+            try:
+                self.answer = clients.request("GET", url, endpoint="download", deadline=Deadline(10))
+            except (NetworkError, ReportError, ServerError) as error:
+                said(error)
+                self.error = error
+        clients.close()
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"x-gzip", b"GZIP"])
+def test_a_compressed_answer_is_decompressed(encoding: bytes) -> None:
+    """Gzip, the one encoding that is asked for, is undone."""
+    body = gzip.compress(b"report")
+    asked = Asked(HEAD + b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b" % (encoding, len(body), body))
+    assert asked.answer.body == b"report"
+    assert asked.answer.text == "report"
+    assert asked.counted == [("download", "200")]
+
+
+@pytest.mark.parametrize(
+    ("rest", "kind", "message"),
+    [
+        (b"Content-Encoding: br\r\n\r\nx", ServerError, "compressed in a way that was not asked for"),
+        (b"Content-Encoding: gzip\r\n\r\nno gzip", NetworkError, "the answer's gzip is broken"),
+        (
+            b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"report" * 9)[:-9],
+            NetworkError,
+            "the answer's gzip ends too early",
+        ),
+        (
+            b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(MAX_BODY + 1)),
+            ReportError,
+            "larger than 16 MiB decompressed",
+        ),
+        (b"Content-Length: 9\r\n\r\nshort", NetworkError, "the connection broke: peer closed connection"),
+        (b"Location hush\r\n\r\n", NetworkError, "its answer breaks the rules of HTTP"),
+        (b"Location: https://x/?sig=hush\x00\r\n\r\n", NetworkError, "its answer breaks the rules of HTTP"),
+    ],
+    ids=["encoding", "no gzip", "half a gzip", "bomb", "cut", "no header", "bad header"],
+)
+def test_an_answer_that_is_none_says_why(rest: bytes, kind: type[Exception], message: str) -> None:
+    """Each broken answer is its own error, counted as one, and quotes nothing of what came."""
+    asked = Asked(HEAD + rest)
+    assert type(asked.error) is kind
+    assert message in str(asked.error)
+    assert asked.counted == [("download", "error")]
+
+
+def test_silence_and_nonsense_in_place_of_an_answer() -> None:
+    """A connection that ends before the answer, or speaks another language, is a network failure."""
+    assert "the connection broke: Server disconnected" in str(Asked(b"").error)
+    assert "breaks the rules of HTTP" in str(Asked(b"220 hush ESMTP\r\n\r\n").error)
+
+
+@pytest.mark.parametrize("url", ["https://", "https://[/", "no address", "https://localhost:99999/", "https://\x01/"])
+def test_an_address_that_is_none_is_a_network_failure(url: str) -> None:
+    """Whatever is in an address that came from outside, asking it raises nothing unforeseen."""
+    with pytest.raises(NetworkError) as caught:
+        Clients().request("GET", url, endpoint="graph", deadline=Deadline(1))
+    assert said(caught.value).startswith("graph host ")
+
+
+def test_a_connection_is_kept_for_the_next_request_of_the_thread() -> None:
+    """Two requests of one thread share a connection, those of another have their own; `close` ends all."""
+    met: list[int] = []
+
+    def handle(connection: socket.socket) -> None:
+        met.append(1)
+        while connection.recv(65536):
+            connection.sendall(HEAD + b"Content-Length: 2\r\n\r\nok")
+
+    clients = Clients()
+    with serving(handle) as port:
+
+        def ask() -> None:
+            clients.request("GET", f"http://localhost:{port}/", endpoint="graph", deadline=Deadline(10))
+
+        ask()
+        ask()
+        assert len(met) == 1
+        other = threading.Thread(target=ask)
+        other.start()
+        other.join()
+        assert len(met) == 2
+        clients.close()
+        ask()
+        assert len(met) == 3
+        clients.close()
+
+
+def test_an_answer_hides_what_it_holds() -> None:
+    """The repr of an answer shows neither a Location nor a body."""
+    assert_clean(repr(Answer(302, httpx.Headers({"Location": "https://x/?sig=hush"}), b"hush")))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, 300),
+        ("", 300),
+        ("0", 0),
+        ("17", 17),
+        (" 600 ", 600),
+        ("99999999999999999999", 86400),
+        ("-5", 300),
+        ("soon", 300),
+        ("1.5", 300),
+        ("\u0661\u0667", 300),  # digits, but not ours
+        (format_datetime(datetime.fromtimestamp(NOON + 90, UTC), usegmt=True), 90),
+        (format_datetime(datetime.fromtimestamp(NOON - 90, UTC), usegmt=True), 0),
+        ("Mon, 01 Jan 9999 00:00:00 GMT", 86400),
+        ("Mon, 99 Jan 2026 00:00:00 GMT", 300),
+    ],
+)
+def test_how_long_to_wait(value: str | None, seconds: float) -> None:
+    """Retry-After is read as seconds or as a date, held to a day, and 300 s where it says nothing sensible."""
+    headers = {} if value is None else {"retry-after": value}
+    assert retry_after(headers, NOON) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_breaks_a_poll(value: str) -> None:
+    """Whatever Retry-After says, the wait is between nothing and a day."""
+    assert 0 <= retry_after({"retry-after": value}, NOON) <= 86400

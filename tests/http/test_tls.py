@@ -1,0 +1,103 @@
+"""TLS: who is trusted, and what is said of those who are not."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from exporter.errors import NetworkError
+from exporter.http import Clients, Deadline, tls_context
+from tests.http.leaks import said
+from tests.http.servers import answering, certificate, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Return a company's own authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    """Return the file of its certificate."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+def ask(port: int, ca_file: Path | None) -> bytes:
+    """Ask a server on localhost; return the body."""
+    clients = Clients(tls=tls_context(ca_file))
+    try:
+        url = f"https://localhost:{port}/secret?sig=hush"
+        return clients.request("GET", url, endpoint="download", deadline=Deadline(10)).body
+    finally:
+        clients.close()
+
+
+def test_a_private_authority_is_trusted_beside_the_systems(authority: trustme.CA, ca_file: Path) -> None:
+    """http.ca_file is added to the system's store; nothing of the system's is lost."""
+    own, system = tls_context(ca_file).cert_store_stats(), tls_context().cert_store_stats()
+    assert own["x509_ca"] == system["x509_ca"] + 1
+    with serving(answering(OK), certificate(authority, "localhost")) as port:
+        assert ask(port, ca_file) == b"ok"
+
+
+def test_a_private_authority_is_nothing_without_the_setting(authority: trustme.CA) -> None:
+    """A certificate of somebody whom the system does not know is refused, and the setting named."""
+    with serving(answering(OK), certificate(authority, "localhost")) as port, pytest.raises(NetworkError) as caught:
+        ask(port, None)
+    assert said(caught.value).startswith(f"download host localhost:{port}: its certificate is not trusted: ")
+    assert caught.value.hint == "if a proxy or gateway of yours signs it, name its CA in http.ca_file"
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "ends", "message", "hint"),
+    [
+        ("localhost", -9 * DAY, -DAY, "certificate has expired", "check this machine's clock; if it is right,"),
+        ("localhost", DAY, 9 * DAY, "certificate is not yet valid", "check this machine's clock"),
+        ("elsewhere", -DAY, DAY, "Hostname mismatch", "another host answers in its place: check DNS"),
+        ("127.0.0.1", -DAY, DAY, "Hostname mismatch", "another host answers in its place: check DNS"),
+    ],
+    ids=["expired", "not yet", "other name", "address only"],
+)
+def test_each_fault_of_a_certificate_has_its_own_mend(
+    *, authority: trustme.CA, ca_file: Path, name: str, begins: timedelta, ends: timedelta, message: str, hint: str
+) -> None:
+    """Expired, not yet valid and another's: http.ca_file would mend none of them, and is not named."""
+    now = datetime.now(UTC)
+    tls = certificate(authority, name, begins=now + begins, ends=now + ends)
+    with serving(answering(OK), tls) as port, pytest.raises(NetworkError) as caught:
+        ask(port, ca_file)
+    said(caught.value)
+    assert message in caught.value.message
+    assert caught.value.hint.startswith(hint)
+    assert "ca_file" not in caught.value.hint
+
+
+def test_a_host_that_speaks_no_tls_is_a_network_failure() -> None:
+    """Plain HTTP where TLS is expected is no answer."""
+    with serving(answering(OK)) as port, pytest.raises(NetworkError) as caught:
+        ask(port, None)
+    assert "cannot connect" in said(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAA==\n"])
+def test_a_ca_file_without_certificates_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """What holds no certificate is refused when it is loaded, not at the first poll."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(content)
+    with pytest.raises(ssl.SSLError):
+        tls_context(path)
+    with pytest.raises(OSError, match="No such file"):
+        tls_context(tmp_path / "missing.pem")
