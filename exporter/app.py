@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from exporter import __version__
 from exporter.collection import Collection
 from exporter.config import watched
-from exporter.errors import ConfigError
+from exporter.errors import MENDED_BY_PEOPLE, ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.housekeeping import Chore, fingerprints
 from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples, registry
-from exporter.poller import MENDED_BY_PEOPLE
 from exporter.rendering import Renderer
 from exporter.standings import key_of
 from exporter.tenants import tenants as tenants_of

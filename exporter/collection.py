@@ -29,13 +29,20 @@ class Collection:
         storage: keeps it over restarts; what it kept is where this begins.
         own: the exporter's counters.
         clock: Unix seconds.
+        monotonic: seconds, for the budget; `clock` where left out.
 
     Attributes:
         standings: where every report stands.
         budget: of Graph calls; knows those of the last minutes before the start.
     """
 
-    def __init__(self, storage: Storage | MemoryStorage, own: OwnMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        storage: Storage | MemoryStorage,
+        own: OwnMetrics,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
         self._storage = storage
         self._own = own
         for _ in storage.events:
@@ -48,7 +55,7 @@ class Collection:
         except StorageError as error:
             self._fault("storage gives nothing back; polling begins anew", error)
         self.standings = Standings(standings)
-        self.budget = Budget(clock, calls, self._record_call)
+        self.budget = Budget(clock, calls, self._record_call, monotonic)
 
     def poll(self, poller: Poller, tenant: Tenant, report: str) -> Outcome:
         """Poll the tenant's report once and take the outcome in."""

@@ -27,6 +27,12 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
+MENDED_BY_PEOPLE = frozenset(
+    {Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED}
+)
+"""Failures that no retry heals; the poll that follows one takes a fresh token, since the mend may be new."""
+
+
 class ExporterError(Exception):
     """Something failed: what, where and why in the message, the mend in `hint`.
 

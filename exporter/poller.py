@@ -10,10 +10,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from exporter import graph
 from exporter.errors import (
+    MENDED_BY_PEOPLE,
     ExporterError,
     InternalError,
     PermissionMissingError,
-    Reason,
     ReportError,
     ThrottledError,
 )
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from exporter.tenants import Tenant
 
 log = get_logger(__name__)
-
-MENDED_BY_PEOPLE = frozenset({
-    Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED
-})  # fmt: skip
-"""Failures that no retry heals; the poll that follows one takes a fresh token, since consent may be new."""
 
 _LONGEST_PAUSE = 15.0
 

@@ -17,13 +17,20 @@ LIMITS = {"csv": 10, "json": 70}
 """Calls of one tenant's report in a window: Microsoft allows an app 14 by CSV and 100 by JSON."""
 
 
+_SLACK = 1e-5
+"""Seconds by which a call leaves the window early, so that rounding never makes `free_at` a moment too soon."""
+
+
 class Budget:
     """Counts the Graph calls of each tenant's report.
 
+    The window is measured on the monotonic clock: a wall clock that jumps neither opens it nor closes it for days.
+
     Args:
         clock: Unix seconds.
-        calls: the calls made before, by an earlier process.
+        calls: the calls made before, by an earlier process, Unix seconds.
         record: told of each call before it is made, so that a crash forgets none.
+        monotonic: seconds; `clock` where left out.
     """
 
     def __init__(
@@ -31,44 +38,48 @@ class Budget:
         clock: Callable[[], float],
         calls: Mapping[Key, Sequence[float]] | None = None,
         record: Callable[[Key, float], None] = lambda _key, _at: None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic or clock
         self._record = record
-        self._calls = {key: sorted(made) for key, made in (calls or {}).items()}
         self._lock = threading.Lock()
+        wall, now = clock(), self._monotonic()
+        # After a clock that jumped back, a call "in the future" counts as made now: never lost, never for days.
+        self._calls = {key: sorted(now - max(wall - at, 0.0) for at in made) for key, made in (calls or {}).items()}
 
     def spend(self, key: Key, form: str) -> bool:
         """Take one call from the budget; say False, and take none, where it is spent."""
-        now = self._clock()
+        now = self._monotonic()
         with self._lock:
             made = self._current(key, now)
             if len(made) >= LIMITS[form]:
                 return False
             made.append(now)
-        self._record(key, now)
+        self._record(key, self._clock())
         return True
 
     def remaining(self, key: Key, form: str) -> int:
         """Return how many calls may still be made now."""
         with self._lock:
-            return max(LIMITS[form] - len(self._current(key, self._clock())), 0)
+            return max(LIMITS[form] - len(self._current(key, self._monotonic())), 0)
 
     def free_at(self, key: Key, form: str) -> float:
         """Return the moment from which a call may be made, Unix seconds: now, or when an old one leaves the window."""
-        now = self._clock()
+        now = self._monotonic()
         with self._lock:
             made = self._current(key, now)
             over = len(made) - LIMITS[form]
-            return now if over < 0 else made[over] + WINDOW
+            return self._clock() + (0.0 if over < 0 else made[over] + WINDOW - now)
 
     def changes_at(self, key: Key) -> float | None:
-        """Return when the next call leaves the window; None where none is in it."""
+        """Return when the next call leaves the window, Unix seconds; None where none is in it."""
+        now = self._monotonic()
         with self._lock:
-            made = self._current(key, self._clock())
-            return made[0] + WINDOW if made else None
+            made = self._current(key, now)
+            return self._clock() + made[0] + WINDOW - now if made else None
 
     def _current(self, key: Key, now: float) -> list[float]:
-        # After a clock that jumped back, a call "in the future" counts as made now: never lost, never for days.
-        made = [min(at, now) for at in self._calls.get(key, ()) if at > now - WINDOW]
+        made = [min(at, now) for at in self._calls.get(key, ()) if at > now - WINDOW + _SLACK]
         self._calls[key] = made
         return made

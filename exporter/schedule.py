@@ -18,8 +18,8 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from exporter.config.crontab import parse_crontab
+from exporter.errors import MENDED_BY_PEOPLE
 from exporter.log import get_logger
-from exporter.poller import MENDED_BY_PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
