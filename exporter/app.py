@@ -15,9 +15,10 @@ from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.housekeeping import Chore, fingerprints
 from exporter.log import get_logger
-from exporter.metrics import OwnMetrics, TenantSamples, registry
+from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.rendering import Renderer
 from exporter.standings import key_of
+from exporter.tail import Tail, process_collectors
 from exporter.tenants import tenants as tenants_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Exporter:
         self._collection = Collection(storage, self._own, clock)
         self._standings, self._budget = self._collection.standings, self._collection.budget
         samples = TenantSamples(self._standings, self._budget, clock)
-        self._exposition = Exposition(TENANT_FAMILIES, registry(self._own))
+        self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors()))
         self._renderer = Renderer(self._exposition, samples, self._own, clock)
         self._hurried: set[Key] = set()
         self._files = fingerprints(watched(config))

@@ -27,9 +27,7 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
-MENDED_BY_PEOPLE = frozenset(
-    {Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED}
-)
+MENDED_BY_PEOPLE = frozenset({Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED})
 """Failures that no retry heals; the poll that follows one takes a fresh token, since the mend may be new."""
 
 

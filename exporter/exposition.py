@@ -13,17 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client.exposition import generate_latest as text_latest
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
-from prometheus_client.utils import floatToGoString
+from exporter.lines import EOF, family_header, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from prometheus_client import CollectorRegistry
+    from collections.abc import Iterable, Sequence
 
     from exporter.families import Family
     from exporter.metrics import Sample
+    from exporter.tail import Tail
 
 _GROUP = 64
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -75,43 +72,6 @@ def deflate(text: bytes) -> bytes:
     """Return `text` as raw deflate that ends on a byte and refers to nothing before it."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH)
-
-
-def lines(family: Family, samples: Iterable[Sample]) -> bytes:
-    """Return the samples' lines, the same in both formats, as prometheus-client writes them.
-
-    Source: https://prometheus.io/docs/instrumenting/exposition_formats/
-    """
-    order = sorted(range(len(family.labels)), key=family.labels.__getitem__)
-    names = [family.labels[i] for i in order]
-    name = family.full_name
-    made: list[str] = []
-    for sample in samples:
-        labels = ",".join(f'{label}="{_escaped(sample.labels[i])}"' for label, i in zip(names, order, strict=True))
-        made.append(f"{name}{{{labels}}} {_number(sample.value)}\n")
-    return "".join(made).encode("utf-8")
-
-
-def _number(value: float) -> str:
-    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return text
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def header(family: Family, *, openmetrics: bool) -> bytes:
-    """Return the family's HELP and TYPE lines."""
-    name = family.full_name
-    if openmetrics and family.type == "counter":
-        name = name.removesuffix("_total")
-    escape = _escaped if openmetrics else _escaped_help
-    return f"# HELP {name} {escape(family.help)}\n# TYPE {name} {family.type}\n".encode()
-
-
-def _escaped_help(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +129,18 @@ class Exposition:
 
     Args:
         families: the tenants' families, in the order of `/metrics`.
-        own: the registry of the process's own metrics, asked at each scrape.
+        tail: the process's own series, rendered for each scrape.
     """
 
-    def __init__(self, families: Sequence[Family], own: CollectorRegistry) -> None:
+    def __init__(self, families: Sequence[Family], tail: Tail) -> None:
         self._families = tuple(families)
-        self._own = own
+        self._tail = tail
         self._groups: list[_Group] = []
         self._group_of: dict[str, _Group] = {}
         self._headers = {
             openmetrics: tuple(
                 Segment(text, (), deflate(text))
-                for text in (header(family, openmetrics=openmetrics) for family in self._families)
+                for text in (family_header(family, openmetrics=openmetrics) for family in self._families)
             )
             for openmetrics in (False, True)
         }
@@ -218,9 +178,9 @@ class Exposition:
         texts: list[bytes] = []
         deflated: list[bytes] = []
         crc = length = 0
-        for i, family_header in enumerate(self._headers[openmetrics]):
+        for i, head in enumerate(self._headers[openmetrics]):
             segments = [segment for group in self._groups if (segment := group.rendered.segments[i]).text]
-            for segment in (family_header, *segments) if segments else ():
+            for segment in (head, *segments) if segments else ():
                 texts.append(segment.text)
                 deflated.append(segment.deflated or b"")
                 crc = zlib.crc32(segment.text, crc)
@@ -240,8 +200,7 @@ class Exposition:
         """
         if tenants:
             return self._chosen(tenants, openmetrics=openmetrics, gzip=gzip)
-        latest: Callable[[CollectorRegistry], bytes] = openmetrics_latest if openmetrics else text_latest
-        tail = latest(self._own)
+        tail = self._tail.text(openmetrics=openmetrics)
         page = self._pages[openmetrics]
         if not gzip:
             return (*page.texts, tail)
@@ -256,11 +215,11 @@ class Exposition:
                 raise UnknownTenantError(name)
             places.append((name, rendered))
         pieces: list[bytes] = []
-        for i, family_header in enumerate(self._headers[openmetrics]):
+        for i, head in enumerate(self._headers[openmetrics]):
             blocks = [rendered.lines_of(name, i) for name, rendered in places]
             if any(blocks):
-                pieces += [family_header.text, *blocks]
-        text = b"".join(pieces) + (b"# EOF\n" if openmetrics else b"")
+                pieces += [head.text, *blocks]
+        text = b"".join(pieces) + (EOF if openmetrics else b"")
         return _member(b"", text, 0, 0) if gzip else [text]
 
 

@@ -104,6 +104,8 @@ TENANT_FAMILIES = (
 )
 """The metrics of each tenant, in the order of `/metrics`."""
 
+SCRAPE_DURATION = Family("exporter_scrape_duration_seconds", "gauge", (), "What the previous scrape cost the exporter.")
+
 OWN_FAMILIES = (
     Family("exporter_failures_total", "counter", ("reason",), "Failed polls of all tenants, by reason."),
     Family(
@@ -138,13 +140,13 @@ OWN_FAMILIES = (
         (),
         "When the configuration was last loaded successfully.",
     ),
-    Family("exporter_scrape_duration_seconds", "gauge", (), "What the previous scrape cost the exporter."),
     Family(
         "exporter_build_info",
         "gauge",
         ("version", "revision", "pythonversion"),
         "Version and revision of the exporter, and the Python it runs on.",
     ),
+    SCRAPE_DURATION,
 )
 """The metrics of the process, besides `process_*` and `python_info`."""
 

@@ -5,29 +5,20 @@ from __future__ import annotations
 import platform
 import threading
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporter import __version__
 from exporter.errors import Reason
-from exporter.families import OWN_FAMILIES
 from exporter.naming import product_labels
 from exporter.reports import REPORTS
 from exporter.standings import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from prometheus_client.metrics_core import Metric
+    from collections.abc import Callable, Iterator
 
     from exporter.auth import CredentialExpiry
     from exporter.config import Targets
-    from exporter.families import Family
     from exporter.quota import Budget
     from exporter.reports import Report
     from exporter.snapshot import Standing
@@ -35,8 +26,7 @@ if TYPE_CHECKING:
     from exporter.tenants import Tenant
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One value of a family; labels in the order of the family's."""
 
     family: str
@@ -131,8 +121,8 @@ def _outcome(labels: tuple[str, str], standing: Standing) -> Iterator[Sample]:
         yield Sample("last_poll_rejected_rows", labels, last.rejected_rows)
 
 
-class OwnMetrics(Collector):
-    """The exporter's own counts: plain numbers, made into families when a scrape asks.
+class OwnMetrics:
+    """The exporter's own counts: plain numbers, made into samples when a scrape asks.
 
     Args:
         revision: the source's revision, for `build_info`.
@@ -172,7 +162,7 @@ class OwnMetrics(Collector):
             self._storage_errors += 1
 
     def samples(self) -> Iterator[Sample]:
-        """Yield every sample of `OWN_FAMILIES`."""
+        """Yield every sample of `OWN_FAMILIES` but the previous scrape's cost, `scrape_seconds`, which always changes."""
         with self._lock:
             failures, requests = dict(self._failures), dict(self._requests)
         for reason, count in failures.items():
@@ -191,31 +181,4 @@ class OwnMetrics(Collector):
         yield Sample("exporter_config_last_reload_successful", (), self.reload_successful)
         if self.reloaded_at:
             yield Sample("exporter_config_last_reload_success_timestamp_seconds", (), self.reloaded_at)
-        if self.scrape_seconds:
-            yield Sample("exporter_scrape_duration_seconds", (), self.scrape_seconds)
         yield Sample("exporter_build_info", (__version__, self._revision, platform.python_version()), 1)
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the families, for prometheus-client."""
-        return families(OWN_FAMILIES, self.samples())
-
-
-def families(table: Iterable[Family], samples: Iterable[Sample]) -> list[Metric]:
-    """Return prometheus-client's families for `samples`, in the table's order, those without samples included."""
-    made: dict[str, Metric] = {}
-    for family in table:
-        kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
-        made[family.name] = kind(family.full_name, family.help, labels=family.labels)
-    for sample in samples:
-        made[sample.family].add_metric(sample.labels, sample.value)  # type: ignore[attr-defined]
-    return list(made.values())
-
-
-def registry(own: OwnMetrics, *, process: bool = True) -> CollectorRegistry:
-    """Return a registry of the exporter's own metrics, with `process_*` and `python_info` if `process`."""
-    made = CollectorRegistry()
-    made.register(own)
-    if process:
-        ProcessCollector(registry=made)
-        PlatformCollector(registry=made)
-    return made

@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from exporter.auth import CredentialExpiry
 from exporter.errors import Reason
 from exporter.exposition import Exposition, UnknownTenantError
 from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
-from exporter.metrics import OwnMetrics, Sample, TenantSamples, families, registry
+from exporter.metrics import OwnMetrics, Sample, TenantSamples
 from exporter.quota import Budget
 from exporter.snapshot import Failure, Outcome
 from exporter.standings import Standings, key_of
+from exporter.tail import Tail, process_collectors
 from tests.builders import NOON, PLATFORMS, USERS, Clock, snapshot, tenant
 from tests.formats import openmetrics_latest, parse_openmetrics, parse_text, text_latest
 from tests.tools import require
@@ -34,6 +37,17 @@ any_text = st.text(st.characters(codec="utf-8"), max_size=20)
 any_value = st.floats(allow_nan=False) | st.integers(0, 2**53).map(float)
 
 
+def collected(table: Iterable[Family], samples: Iterable[Sample]) -> list[Metric]:
+    """Return prometheus-client's families for the samples, in the table's order; none without samples."""
+    made: dict[str, Metric] = {}
+    for family in table:
+        kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
+        made[family.name] = kind(family.full_name, family.help, labels=family.labels)
+    for sample in samples:
+        made[sample.family].add_metric(sample.labels, sample.value)  # type: ignore[attr-defined]
+    return [metric for metric in made.values() if metric.samples]
+
+
 class Fixed(Collector):
     """Gives prometheus-client the families it is made with."""
 
@@ -45,10 +59,21 @@ class Fixed(Collector):
         return self._made
 
 
+class NoTail(Tail):
+    """Ends an exposition without any series of the process."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+
+    def text(self, *, openmetrics: bool) -> bytes:
+        """Return OpenMetrics' end."""
+        return b"# EOF\n" if openmetrics else b""
+
+
 def peer(samples: Sequence[Sample], table: Sequence[Family] = TENANT_FAMILIES) -> CollectorRegistry:
     """Return a registry with which prometheus-client itself renders the samples."""
     made = CollectorRegistry()
-    made.register(Fixed(family for family in families(table, samples) if family.samples))
+    made.register(Fixed(collected(table, samples)))
     return made
 
 
@@ -68,7 +93,7 @@ def example() -> Exposition:
     standings.record(key_of(fabrikam, USERS), Outcome(NOON, 0.125, failure=failure))
     own = OwnMetrics("0123456")
     own.reloaded_at = NOON
-    made = Exposition(TENANT_FAMILIES, registry(own, process=False))
+    made = Exposition(TENANT_FAMILIES, Tail(own))
     samples = TenantSamples(standings, Budget(clock), clock)
     for known in (contoso, fabrikam):
         made.put(known.name, samples.of(known))
@@ -120,7 +145,7 @@ def test_lines_written_by_hand_are_prometheus_clients_to_the_byte(given_samples:
         for a, b, value in given_samples
         if family == "assigned_users" or value >= 0
     ]
-    exposition = Exposition(TENANT_FAMILIES, CollectorRegistry())
+    exposition = Exposition(TENANT_FAMILIES, NoTail())
     exposition.put("any", samples)
     exposition.publish()
     assert body(exposition).encode() == text_latest(peer(samples))
@@ -130,7 +155,7 @@ def test_lines_written_by_hand_are_prometheus_clients_to_the_byte(given_samples:
 @given(any_text, any_text.filter(bool))
 def test_any_label_text_survives_the_way_through_the_formats(product_type: str, name: str) -> None:
     """A product type or tenant name of any UTF-8 text is read back as it was, from both formats."""
-    exposition = Exposition(TENANT_FAMILIES, CollectorRegistry())
+    exposition = Exposition(TENANT_FAMILIES, NoTail())
     exposition.put(name, [Sample("assigned_users", (name, product_type), 1)])
     exposition.publish()
     for parsed in (parse_text(body(exposition)), parse_openmetrics(body(exposition, openmetrics=True))):
@@ -168,7 +193,7 @@ def test_an_unknown_tenant_is_an_error() -> None:
 @given(st.lists(st.tuples(st.integers(0, 150), st.none() | st.integers(0, 9)), max_size=60))
 def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[tuple[int, int | None]]) -> None:
     """However tenants come, change and go, a scrape shows each one's newest samples, all in one valid page."""
-    exposition = Exposition(TENANT_FAMILIES, CollectorRegistry())
+    exposition = Exposition(TENANT_FAMILIES, NoTail())
     state = {str(number): 0 for number in range(100)}
     for name in state:
         exposition.put(name, [Sample("up", (name, USERS), 0)])
@@ -189,14 +214,34 @@ def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[
 
 
 def test_every_sample_of_the_process_belongs_to_a_family_of_the_table() -> None:
-    """The exporter's own samples are those of the documented families."""
+    """The exporter's own samples are those of the documented families, and every count shows."""
     own = OwnMetrics()
     own.count_request("graph", "302")
+    tail = Tail(own)
+    assert 'exporter_failures_total{reason="network"} 0.0' in tail.text(openmetrics=False).decode()
     own.count_failure(Reason.NETWORK)
     own.count_stale_report()
     own.count_storage_error()
     assert {sample.family for sample in own.samples()} <= {family.name for family in OWN_FAMILIES}
-    text = text_latest(registry(own, process=False)).decode()
+    text = tail.text(openmetrics=False).decode()
     assert 'exporter_failures_total{reason="network"} 1.0' in text
     assert 'exporter_failures_total{reason="throttled"} 0.0' in text
     assert 'exporter_http_requests_total{code="302",endpoint="graph"} 1.0' in text
+    assert "exporter_stale_reports_total 1.0" in text
+    assert "exporter_storage_errors_total 1.0" in text
+
+
+@given(st.lists(st.tuples(any_text, st.integers(0, 2**53)), max_size=3, unique_by=lambda one: one[0]), any_value)
+def test_the_tail_is_prometheus_clients_to_the_byte(requests: list[tuple[str, int]], seconds: float) -> None:
+    """The process's own series, and what prometheus-client's collectors add, are as prometheus-client writes them."""
+    own = OwnMetrics(revision='a "revision"\\')
+    own.expiries = tuple(CredentialExpiry(client, "secret", at) for client, at in requests)
+    own.scrape_seconds = seconds
+    fixed = Fixed([metric for collector in process_collectors() for metric in collector.collect()])
+    samples = [*own.samples(), *([Sample("exporter_scrape_duration_seconds", (), seconds)] if seconds else [])]
+    registry = peer(samples, OWN_FAMILIES)
+    registry.register(fixed)
+    tail = Tail(own, (fixed,))
+    for _ in range(2):  # the second time, what could be kept was kept
+        assert tail.text(openmetrics=False) == text_latest(registry)
+        assert tail.text(openmetrics=True) == openmetrics_latest(registry)

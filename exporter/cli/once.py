@@ -17,9 +17,10 @@ from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
-from exporter.metrics import OwnMetrics, TenantSamples, registry
+from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.pipeline import Pipeline
 from exporter.storage import StorageLockedError, open_or_memory
+from exporter.tail import Tail
 from exporter.tenants import tenants
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _poll_all(config: Config, storage: Storage | MemoryStorage, environ: Mapping
         title="polling",
     )
     pipeline.close()
-    exposition = Exposition(TENANT_FAMILIES, registry(own, process=False))
+    exposition = Exposition(TENANT_FAMILIES, Tail(own))
     samples = TenantSamples(collection.standings, collection.budget, time.time)
     for tenant in known:
         exposition.put(tenant.name, samples.of(tenant))
