@@ -32,7 +32,7 @@ def lines(family: Family, samples: Iterable[Sample]) -> bytes:
     made: list[str] = []
     for sample in samples:
         labels = ",".join([f'{label}="{_escaped(sample.labels[i])}"' for label, i in names])
-        made.append(f"{name}{{{labels}}} {_number(sample.value)}\n" if labels else f"{name} {_number(sample.value)}\n")
+        made.append(_line(name, labels, sample.value))
     return "".join(made).encode("utf-8")
 
 
@@ -50,11 +50,7 @@ def metric_lines(metric: Metric, *, openmetrics: bool) -> bytes:
     made = []
     for sample in metric.samples:
         labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
-        made.append(
-            f"{sample.name}{{{labels}}} {_number(sample.value)}\n"
-            if labels
-            else f"{sample.name} {_number(sample.value)}\n"
-        )
+        made.append(_line(sample.name, labels, sample.value))
     return _header(name, metric.type, metric.documentation, openmetrics=openmetrics) + "".join(made).encode("utf-8")
 
 
@@ -65,9 +61,9 @@ def _header(name: str, kind: str, help_: str, *, openmetrics: bool) -> bytes:
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n".encode()
 
 
-def _number(value: float) -> str:
-    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return text
+def _line(name: str, labels: str, value: float) -> str:
+    number = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return f"{name}{{{labels}}} {number}\n" if labels else f"{name} {number}\n"
 
 
 def _escaped(value: str) -> str:

@@ -162,7 +162,7 @@ class OwnMetrics:
             self._storage_errors += 1
 
     def samples(self) -> Iterator[Sample]:
-        """Yield every sample of `OWN_FAMILIES` but the previous scrape's cost, `scrape_seconds`, which always changes."""
+        """Yield every sample of `OWN_FAMILIES` but the previous scrape's cost, `scrape_seconds`."""
         with self._lock:
             failures, requests = dict(self._failures), dict(self._requests)
         for reason, count in failures.items():
