@@ -43,7 +43,6 @@ _PARTS = (
     "tenacity",
     "exporter.poller",
     "requests",
-    "cryptography.hazmat.primitives.serialization",
     "msal",
     "exporter.auth",
     "exporter.pipeline",
