@@ -88,15 +88,15 @@ class Poller:
             raw = self._read(tenant, report, key_of(tenant, report_name), fresh=_wants_fresh_token(standing))
             snapshot, rejected = self._snapshot(tenant, report, raw)
         except ThrottledError as error:
-            failure = _failure(error)
+            failure = _failure(tenant, error)
             not_before = self._clock() + error.retry_after
         except (PermissionMissingError, graph.UnauthorizedError) as error:
-            failure = _failure(error, hint=self._tokens.advice(tenant, report.permission))
+            failure = _failure(tenant, error, hint=self._tokens.advice(tenant, report.permission))
         except ExporterError as error:
-            failure = _failure(error)
+            failure = _failure(tenant, error)
         except Exception as error:  # a fault of ours costs one poll, never the process
             log.exception("a poll met a fault of the exporter", tenant=tenant.name, report=report_name)
-            failure = _failure(InternalError(f"{tenant.name}: {type(error).__name__} in the exporter's own code"))
+            failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's own code"))
         return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)
 
     def _read(self, tenant: Tenant, report: Report, key: Key, *, fresh: bool) -> graph.RawReport:
@@ -187,8 +187,11 @@ def _refused_again(error: graph.UnauthorizedError) -> graph.UnauthorizedError:
     return graph.UnauthorizedError(f"{error.message}, with a new token", request_id=error.request_id)
 
 
-def _failure(error: ExporterError, hint: str = "") -> Failure:
-    return Failure(error.reason, error.message, hint or error.hint, error.request_id)
+def _failure(tenant: Tenant, error: ExporterError, hint: str = "") -> Failure:
+    """Return the failure in a sentence that names the tenant: what happens on the network knows only the host."""
+    named = error.message.startswith(f"{tenant.name}: ")
+    message = error.message if named else f"{tenant.name}: {error.message}"
+    return Failure(error.reason, message, hint or error.hint, error.request_id)
 
 
 def _log_retry(tenant: Tenant, report: Report, state: RetryCallState) -> None:
