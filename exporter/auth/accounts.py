@@ -10,7 +10,7 @@ from exporter.errors import CredentialsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.auth.tokens import Token
+    from exporter.auth.token import Token
     from exporter.tenants import Tenant
 
 PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"

@@ -7,10 +7,7 @@ endpoint, is kept here, in a fraction of the memory.
 
 from __future__ import annotations
 
-import base64
-import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msal
@@ -19,6 +16,7 @@ from exporter.auth import identity
 from exporter.auth.accounts import account_fault, advice, is_personal
 from exporter.auth.login import Addresses, LoginHttp
 from exporter.auth.refusals import hint_for, refusal
+from exporter.auth.token import Token
 from exporter.errors import ConfigError, CredentialsError, ServerError
 from exporter.http import Deadline
 from exporter.log import get_logger
@@ -39,40 +37,6 @@ _EARLY = 300.0
 
 _LIFETIME = 3600.0
 """How long a token lives that does not say, seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token and what it says of itself. The signature is Graph's to check: these claims are hints.
-
-    Attributes:
-        value: the secret itself.
-        expires_at: Unix seconds.
-    """
-
-    value: str = field(repr=False)
-    expires_at: float
-
-    @property
-    def claims(self) -> Mapping[str, Any]:
-        """The payload of the JSON web token; empty where it cannot be read."""
-        try:
-            payload = self.value.split(".")[1]
-            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        except (IndexError, ValueError, RecursionError):
-            return {}
-        return claims if isinstance(claims, dict) else {}
-
-    @property
-    def permissions(self) -> tuple[str, ...] | None:
-        """Application roles or delegated scopes; None where the token cannot be read."""
-        claims = self.claims
-        if not claims:
-            return None
-        roles = claims.get("roles")
-        scopes = claims.get("scp")
-        granted = [str(role) for role in roles] if isinstance(roles, list) else []
-        return tuple(granted + (scopes.split() if isinstance(scopes, str) else []))
 
 
 class TokenSource:
