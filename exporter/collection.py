@@ -60,9 +60,11 @@ class Collection:
     def poll(self, poller: Poller, tenant: Tenant, report: str) -> Outcome:
         """Poll the tenant's report once and take the outcome in."""
         key = key_of(tenant, report)
-        outcome = poller.poll(tenant, report, self.standings.get(key))
+        before = self.standings.get(key)
+        outcome = poller.poll(tenant, report, before)
+        # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
+        self._store(key, tenant, before.after(outcome), outcome)
         recorded = self.standings.record(key, outcome)
-        self._store(key, tenant, recorded, outcome)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
         elif recorded.stale:
@@ -96,9 +98,9 @@ class Collection:
         except StorageError as error:
             self._fault("storage failed; polling goes on", error)
 
-    def _store(self, key: Key, tenant: Tenant, recorded: Recorded, outcome: Outcome) -> None:
+    def _store(self, key: Key, tenant: Tenant, standing: Standing, outcome: Outcome) -> None:
         try:
-            self._storage.save(key, tenant.name, recorded.after, outcome.snapshot)
+            self._storage.save(key, tenant.name, standing, outcome.snapshot)
         except StorageError as error:
             self._fault("storage failed; polling goes on", error)
 

@@ -1,0 +1,197 @@
+"""One run of the exporter, from its start to its end or death: the real one, but without threads and sockets."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from exporter.app import Exporter
+from exporter.collection import Collection
+from exporter.config import load
+from exporter.housekeeping import Housekeeping
+from exporter.pipeline import Pipeline
+from exporter.poller import Poller
+from exporter.standings import key_of
+from tests.soak.errors import ViolationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from exporter.config import Config
+    from exporter.schedule import Task
+    from exporter.snapshot import Key, Outcome, Standing
+    from exporter.tenants import Tenant
+    from tests.soak.clock import Time
+    from tests.soak.disk import Disk
+    from tests.soak.estate import Estate
+    from tests.soak.network import Network
+    from tests.soak.oracle import Oracle
+
+
+class Queue:
+    """In place of the schedule: the tasks by their due times, run one by one.
+
+    It plans as `Schedule` does: a task anew after each run, all of them after a change or a clock jump, and a task
+    that is due no more when its moment comes is planned again.
+    """
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+        self._drift = time.skew
+        self._tasks: dict[Key, Task] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._number = 0
+        self._current: dict[Key, int] = {}
+
+    def replace(self, tasks: Iterable[Task], _concurrency: int) -> None:
+        """Run exactly these tasks from now on."""
+        self._tasks = {task.key: task for task in tasks}
+        self._plan_all()
+
+    def notice_clock(self) -> bool:
+        """Plan everything anew if the clock jumped."""
+        if abs(self._time.skew - self._drift) < 5:
+            return False
+        self._drift = self._time.skew
+        self._plan_all()
+        return True
+
+    def stop(self, _patience: float = 0.0) -> None:
+        """Do nothing: nobody runs."""
+
+    def next_at(self) -> float:
+        """Return when the next task runs, by the exporter's clock; infinity if there is none."""
+        while self._heap and self._current.get(self._heap[0][2]) != self._heap[0][1]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else float("inf")
+
+    def run_next(self) -> None:
+        """Run the next task, if it is still due."""
+        _, _, key = heapq.heappop(self._heap)
+        task = self._tasks[key]
+        if task.due() <= self._time.now():
+            task.run()
+        self._plan(task)
+
+    def _plan_all(self) -> None:
+        self._heap.clear()
+        self._current.clear()
+        for task in self._tasks.values():
+            self._plan(task)
+
+    def _plan(self, task: Task) -> None:
+        self._number += 1
+        self._current[task.key] = self._number
+        heapq.heappush(self._heap, (max(task.due(), self._time.now()), self._number, task.key))
+
+
+class WatchedPoller(Poller):
+    """A poller that tells the network whose poll it is, and the oracle what came of it."""
+
+    network: Network
+    oracle: Oracle
+
+    def poll(self, tenant: Tenant, report_name: str, standing: Standing) -> Outcome:
+        """Poll."""
+        key = key_of(tenant, report_name)
+        self.network.polling = key
+        self.network.records.clear()
+        outcome = super().poll(tenant, report_name, standing)
+        self.network.polling = None
+        self.oracle.polled(key, outcome, self.network.records)
+        return outcome
+
+
+class Process(Exporter):
+    """The exporter as `serve` makes it, with the network, the time and the schedule of a run.
+
+    Args:
+        estate: its configuration.
+        disk: its storage.
+        network: its way to Microsoft.
+        time: of everything.
+        oracle: told of every poll.
+        seed: of the pauses between attempts.
+    """
+
+    def __init__(self, estate: Estate, disk: Disk, *, network: Network, time: Time, oracle: Oracle, seed: int) -> None:
+        flags = {"config.file": str(estate.file)}
+        self._network = network
+        self._time = time
+        self._oracle = oracle
+        self._rng = random.Random(seed)
+        with mock.patch("exporter.app.Collection", partial(Collection, monotonic=time.truth)):
+            super().__init__(load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now)
+        self.disk = disk
+        self.queue = Queue(time)
+        self.housekeeping = Housekeeping(self.chores(), time.truth)
+
+    def begin(self) -> None:
+        """Render what was restored, and plan the polls."""
+        self._renderer.replace(self._tenants)
+        self._renderer.render()
+        self._rendered = True
+
+    def start_polling(self) -> None:
+        """Plan the polls."""
+        self._pipeline = self._new_pipeline(self._config)
+        self._schedule = self.queue  # type: ignore[assignment]  # what it is asked for, it can do
+        self.queue.replace(self._tasks(), 1)
+
+    def idle(self) -> None:
+        """Do what the threads beside the polls do."""
+        self.housekeeping.look()
+        self._renderer.render()
+
+    def page(self) -> Sequence[bytes]:
+        """Return the pieces of the tenants' part of `/metrics`, which the next scrape joins."""
+        return self._exposition._pages[False].texts
+
+    def restored(self) -> dict[Key, Standing]:
+        """Return where every report stands in memory."""
+        return dict(self._standings._standings)
+
+    def check_counters(self, failures: int, stale: int) -> None:
+        """Hold the process's own counters against what happened.
+
+        Raises:
+            ViolationError: one is wrong.
+        """
+        samples = {(sample.family, sample.labels): sample.value for sample in self._own.samples()}
+        counted = sum(value for (family, _), value in samples.items() if family == "exporter_failures_total")
+        seen = (counted, samples["exporter_stale_reports_total", ()], samples["exporter_storage_errors_total", ()])
+        wanted = (failures, stale, self.disk.errors + len(self.disk.events))
+        if seen != wanted:
+            raise ViolationError(f"counters (failures, stale, storage errors): {seen}, not {wanted}")
+
+    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline) -> None:
+        # The old one is closed at once: nobody polls at this moment, and a timer would wait in real time.
+        old, self._pipeline = self._pipeline, None
+        super()._swap(config, tenants, pipeline)
+        if old is not None:
+            old.close()
+
+    def _new_pipeline(self, config: Config) -> Pipeline:
+        pipeline = Pipeline(
+            config,
+            self._budget,
+            environ={},
+            clock=self._time.now,
+            count=self._own.count_request,
+            transport=self._network,
+        )
+        poller = WatchedPoller(
+            pipeline.clients,
+            pipeline.tokens,
+            self._budget,
+            clock=self._time.now,
+            monotonic=self._time.truth,
+            sleep=self._time.sleep,
+            rng=self._rng,
+        )
+        poller.network, poller.oracle = self._network, self._oracle
+        pipeline.poller = poller
+        return pipeline
