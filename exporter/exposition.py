@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _GROUP = 64
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVEL = 6
+_SMALL_WINDOW = (-12, 5)
+"""Window and memory for the few kilobytes of a tail: setting up zlib's largest would take longer than all the rest."""
 
 
 class UnknownTenantError(LookupError):
@@ -232,7 +234,7 @@ def _member(deflated: bytes, tail: bytes, crc: int, length: int) -> Sequence[byt
         crc: of what `deflated` holds.
         length: of what `deflated` holds, in bytes.
     """
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, *_SMALL_WINDOW)
     end = packer.compress(tail) + packer.flush()
     trailer = struct.pack("<LL", zlib.crc32(tail, crc), (length + len(tail)) & 0xFFFFFFFF)
     return (_GZIP_HEADER, deflated, end, trailer)
