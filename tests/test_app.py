@@ -194,6 +194,18 @@ def test_a_credential_that_ends_soon_is_shown_and_warned_about(
     service.exporter.stop()
 
 
+@pytest.mark.parametrize("trouble", ["hang", "429", "500-empty", "gzip-bomb", "drip"])
+def test_a_tenant_in_trouble_delays_no_other(server: SimulatorServer, tmp_path: Path, trouble: str) -> None:
+    """While one tenant hangs, is throttled or broken, the others are polled beside it, on time."""
+    server.simulator.world.inject("contoso", trouble, times=None)
+    path = configure(server, tmp_path, {"poll": {"interval": "1s", "jitter": "0s", "timeout": "2s", "concurrency": 2}})
+    service = Service(path).start()
+    service.wait_for('polls_total{report="activations_user_counts",tenant="fabrikam"} 3.0')
+    assert 'tenant="fabrikam"} 1.0' in service.wait_for("office365_activations_up{", 'tenant="fabrikam"')
+    server.simulator.world.clear("contoso")
+    service.exporter.stop()
+
+
 class Failing(MemoryStorage):
     """A storage on which every operation fails."""
 
