@@ -7,14 +7,17 @@ import gc
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.soak.run import live
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.soak.result import Result
 
@@ -35,10 +38,15 @@ def main(argv: Sequence[str]) -> int:
     began = time.perf_counter()
     results: list[tuple[Task, Result]] = []
     if len(tasks) == 1:
-        results = [_run(tasks[0], tell=True)]
+        results = [_run(_say, None, tasks[0])]
         return _report(results, began)
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        for number, (task, result) in enumerate(pool.imap_unordered(_run, tasks), start=1):
+    in_memory = Path("/dev/shm")  # noqa: S108 - only looked for
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-", dir=in_memory if os.access(in_memory, os.W_OK) else None) as place,
+        multiprocessing.get_context("fork").Pool(options.jobs) as pool,
+    ):
+        run = partial(_run, _say_nothing, Path(place))
+        for number, (task, result) in enumerate(pool.imap_unordered(run, tasks), start=1):
             results.append((task, result))
             if result.violation:
                 break
@@ -70,9 +78,9 @@ def _tasks(options: argparse.Namespace) -> Iterator[Task]:
             yield seed, tenants, days
 
 
-def _run(task: Task, *, tell: bool = False) -> tuple[Task, Result]:
+def _run(tell: Callable[[str], None], place: Path | None, task: Task) -> tuple[Task, Result]:
     gc.set_threshold(50_000, 20, 50)  # a third faster, and memory is looked at after a full collection
-    return task, live(*task, tell=_say if tell else lambda _: None)
+    return task, live(*task, tell, place)
 
 
 def _report(results: Sequence[tuple[Task, Result]], began: float) -> int:
@@ -100,6 +108,10 @@ def _report(results: Sequence[tuple[Task, Result]], began: float) -> int:
             _say(f"seed {seed}: {result.violation}")
             _say(f"again: python -m tests.soak --first {seed} --seeds 1 --tenants {tenants} --days {days:g}")
     return int(any(result.violation for result in found))
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _say(text: str) -> None:

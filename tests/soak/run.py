@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import random
 import re
 import shutil
@@ -274,16 +273,17 @@ def _kind(what: str) -> str:
     return first if first in {"fault", "scenario"} else re.split(" at | by | of ", what)[0]
 
 
-def live(seed: int, tenants: int, days: float, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Run a seed in a folder of its own, in memory where there is such a place.
+def live(
+    seed: int, tenants: int, days: float, tell: Callable[[str], None] = lambda _: None, place: Path | None = None
+) -> Result:
+    """Run a seed in a folder of its own.
 
     Args:
         seed: of everything.
         tenants: how many.
         days: how many.
         tell: told of each event.
+        place: where that folder is made; where temporary ones are if left out.
     """
-    in_memory = Path("/dev/shm")  # noqa: S108 - only looked for
-    place = in_memory if os.access(in_memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="soak-", dir=place) as folder:
         return Run(seed, tenants, days, Path(folder), tell).run()
