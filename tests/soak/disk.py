@@ -52,12 +52,13 @@ class Disk(Storage):
     Attributes:
         ledger: what it has confirmed.
         errors: how many of its operations failed.
+        dead: whether its process has died at a statement, and the copy of its files was made.
     """
 
     ledger: Ledger
     errors: int = 0
     _statements = 0
-    _dead = False
+    dead = False
 
     def save(self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None) -> None:
         """Save, and note it once it is confirmed."""
@@ -119,13 +120,12 @@ class Disk(Storage):
             self._statements -= 1
             if self._statements == 0:
                 copy_files(self.file.parent, target)
-                self._dead = True
+                self.dead = True
 
         connection.set_trace_callback(look)
 
     def _die(self) -> None:
-        if self._dead:
-            self._dead = False
+        if self.dead:
             raise KilledError
 
 

@@ -100,7 +100,8 @@ class Oracle:
         self._look_at_ages()
         self._next_end = 0.0
         self.doubtful |= {key for key, fresh in self._fresh.items() if not fresh}
-        self.quota_known_from = max(self.quota_known_from, self._time.true + abs(seconds) + _ENOUGH)
+        known_from = max(self.quota_known_from, self._time.true)
+        self.quota_known_from = max(known_from + abs(seconds), self._time.true + abs(seconds) + _ENOUGH)
 
     def polled(self, key: Key, outcome: Outcome, records: Sequence[CallRecord]) -> None:
         """Take in what a poll came to, once that is found to be what it had to come to.

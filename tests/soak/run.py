@@ -192,7 +192,7 @@ class Run:
         """Let the process die, and start another one on what it leaves behind."""
         self.result.deaths += 1
         disk = self.process.disk
-        if not (self.wreck / FILE_NAME).exists():
+        if not disk.dead:
             copy_files(self.estate.storage, self.wreck)
         power_cut = power_cut and cut_power(self.wreck, self._rng)
         with suppress(StorageError):
