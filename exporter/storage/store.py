@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -201,6 +202,8 @@ class Storage:
 
 
 def _open_file(file: Path, clock: Callable[[], float]) -> tuple[sqlite3.Connection, tuple[str, ...]]:
+    if not os.access(file.parent, os.W_OK):  # SQLite would call that an I/O error of the disk
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
     events: tuple[str, ...] = ()
     damage = schema.find_damage(file) if file.exists() else ""
     if damage:

@@ -43,7 +43,8 @@ def reachable() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
-    folder.chmod(0o755)
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
     shutil.rmtree(folder)
 
 
@@ -70,7 +71,6 @@ def test_a_read_only_folder_still_gives_the_last_snapshots(reachable: Path, cloc
         assert storage.calls_since(0) == {CONTOSO: [START]}
         with History.open(folder) as history:
             assert [series.tenant for series in history.series()] == ["contoso"]
-    folder.chmod(0o755)
 
 
 def test_a_read_only_file_in_a_writable_folder_is_memory_too(reachable: Path, clock: Clock) -> None:
@@ -104,7 +104,6 @@ def test_a_crashed_storage_in_a_read_only_folder_is_not_half_read(reachable: Pat
         memory, _ = open_or_memory(copied, clock=clock)
         assert isinstance(memory, MemoryStorage)
         assert memory.restore() == {}
-    copied.chmod(0o755)
 
 
 def test_a_file_system_without_shared_memory_gets_a_rollback_journal(folder: Path, clock: Clock) -> None:
