@@ -81,7 +81,7 @@ DIFFERENCES = (
         "more than one curve",
         _SERVED,
         _REFUSED,
-        "Python's ssl can set one curve or leave the choice to OpenSSL",
+        "Python's ssl can set one curve (the first of 3.11 not X25519) or leave the choice to OpenSSL",
     ),
     Difference(
         "tls_server_config",

@@ -30,7 +30,8 @@ def context(tls: Tls, path: Path) -> ssl.SSLContext:
         path: the web configuration file, for the faults.
 
     Raises:
-        ConfigError: a certificate or key cannot be read, or they do not belong together.
+        ConfigError: a certificate or key cannot be read, or they do not belong together; or this Python
+            cannot set the curve.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[tls.min_version]
@@ -38,7 +39,7 @@ def context(tls: Tls, path: Path) -> ssl.SSLContext:
     made.set_alpn_protocols(["http/1.1"])
     _set_suites(made, tls)
     if tls.curve:
-        made.set_ecdh_curve(CURVES[tls.curve])
+        _set_curve(made, tls.curve, path)
     _load_identity(made, tls, path)
     if tls.verifies_clients():
         _verify_clients(made, tls, path)
@@ -79,6 +80,14 @@ def _set_suites(made: ssl.SSLContext, tls: Tls) -> None:
     else:
         # Only suites of TLS 1.3 were named, so no earlier version has any.
         made.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
+def _set_curve(made: ssl.SSLContext, curve: str, path: Path) -> None:
+    try:
+        made.set_ecdh_curve(CURVES[curve])
+    except (ssl.SSLError, ValueError):
+        sentence = f"this Python's ssl cannot set {curve}: leave it out, OpenSSL chooses well, or run a newer Python"
+        raise _fault(path, "curve_preferences", sentence) from None
 
 
 def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:

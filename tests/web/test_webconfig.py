@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
@@ -79,7 +80,6 @@ GOOD = {
     "CurveP256": Good(PAIR + "  curve_preferences: [CurveP256]\n"),
     "CurveP384": Good(PAIR + "  curve_preferences: [CurveP384]\n"),
     "CurveP521 twice": Good(PAIR + "  curve_preferences: [CurveP521, CurveP521]\n"),
-    "X25519": Good(PAIR + "  min_version: TLS13\n  curve_preferences:\n  - X25519\n"),
     "the key in a file with a certificate inline": Good("INLINE\n  key_file: server.key\n"),
     "certificate and key inline": Good("INLINE\n  key: |\nKEY\n"),
     "an inline CA": Good("INLINE\n  key: |\nKEY\n  client_auth_type: VerifyClientCertIfGiven\n  client_ca: |\nCA\n"),
@@ -285,6 +285,19 @@ def test_good_files(certificates: Certificates, name: str) -> None:
     with running(config_file=path) as server, httpx.Client(verify=certificates.client()) as client:
         answer = client.get(f"{scheme}://127.0.0.1:{server.port}/metrics")
         assert answer.status_code == (401 if good.password else 200)
+
+
+def test_a_curve_is_set_or_refused_in_words(certificates: Certificates) -> None:
+    """X25519 is served where Python can set it alone, and refused by name where it cannot."""
+    path = certificates.write(PAIR + "  min_version: TLS13\n  curve_preferences:\n  - X25519\n")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ecdh_curve("X25519")
+    except ssl.SSLError:
+        with pytest.raises(ConfigError, match=r"curve_preferences: this Python's ssl cannot set X25519"):
+            webconfig.check(path)
+    else:
+        with running(config_file=path) as server, httpx.Client(verify=certificates.client()) as client:
+            assert client.get(f"https://127.0.0.1:{server.port}/metrics").status_code == 200
 
 
 @pytest.mark.parametrize("name", BAD)
