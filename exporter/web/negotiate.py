@@ -9,6 +9,7 @@ exporter answers it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -18,6 +19,9 @@ _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PART = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*")+')
 _LONGEST = 2048
 """Characters of a header that are looked at; quotes without an end take time quadratic in them."""
+
+_REMEMBERED = 16
+"""Headers whose answer is kept: a scraper sends the same ones for ever."""
 
 _QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
 
@@ -40,6 +44,7 @@ class _Offer(NamedTuple):
 _OFFERS = (_Offer("application/openmetrics-text", "1.0.0"), _Offer("text/plain", "0.0.4"))
 
 
+@lru_cache(_REMEMBERED)
 def wants_openmetrics(accept: str | None) -> bool:
     """Say whether a client that sent `accept` gets OpenMetrics; text otherwise.
 
@@ -52,6 +57,7 @@ def wants_openmetrics(accept: str | None) -> bool:
     return openmetrics > plain or (openmetrics == plain > 0 and named)
 
 
+@lru_cache(_REMEMBERED)
 def wants_gzip(accept_encoding: str | None) -> bool:
     """Say whether a client that sent `accept_encoding` gets gzip: it accepts it, and does not prefer none."""
     if not accept_encoding:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import resource
-import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import bcrypt
 import yaml
 
 from tests.bench.clients import ACCEPT, value
+from tests.bench.installation import ROOT
 from tests.bench.measuring import quantile
 from tests.bench.results import Bar, Result, Table, at_most, milliseconds
 from tests.bench.storms import Asker, live
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     Crowd = Callable[[Exporter], AbstractContextManager[None]]
 
-_IDLE, _SCRAPERS, _GUESSES, _COST = 10_000, 200, 1000, 12
+_IDLE, _SCRAPERS, _GUESSES, _COST = 10_000, 200, 1000, 18
 _USER, _PASSWORD = "prometheus", "a password"
 _PAUSE = 0.05
 
@@ -88,17 +87,16 @@ def _nobody(_exporter: Exporter) -> Iterator[None]:
 
 @contextmanager
 def _idle(exporter: Exporter) -> Iterator[None]:
-    """Hold connections that say nothing, or half a request."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    host, _, port = exporter.address.rpartition(":")
-    with contextlib.ExitStack() as stack:
-        for number in range(min(_IDLE, hard - 200)):
-            one = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
-            if number % 2:
-                one.sendall(b"GET /metrics HTTP/1.1\r\nHo")
-        yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    """Hold connections that say nothing, half a request, or one byte by byte, and return when the server cuts them."""
+    port = exporter.address.rpartition(":")[2]
+    words = [sys.executable, "-m", "tests.bench.idlers", port, str(_IDLE)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            if process.stdout is None or not process.stdout.readline():
+                raise RuntimeError("the idle connections could not be opened")
+            yield
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -117,13 +115,17 @@ def _scrapers(exporter: Exporter) -> Iterator[None]:
 def _guesses(exporter: Exporter) -> Iterator[None]:
     """Try one wrong password after the other, each a new one, on 16 connections."""
     ended = threading.Event()
+    refused: list[str] = []
 
     def guess(first: int) -> None:
         for number in range(first, 10**9, 16):
             if ended.is_set():
                 return
-            with contextlib.suppress(OSError), exporter.client(user=f"{_USER}:{number}") as client:
-                client.get("/metrics")
+            try:
+                with exporter.client(user=f"{_USER}:{number}") as client:
+                    client.get("/metrics")
+            except OSError as error:
+                refused.append(str(error))
             ended.wait(0.005)
 
     threads = [threading.Thread(target=guess, args=(first,), daemon=True) for first in range(16)]
@@ -135,3 +137,5 @@ def _guesses(exporter: Exporter) -> Iterator[None]:
         ended.set()
         for thread in threads:
             thread.join()
+    if len(refused) < _GUESSES:
+        raise RuntimeError(f"only {len(refused)} guesses were answered")
