@@ -13,6 +13,9 @@ _SWEEP = 0.25
 """Seconds between two looks at the deadlines. One sweep over 10,000 connections costs a millisecond; a timer for each
 request would cost more, and most of them would be cancelled."""
 
+_AT_ONCE = 100
+"""Connections that are ended before others get their turn on the event loop."""
+
 
 class Member(Protocol):
     """What a connection does for the whole of them."""
@@ -80,8 +83,12 @@ class Connections:
         while True:
             await asyncio.sleep(_SWEEP)
             now = loop.time()
-            for member in [member for member in self.open if member.deadline < now]:
-                member.expire()
+            late = [member for member in self.open if member.deadline < now]
+            for number, member in enumerate(late, start=1):
+                if member in self.open and member.deadline < now:
+                    member.expire()
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """End all connections: those without a request now, the others when answered or when `limits.stop` is over."""
