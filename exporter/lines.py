@@ -8,6 +8,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/, https://pr
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prometheus_client.utils import floatToGoString
@@ -54,6 +55,7 @@ def metric_lines(metric: Metric, *, openmetrics: bool) -> bytes:
     return _header(name, metric.type, metric.documentation, openmetrics=openmetrics) + "".join(made).encode("utf-8")
 
 
+@lru_cache(64)
 def _header(name: str, kind: str, help_: str, *, openmetrics: bool) -> bytes:
     text = help_.replace("\\", "\\\\").replace("\n", "\\n")
     if openmetrics:

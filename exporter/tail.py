@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import PlatformCollector, ProcessCollector
+from prometheus_client import PlatformCollector
 
 from exporter.families import OWN_FAMILIES, SCRAPE_DURATION
 from exporter.lines import EOF, family_header, lines, metric_lines
 from exporter.metrics import Sample
+from exporter.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def process_collectors() -> tuple[Collector, ...]:
     """Return what collects `process_*` and `python_info`."""
-    return (ProcessCollector(registry=None), PlatformCollector(registry=None))
+    return (Process(), PlatformCollector(registry=None))
 
 
 class Tail:

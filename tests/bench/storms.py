@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+import multiprocessing
 import time
 from contextlib import contextmanager
 from statistics import median
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tests.bench.clients import value
+from tests.bench.clients import Client, value
 from tests.bench.filling import configure, fill, stored
 from tests.bench.measuring import quantile
 from tests.bench.results import Bar, Result, Table, at_most, figure, milliseconds
@@ -16,6 +16,7 @@ from tests.bench.servers import Exporter, Microsoft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from tests.bench.bench import Bench
 
@@ -28,7 +29,7 @@ _FLUSHED = b"\x00\x00\xff\xff"
 
 
 class Asker:
-    """Asks for one path every now and then, in a thread of its own, while the `with` block runs.
+    """Asks for one path every now and then, in a process that does nothing else, while the `with` block runs.
 
     Args:
         exporter: whom.
@@ -38,29 +39,34 @@ class Asker:
     """
 
     def __init__(self, exporter: Exporter, path: str, pause: float, user: str = "") -> None:
-        self._user = user
         self.answers: list[tuple[float, float]] = []
-        self._exporter, self._path, self._pause = exporter, path, pause
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        context = multiprocessing.get_context("spawn")
+        self._ours, self._theirs = context.Pipe()
+        arguments = (exporter.address, user, path, pause, self._theirs)
+        self._process = context.Process(target=_ask, args=arguments, daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._process.start()
+        self._theirs.close()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        with self._exporter.client(self._user) as client:
-            while not self._ended.wait(self._pause):
-                asked = time.time()
-                self.answers.append((asked, client.get(self._path)[0]))
+        self._ours.send(None)
+        self.answers = self._ours.recv()
+        self._process.join()
 
     def times(self, since: float = 0.0) -> list[float]:
         """Return how long each answer took, in seconds, of the questions asked from a moment on (Unix seconds)."""
         return [taken for asked, taken in self.answers if asked >= since]
+
+
+def _ask(address: str, user: str, path: str, pause: float, end: Connection[Any, Any]) -> None:
+    answers = []
+    with Client(address, user=user) as client:
+        while not end.poll(pause):
+            asked = time.time()
+            answers.append((asked, client.get(path)[0]))
+    end.send(answers)
 
 
 def storms(bench: Bench) -> Result:
@@ -116,9 +122,8 @@ def _storm(bench: Bench, size: int) -> tuple[Sequence[str], list[Bar]]:
     felt.append(milliseconds(max(prober.times())))
     row = (f"{size:,}", figure(lasted), figure(by_latency), figure(spent), *felt)
     bound = max(by_latency, spent)
-    bars = []
+    bars = [at_most(f"{size:,} tenants: longest wait for /-/healthy in the storm", lag * 1000, 50, "ms")]
     if size <= 1000:
-        bars.append(at_most(f"{size:,} tenants: longest wait for /-/healthy in the storm", lag * 1000, 50, "ms"))
         what = (
             f"{size:,} tenants: all polled ÷ the larger bound ({figure(bound)} s; {figure(requests)} requests a poll)"
         )
