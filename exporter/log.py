@@ -34,6 +34,11 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(name)
 
 
+def is_verbose() -> bool:
+    """Say whether `debug` is heard: for lines too frequent to be made for nobody."""
+    return logging.getLogger("exporter").isEnabledFor(logging.DEBUG)
+
+
 def redact(text: str) -> str:
     """Return `text` without tokens, secrets of requests, signatures of URLs and proxy passwords."""
     for pattern, replacement in _SECRETS:

@@ -7,7 +7,7 @@ from collections import deque
 from inspect import isawaitable
 from typing import TYPE_CHECKING, cast
 
-from exporter.log import get_logger
+from exporter.log import get_logger, is_verbose
 from exporter.web import wire
 from exporter.web.message import Request, Response, text
 from exporter.web.reader import Asked, Reader
@@ -21,6 +21,9 @@ log = get_logger(__name__)
 
 _DISCARDED = 8 * 1024 * 1024
 """Bytes that a client may go on sending once nobody listens any more."""
+
+_LOGGED = 200
+"""Characters of a path that the log shows."""
 
 
 class Connection(asyncio.Protocol):
@@ -198,11 +201,19 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _send(self, response: Response, asked: Asked) -> None:
+        if is_verbose():
+            self._log(response, asked)
         self._response = response
         head = wire.head(response, keep_alive=not self._last, old=asked.old)
         body = () if asked.bodiless() else response.body
         self._chunks = wire.chunks(head, body, tls=self._tls)
         self._pump()
+
+    def _log(self, response: Response, asked: Asked) -> None:
+        request = asked.what if isinstance(asked.what, Request) else None
+        method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
+        size = sum(map(len, response.body))
+        log.debug("answered", client=self._address, method=method, path=path, status=response.status, bytes=size)
 
     def _pump(self) -> None:
         """Hand over to the transport as much as it takes without piling up."""

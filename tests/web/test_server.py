@@ -57,6 +57,20 @@ def test_a_status_that_fails_costs_one_answer() -> None:
     assert [one["path"] for one in logs if one["event"] == "a request failed"] == ["/api/v1/status"]
 
 
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_requests_are_logged_at_debug_only(level: str, caplog: pytest.LogCaptureFixture) -> None:
+    """At debug each answer is a line with client, path and status; by default there is none."""
+    caplog.set_level(level, logger="exporter")
+    with capture_logs() as logs, running() as server, httpx.Client(base_url=server.url) as client:
+        client.get("/metrics?tenant=contoso")
+        client.get("/nothing")
+    answered = [
+        (one["client"], one["method"], one["path"], one["status"]) for one in logs if one["event"] == "answered"
+    ]
+    expected = [("127.0.0.1", "GET", "/metrics", 200), ("127.0.0.1", "GET", "/nothing", 404)]
+    assert answered == (expected if level == "DEBUG" else [])
+
+
 def test_reloads_queue_up_to_a_bound() -> None:
     """Reloads run one after the other, and beyond four of them the answer is 429."""
     source = Slow()
