@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import selectors
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -232,6 +233,21 @@ def test_idle_connections_keep_nobody_out() -> None:
         assert status(drain(idle[-1])) == 200
         for sock in idle:
             sock.close()
+
+
+def test_a_thousand_idle_connections_are_cut_beside_others() -> None:
+    """All connections that say nothing are cut when their time is over; one that asks is answered all the while."""
+    with running(request=1.0) as server, server.connect() as asking, selectors.DefaultSelector() as cut:
+        for _ in range(1000):
+            cut.register(server.connect(), selectors.EVENT_READ)
+        while cut.get_map():
+            asking.sendall(GET + b"\r\n")
+            assert status(asking.recv(65536)) == 200
+            for key, _ in cut.select(0.05):
+                sock = cast("socket.socket", key.fileobj)
+                assert sock.recv(1) == b""
+                cut.unregister(sock)
+                sock.close()
 
 
 def test_scrapes_beyond_the_bound_are_told_so() -> None:
