@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.simulator.apps import Federation
 from exporter.simulator.assertions import federated_assertion
-from exporter.simulator.clouds import CLOUDS, Cloud
+from exporter.simulator.clouds import CLOUDS, Cloud, Origin
 from exporter.simulator.core import Simulator
 from exporter.simulator.counts import Row
 from exporter.simulator.devices import Decision, Plan
 from exporter.simulator.faults import FAULTS, Fault
-from exporter.simulator.messages import Origin, Request, Response, Stage, Wire
+from exporter.simulator.messages import Request, Response, Stage, Wire
 from exporter.simulator.scenarios import SCENARIOS, Scenario
 from exporter.simulator.tenants import Tenant
 from exporter.simulator.world import CallRecord, World

@@ -6,15 +6,23 @@ Addresses: https://learn.microsoft.com/graph/deployments
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from exporter.simulator.messages import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 IMDS = "http://169.254.169.254"
+
+
+class Origin(StrEnum):
+    """Which of Microsoft's hosts is asked."""
+
+    LOGIN = "login"
+    GRAPH = "graph"
+    DOWNLOAD = "download"
+    IDENTITY = "identity"
 
 
 @dataclass(frozen=True, slots=True)

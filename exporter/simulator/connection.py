@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl, unquote
 
 import httptools
 
-from exporter.simulator.messages import PLAIN, Origin, Request, Response
+from exporter.simulator.messages import PLAIN, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.clouds import Cloud
+    from exporter.simulator.clouds import Cloud, Origin
 
 _CHUNK = 65536
 

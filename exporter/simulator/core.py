@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.simulator.call import Call, true_rows
+from exporter.simulator.clouds import Origin
 from exporter.simulator.counts import refresh_date
 from exporter.simulator.download import answer_download
 from exporter.simulator.faults import FAULTS
 from exporter.simulator.graph import answer_graph
 from exporter.simulator.identity import answer_identity
 from exporter.simulator.login import answer_login, login_stage
-from exporter.simulator.messages import Origin, Response, Stage, json_response
+from exporter.simulator.messages import Response, Stage, json_response
 from exporter.simulator.reports import REPORTS
 from exporter.simulator.tenants import make_tenants
 from exporter.simulator.world import CallRecord, World

@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.simulator.clouds import Cloud
-
-
-class Origin(StrEnum):
-    """Which of Microsoft's hosts is asked."""
-
-    LOGIN = "login"
-    GRAPH = "graph"
-    DOWNLOAD = "download"
-    IDENTITY = "identity"
+    from exporter.simulator.clouds import Cloud, Origin
 
 
 class Stage(StrEnum):

@@ -11,10 +11,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from exporter.simulator.clouds import loopback_cloud, real_hosts
+from exporter.simulator.clouds import Origin, loopback_cloud, real_hosts
 from exporter.simulator.connection import Connection, factory
 from exporter.simulator.identity import APP_SERVICE_PATH
-from exporter.simulator.messages import Origin, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from exporter.simulator.clouds import Cloud
     from exporter.simulator.core import Simulator
+    from exporter.simulator.messages import Request, Response
 
 _ADDRESS = "127.0.0.1"
 
