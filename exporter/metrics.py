@@ -126,6 +126,9 @@ class OwnMetrics:
 
     Args:
         revision: the source's revision, for `build_info`.
+
+    Attributes:
+        tenants_pending: tenants without any outcome or restored report; None until the first rendering has counted.
     """
 
     def __init__(self, revision: str = "") -> None:
@@ -135,7 +138,7 @@ class OwnMetrics:
         self._lock = threading.Lock()
         self._stale_reports = 0
         self._storage_errors = 0
-        self.tenants_pending = 0
+        self.tenants_pending: int | None = None
         self.reload_successful = True
         self.reloaded_at = 0.0
         self.scrape_seconds = 0.0
@@ -169,7 +172,8 @@ class OwnMetrics:
             yield Sample("exporter_failures_total", (reason,), count)
         yield Sample("exporter_stale_reports_total", (), self._stale_reports)
         yield Sample("exporter_storage_errors_total", (), self._storage_errors)
-        yield Sample("exporter_tenants_pending", (), self.tenants_pending)
+        if self.tenants_pending is not None:
+            yield Sample("exporter_tenants_pending", (), self.tenants_pending)
         earliest: dict[tuple[str, str], float] = {}
         for expiry in self.expiries:
             key = (expiry.client_id, expiry.kind)

@@ -77,8 +77,8 @@ class Renderer:
         for name in names:
             self._render(name, tenants.get(name))
         if names:
-            self._own.tenants_pending = len(self._pending)
             self._exposition.publish()
+        self._own.tenants_pending = len(self._pending)
         return bool(names)
 
     def start(self) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from exporter.simulator import SimulatorServer
 
 COMMAND = (sys.executable, "-m", "exporter")
+ALL_POLLED = r"^office365_activations_exporter_tenants_pending 0\.0"
+"""The line of a scrape in which every tenant has its outcome."""
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -241,6 +241,15 @@ def test_a_report_that_grows_too_old_is_withdrawn_though_no_poll_runs(server: Si
     service.exporter.stop()
 
 
+def test_pending_tenants_show_once_they_are_counted(server: SimulatorServer, tmp_path: Path) -> None:
+    """Before the first rendering no scrape says how many tenants are pending, after it each says the truth."""
+    service = Service(configure(server, tmp_path))
+    assert "tenants_pending" not in service.metrics()
+    service.exporter.render_first()
+    assert "tenants_pending 2.0" in service.metrics()
+    service.exporter.stop()
+
+
 def test_a_chore_that_raises_costs_no_other() -> None:
     """Housekeeping goes on after a chore that failed, and does each again only when it is due."""
     now, done = [0.0], []

@@ -93,6 +93,7 @@ def example() -> Exposition:
     standings.record(key_of(fabrikam, USERS), Outcome(NOON, 0.125, failure=failure))
     own = OwnMetrics("0123456")
     own.reloaded_at = NOON
+    own.tenants_pending = 0
     made = Exposition(TENANT_FAMILIES, Tail(own))
     samples = TenantSamples(standings, Budget(clock), clock)
     for known in (contoso, fabrikam):
