@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.tools import require
+from tests.tools import free_address, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,8 +88,7 @@ def prometheus(
         ],
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration), encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     words = [
         str(program),
         f"--config.file={folder / 'prometheus.yml'}",

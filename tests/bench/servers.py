@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from tests.bench.clients import Client
 from tests.bench.installation import ROOT
 from tests.bench.measuring import processor, resident, wait
-from tests.tools import require
+from tests.tools import free_address, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
     from tests.bench.installation import Installation
 
 _PATIENCE = 900.0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class Server:
@@ -138,7 +130,7 @@ class Exporter(Server):
     """
 
     def __init__(self, installation: Installation, configuration: Path, *flags: str, secure: bool = False) -> None:
-        address = f"127.0.0.1:{free_port()}"
+        address = free_address()
         words: list[str | Path] = [installation.python, "-m", "exporter", "serve", f"--config.file={configuration}"]
         words += [f"--web.listen-address={address}", *flags]
         log = configuration.with_suffix(".log")
@@ -185,14 +177,18 @@ class Stock(Server):
     """
 
     def __init__(self, installation: Installation, folder: Path, text: str | None = None) -> None:
-        port = free_port()
-        words: list[str | Path] = [installation.python, Path(__file__).with_name("peers.py"), str(port)]
+        address = free_address()
+        words: list[str | Path] = [
+            installation.python,
+            Path(__file__).with_name("peers.py"),
+            address.rpartition(":")[2],
+        ]
         if text is not None:
             samples = folder / "samples.tsv"
             with samples.open("w", encoding="utf-8") as file:
                 file.writelines(_fields(text))
             words.append(samples)
-        super().__init__(words, f"127.0.0.1:{port}", folder / "stock.log", installation.environment)
+        super().__init__(words, address, folder / "stock.log", installation.environment)
 
 
 def _fields(text: str) -> list[str]:
@@ -223,7 +219,7 @@ class Nginx(Server):
         (root / "metrics").write_text(text, encoding="utf-8")
         packer = zlib.compressobj(wbits=31)
         (root / "metrics.gz").write_bytes(packer.compress(text.encode()) + packer.flush())
-        address = f"127.0.0.1:{free_port()}"
+        address = free_address()
         tls = f"ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}" if certificate else ""
         (root / "nginx.conf").write_text(
             f"""{"user root;" if os.geteuid() == 0 else ""}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import pytest
 import requests
 
 from tests.process import Running
-from tests.tools import require
+from tests.tools import free_address, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +78,7 @@ def test_victoria_metrics_has_every_tenant(demo: Running, tmp_path: Path) -> Non
     program = require("victoria-metrics")
     scrape = {"job_name": "office365", "scrape_interval": "1s", "static_configs": [{"targets": [demo.address]}]}
     (tmp_path / "scrape.yml").write_text(json.dumps({"scrape_configs": [scrape]}), encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     words = [
         str(program),
         f"-promscrape.config={tmp_path / 'scrape.yml'}",
