@@ -24,6 +24,7 @@ class Process(Collector):
     def __init__(self, proc: str = "/proc") -> None:
         self._files = f"{proc}/self/fd"
         self._metrics = tuple(ProcessCollector(proc=proc, registry=None).collect())
+        self._fixed = {m.name: m.samples[0].value for m in self._metrics if m.name == "process_start_time_seconds"}
         if self._metrics:
             self._page_size = os.sysconf("SC_PAGESIZE")
             # Kept open: a scrape tells of the process's memory also when no further file can be opened.
@@ -45,7 +46,7 @@ class Process(Collector):
         import resource  # noqa: PLC0415 - does not exist on Windows, which has no /proc either
 
         used = resource.getrusage(resource.RUSAGE_SELF)
-        values = {metric.name: metric.samples[0].value for metric in self._metrics if "start_time" in metric.name}
+        values = dict(self._fixed)
         values["process_cpu_seconds"] = used.ru_utime + used.ru_stime
         values["process_max_fds"] = float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         size, resident, *_ = os.pread(self._statm, 200, 0).split()
