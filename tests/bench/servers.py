@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from tests.bench.clients import Client
 from tests.bench.installation import ROOT
 from tests.bench.measuring import processor, resident, wait
+from tests.process import ALL_POLLED
 from tests.tools import free_address, require
 
 if TYPE_CHECKING:
@@ -149,22 +150,10 @@ class Exporter(Server):
             def polled() -> bool:
                 nonlocal text
                 text = client.text()
-                return (
-                    re.search(r"^office365_activations_exporter_tenants_pending 0(\.0)?$", text, re.MULTILINE)
-                    is not None
-                )
+                return re.search(ALL_POLLED, text, re.MULTILINE) is not None
 
-            wait(lambda: _is_ready(client), _PATIENCE)
             wait(polled, _PATIENCE, pause)
         return text
-
-
-def _is_ready(client: Client) -> bool:
-    try:
-        client.get("/-/ready")
-    except OSError:
-        return False
-    return True
 
 
 class Stock(Server):
