@@ -36,6 +36,12 @@ def require(name: str) -> Path:
     pytest.skip(reason)
 
 
+def memory_folder() -> Path | None:
+    """Return a folder whose files are in memory; None where there is none, or it cannot be written."""
+    folder = Path("/dev/shm")  # noqa: S108 - only looked for
+    return folder if os.access(folder, os.W_OK) else None
+
+
 def free_address() -> str:
     """Return an address of loopback, `host:port`, at which nobody listens now."""
     with socket.create_server(("127.0.0.1", 0)) as free:

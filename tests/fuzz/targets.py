@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tests.builders import NOON, tenant
 from tests.config.loading import UUID
 from tests.config.test_fuzz import SHAPED, VALUES
 from tests.fuzz import inputs
+from tests.tools import memory_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,9 +130,7 @@ def _load(path: Path) -> None:
 @contextmanager
 def _files(content: bytes) -> Iterator[Path]:
     """Write `content` to a file, in memory where there is such a place, and take it away again."""
-    in_memory = Path("/dev/shm")  # noqa: S108 - only looked for
-    place = in_memory if os.access(in_memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=place) as folder:
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory_folder()) as folder:
         path = Path(folder) / "file.yml"
         path.write_bytes(content)
         yield path

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.soak.run import live
+from tests.tools import memory_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,9 +41,8 @@ def main(argv: Sequence[str]) -> int:
     if len(tasks) == 1:
         results = [_run(_say, None, tasks[0])]
         return _report(results, began)
-    in_memory = Path("/dev/shm")  # noqa: S108 - only looked for
     with (
-        tempfile.TemporaryDirectory(prefix="soak-", dir=in_memory if os.access(in_memory, os.W_OK) else None) as place,
+        tempfile.TemporaryDirectory(prefix="soak-", dir=memory_folder()) as place,
         multiprocessing.get_context("fork").Pool(options.jobs) as pool,
     ):
         run = partial(_run, _say_nothing, Path(place))

@@ -18,6 +18,8 @@ from exporter.simulator import Simulator, SimulatorServer, Stage
 from tests.builders import PLATFORMS, USERS
 from tests.process import Running, configure
 from tests.soak.errors import ViolationError
+from tests.soak.network import LIMITS, WINDOW
+from tests.soak.oracle import COLUMNS, PLATFORM_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 _TENANTS = 40
 _SAMPLE = re.compile(r'office365_activations_(\w+)\{(.*tenant=".*)\} (\S+)')
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
-_USERS = ("assigned_users", "activated_users", "shared_computer_users")
-_PLATFORMS = ("windows", "mac", "android", "ios", "windows_10_mobile")
-_WINDOW, _LIMIT = 600.0, 70
 _CONFIGURATION = {
     # The smallest interval, and JSON, whose budget is seven times that of CSV: as many polls as there can be.
     "poll": {"interval": "1s", "jitter": "0s", "timeout": "5s", "concurrency": 16},
@@ -72,10 +71,10 @@ def read(text: str) -> Scrape:
                 found[tenant, labels["report"]].polls = float(value)
             case "platform_activations":
                 counts[tenant, PLATFORMS, labels["product_type"]][labels["platform"]] = float(value)
-            case _ if metric in _USERS:
+            case _ if metric in COLUMNS:
                 counts[tenant, USERS, labels["product_type"]][metric] = float(value)
     for (tenant, report, product), by_column in counts.items():
-        columns = _USERS if report == USERS else _PLATFORMS
+        columns = COLUMNS if report == USERS else PLATFORM_LABELS
         found[tenant, report].rows[product] = tuple(by_column[column] for column in columns)
     return dict(found)
 
@@ -183,9 +182,9 @@ class Kills:
             if record.stage is Stage.GRAPH:
                 calls[record.tenant, record.report].append(record.at)
         for key, made in calls.items():
-            for first, later in zip(made, made[_LIMIT:], strict=False):
-                if later - first < _WINDOW - 1:
-                    raise ViolationError(f"quota: {_LIMIT + 1} calls in {later - first:.0f} s: {key}")
+            for first, later in zip(made, made[LIMITS["json"] :], strict=False):
+                if later - first < WINDOW - 1:
+                    raise ViolationError(f"quota: more than {LIMITS['json']} calls in {later - first:.0f} s: {key}")
 
 
 @contextmanager

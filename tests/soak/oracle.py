@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # A series: its metric without the prefix, and its labels, sorted by name.
 Series = tuple[str, tuple[tuple[str, str], ...]]
-_COLUMNS = ("assigned_users", "activated_users", "shared_computer_users")
-_PLATFORMS = ("windows", "mac", "android", "ios", "windows_10_mobile")
+COLUMNS = ("assigned_users", "activated_users", "shared_computer_users")
+PLATFORM_LABELS = ("windows", "mac", "android", "ios", "windows_10_mobile")
 _ENOUGH = 700.0
 _UNAUTHORIZED = 401
 
@@ -273,12 +273,12 @@ def _counts(account: Account, report: str, snapshot: Snapshot) -> Iterator[tuple
     for row in snapshot.rows:
         about = {"tenant": account.name, "product_type": renames.get(row.product_type.casefold(), row.product_type)}
         if report == USERS:
-            for metric, count in zip(_COLUMNS, row.counts, strict=True):
+            for metric, count in zip(COLUMNS, row.counts, strict=True):
                 yield _series(metric, **about), count
             if account.ratio is not None and row.counts[0] >= account.min_assigned:
                 yield _series("target_ratio", **about), account.ratio
         else:
-            for platform, count in zip(_PLATFORMS, row.counts, strict=True):
+            for platform, count in zip(PLATFORM_LABELS, row.counts, strict=True):
                 yield _series("platform_activations", **about, platform=platform), count
 
 

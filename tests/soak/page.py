@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from tests.formats import parse_text
 from tests.soak.errors import ViolationError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Page:
             ViolationError: it reads something else.
         """
         read: dict[str, dict[Series, float]] = {}
-        for family in text_string_to_metric_families(text.decode()):
+        for family in parse_text(text.decode()):
             for sample in family.samples:
                 if "tenant" in sample.labels:
                     series = (sample.name.removeprefix(_PREFIX), tuple(sorted(sample.labels.items())))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import gzip
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench.measuring import resident
 from tests.soak.clock import START
 from tests.soak.errors import ViolationError
 from tests.soak.estate import DAY
@@ -32,8 +33,8 @@ _SHORT = 150
 _MOST_BLOCKS = 20_000
 """Python objects that may be more on a later day: a single one kept of each poll is more in 90 days of 50 tenants."""
 
-_MOST_BYTES = 64 * 1024 * 1024
-"""Resident bytes that may be more: an answer of 16 MB leaves a hole behind that the allocator keeps."""
+_MOST_MIB = 64
+"""Resident memory that may be more: an answer of 16 MB leaves a hole behind that the allocator keeps."""
 
 
 class Watch:
@@ -50,7 +51,7 @@ class Watch:
         self._oracle = oracle
         self._time = time
         self._page = Page()
-        self._memory: tuple[int, int] | None = None
+        self._memory: tuple[int, float] | None = None
 
     def look(self, process: Process) -> None:
         """Read the page; every sample must be one that must be there, and none may be missing.
@@ -96,13 +97,9 @@ class Watch:
         if self._time.true < START + _SETTLED * DAY or len(ledger.recent) > _SHORT:
             return
         gc.collect()
-        used = (sys.getallocatedblocks(), _resident())
+        used = (sys.getallocatedblocks(), resident(os.getpid()))
         if self._memory is None:
             self._memory = used
         blocks, size = self._memory
-        if used[0] > blocks + _MOST_BLOCKS or used[1] > size + _MOST_BYTES:
-            raise ViolationError(f"memory grows: {self._memory} after day {_SETTLED}, now {used} (blocks, bytes)")
-
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+        if used[0] > blocks + _MOST_BLOCKS or used[1] > size + _MOST_MIB:
+            raise ViolationError(f"memory grows: {self._memory} after day {_SETTLED}, now {used} (blocks, MiB)")
