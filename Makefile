@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+# Extras stay in the lock: pip 23.0 to 23.2 refuses, under --require-hashes, what a package asks for with one that it does not name.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -57,12 +58,14 @@ clean: ## remove everything that make made
 		|| { echo "$(PYTHON) is missing or older than 3.11: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo 'Setting up .venv (only after a change) …'
 	@$(PYTHON) -m venv .venv || { echo "no venv module: on Debian, apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP_INSTALL) --require-hashes --requirement requirements/build.txt --requirement requirements/runtime.txt
+	@$(PIP_INSTALL) --no-deps --require-hashes --requirement requirements/build.txt --requirement requirements/runtime.txt
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 # What checks and tests it.
 .venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt
 	@echo 'Adding what checks and tests need …'
-	@$(PIP_INSTALL) --no-compile --require-hashes --requirement requirements/dev.txt
+	@$(PIP_INSTALL) --no-compile --no-deps --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
