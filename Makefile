@@ -35,7 +35,7 @@ format: .venv/dev.stamp ## format the code and mend what the linter can mend
 lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: newest versions)
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --group pyproject.toml:build --constraints requirements/runtime.txt --output-file requirements/build.txt
-	$(LOCK) pyproject.toml --group build --group check --group test --constraints requirements/runtime.txt \
+	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt \
 		--constraints requirements/build.txt --output-file requirements/dev.txt
 
 bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx) and write docs/benchmarks.md
