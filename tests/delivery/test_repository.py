@@ -29,7 +29,7 @@ def tracked() -> list[Path]:
 
 def pins(lock: str) -> dict[str, str]:
     """Return the version of each package in a lock."""
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    return dict(re.findall(r"^([\w.-]+)(?:\[\S+\])?==(\S+)", lock, re.MULTILINE))
 
 
 def normal(requirement: str) -> str:
@@ -62,7 +62,7 @@ def test_locks_are_hashed(name: str) -> None:
     entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", LOCKS[name], flags=re.MULTILINE).strip())
     assert entries
     for entry in entries:
-        assert re.match(r"[\w.-]+==\S+ ", entry), entry
+        assert re.match(r"[\w.-]+(\[\S+\])?==\S+ ", entry), entry
         assert "--hash=sha256:" in entry, entry
     assert "://" not in LOCKS[name]
     assert "index-url" not in LOCKS[name]
