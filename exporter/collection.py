@@ -12,12 +12,12 @@ from exporter.storage import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from exporter.config.tenants import Tenant
     from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
     from exporter.snapshot import Key, Outcome, Standing
     from exporter.standings import Recorded
     from exporter.storage import MemoryStorage, Storage
-    from exporter.tenants import Tenant
 
 log = get_logger(__name__)
 

@@ -30,8 +30,8 @@ from exporter.log import redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exporter.config.tenants import Tenant
     from exporter.http import Answer, Clients, Deadline
-    from exporter.tenants import Tenant
 
 _MAX_REDIRECTS = 3
 _MAX_PAGES = 20

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from exporter.auth import CredentialExpiry
     from exporter.config import Targets
+    from exporter.config.tenants import Tenant
     from exporter.quota import Budget
     from exporter.reports import Report
     from exporter.snapshot import Standing
     from exporter.standings import Standings
-    from exporter.tenants import Tenant
 
 
 class Sample(NamedTuple):

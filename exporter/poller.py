@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.auth import TokenSource
+    from exporter.config.tenants import Tenant
     from exporter.http import Clients
     from exporter.quota import Budget
     from exporter.reports import Report
     from exporter.snapshot import Key, Standing
-    from exporter.tenants import Tenant
 
 log = get_logger(__name__)
 

@@ -11,9 +11,9 @@ from exporter.log import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from exporter.config.tenants import Tenant
     from exporter.exposition import Exposition
     from exporter.metrics import OwnMetrics, TenantSamples
-    from exporter.tenants import Tenant
 
 log = get_logger(__name__)
 

@@ -12,8 +12,8 @@ from exporter.snapshot import Key, Standing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from exporter.config.tenants import Tenant
     from exporter.snapshot import Outcome
-    from exporter.tenants import Tenant
 
 _NOTHING = Standing()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from exporter.config import CLOUDS, Auth, Poll, Report, Targets
+from exporter.config.tenants import Tenant
 from exporter.snapshot import Key, Row, Snapshot
-from exporter.tenants import Tenant
 
 if TYPE_CHECKING:
     from exporter.config import Cloud

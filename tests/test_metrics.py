@@ -16,7 +16,7 @@ from exporter.standings import Standings, key_of
 from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
 FAILURE = Failure(Reason.NETWORK, "no", "mend")

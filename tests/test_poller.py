@@ -25,7 +25,7 @@ from tests.builders import NOON, PLATFORMS, USERS, Clock, simulated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 OK = None
 # Fault → how a poll ends in which every call meets it, and how many calls to Graph that poll makes; a transient one is

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.auth.token import Token
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The tenant id in the tokens of personal Microsoft accounts, which the report does not support."""

@@ -20,8 +20,8 @@ from exporter.auth.files import fault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from exporter.config.tenants import Tenant
     from exporter.errors import ConfigError
-    from exporter.tenants import Tenant
 
 _KEY = "certificate_file"
 _ONE_FILE = "put certificate and private key, both PEM, into this one file (in any order)"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.auth.certificates import Certificate
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 
 @dataclass(frozen=True, slots=True)

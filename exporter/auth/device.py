@@ -28,7 +28,7 @@ from exporter.errors import ConfigError, CredentialsError, ExporterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 _PENDING = "authorization_pending"
 _SLOW_DOWN = "slow_down"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 MAX_FILE = 256 * 1024
 """The largest secret, certificate or token file read, in bytes."""

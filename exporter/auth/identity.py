@@ -18,8 +18,8 @@ from exporter.log import redact
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from exporter.config.tenants import Tenant
     from exporter.http import Clients, Deadline
-    from exporter.tenants import Tenant
 
 _ASSIGN = (
     "assign the identity to this machine or app; for a user-assigned one, auth.managed_identity.client_id is its "

@@ -13,8 +13,8 @@ from exporter.http import retry_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from exporter.config.tenants import Tenant
     from exporter.http import Answer, Clients, Deadline
-    from exporter.tenants import Tenant
 
 _LIFE = 86400.0
 _OK, _BAD_REQUEST, _TOO_MANY, _SERVER = 200, 400, 429, 500

@@ -17,7 +17,7 @@ from exporter.log import redact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 _TENANT_NOT_FOUND = 90002
 _LONGEST = 200

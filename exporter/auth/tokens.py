@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from exporter.auth.credentials import Credential, Credentials
     from exporter.auth.device import Code, SignIns
+    from exporter.config.tenants import Tenant
     from exporter.http import Clients
-    from exporter.tenants import Tenant
 
 log = get_logger(__name__)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from exporter import log
 from exporter.cli.progress import for_each
 from exporter.config import file_faults, load
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.quota import Budget
-from exporter.tenants import tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,10 +13,10 @@ from exporter import log
 from exporter.cli.serve import serve_forever
 from exporter.cli.simulation import simulation, write_configuration
 from exporter.config import load
+from exporter.config.tenants import tenants
 from exporter.snapshot import Outcome, Row, Snapshot, Standing
 from exporter.standings import key_of
 from exporter.storage import Storage
-from exporter.tenants import tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from exporter.reports import REPORTS
 from exporter.snapshot import Standing
 
 if TYPE_CHECKING:
+    from exporter.config.tenants import Tenant
     from exporter.pipeline import Pipeline
     from exporter.snapshot import Failure
-    from exporter.tenants import Tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.config import load
 from exporter.config.durations import parse_duration
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.families import TENANT_FAMILIES
 from exporter.naming import product_labels
@@ -17,7 +18,6 @@ from exporter.reports import REPORTS
 from exporter.standings import key_of
 from exporter.storage.history import History, csv_lines
 from exporter.storage.openmetrics import Gauge, openmetrics_lines
-from exporter.tenants import tenants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from exporter import log
 from exporter.auth.accounts import account_fault
 from exporter.config import load
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.pipeline import Pipeline
 from exporter.quota import Budget
-from exporter.tenants import tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exporter.auth.device import Code
     from exporter.cli.arguments import Arguments
     from exporter.config import Config
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:

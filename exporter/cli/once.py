@@ -14,6 +14,7 @@ from exporter import log
 from exporter.cli.progress import for_each
 from exporter.collection import Collection
 from exporter.config import load
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
@@ -21,7 +22,6 @@ from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.pipeline import Pipeline
 from exporter.storage import StorageLockedError, open_or_memory
 from exporter.tail import Tail
-from exporter.tenants import tenants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,12 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter import __version__, log
-from exporter.app import Exporter
 from exporter.config import file_faults, load, masked
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
-from exporter.housekeeping import Housekeeping, Systemd
+from exporter.exporter import Exporter
 from exporter.storage import StorageLockedError, open_or_memory
-from exporter.tenants import tenants
+from exporter.systemd import Systemd
+from exporter.watch import Housekeeping
 from exporter.web.options import Options
 from exporter.web.server import event_loop, serve
 

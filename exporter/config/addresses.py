@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Sec
 
 from exporter.config.base import Kind, Settings
 from exporter.config.clouds import CLOUDS, CUSTOM, Cloud, custom
-from exporter.config.faults import choose, rule
+from exporter.config.errors import choose, rule
 from exporter.config.fields import LABEL, Secret, Text, is_text
 
 _SUFFIX: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\.{LABEL})+")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.config.addresses import split_url
 from exporter.config.clouds import CLOUDS, Cloud, by_authority
-from exporter.config.faults import sentence
+from exporter.config.errors import sentence
 from exporter.config.sources import TENANT_NAME
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, model_validator
 
 from exporter.config.base import Settings, setting
-from exporter.config.faults import rule
+from exporter.config.errors import rule
 from exporter.config.fields import Day, FilePath, Secret, Uuid  # noqa: TC001 - pydantic reads the annotations
 
 AuthKind = Literal["client_secret", "certificate", "federated_token", "managed_identity", "device_code"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
-from exporter.config.faults import key_path, sentence
+from exporter.config.errors import key_path, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

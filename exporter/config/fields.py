@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 from exporter.config import crontab
 from exporter.config.base import Kind
 from exporter.config.durations import parse_duration, print_duration
-from exporter.config.faults import nearest, rule
+from exporter.config.errors import nearest, rule
 
 UUID_MEND: Final = "write it as 00000000-0000-0000-0000-000000000000"
 # Where Microsoft puts personal accounts; they have no such report.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.config.faults import sentence
+from exporter.config.errors import sentence
 from exporter.config.load import tenant_files
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from exporter.config import azure
-from exporter.config.faults import findings, sentence
+from exporter.config.errors import findings, sentence
 from exporter.config.merge import overlay
 from exporter.config.models import Http, Root
 from exporter.config.resolve import Entry, Resolver, Top, validated, version_finding

@@ -23,7 +23,7 @@ from exporter.config.addresses import (  # noqa: TC001 - pydantic reads the anno
 from exporter.config.base import Kind, Settings, block, setting
 from exporter.config.clouds import CLOUDS
 from exporter.config.credential import Auth  # noqa: TC001 - pydantic reads the annotations
-from exporter.config.faults import quoted, rule
+from exporter.config.errors import quoted, rule
 from exporter.config.fields import (
     Count,
     CrontabLine,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config.faults import Finding, findings, sentence
+from exporter.config.errors import Finding, findings, sentence
 from exporter.config.merge import overlay
 from exporter.config.models import Poll, Report, Root, Targets, TenantSettings
 from exporter.config.result import TenantEntry

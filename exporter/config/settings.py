@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_arg
 from pydantic_core import PydanticUndefined
 
 from exporter.config.base import Kind
-from exporter.config.faults import models_in
+from exporter.config.errors import models_in
 from exporter.config.models import Root
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.config.document import MAX_BYTES, Document, parse_yaml
-from exporter.config.faults import Finding, key_path, nearest, sentence
+from exporter.config.errors import Finding, key_path, nearest, sentence
 from exporter.config.settings import PREFIX, Setting, settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tests.simulator.certificates import make_pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
     from tests.auth.world import World
     from tests.simulator.certificates import Pair
 

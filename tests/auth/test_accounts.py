@@ -15,7 +15,7 @@ from exporter.simulator.graph import _READERS
 from tests.builders import tenant
 
 if TYPE_CHECKING:
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
 
 PERMISSION = "Reports.Read.All"
 NO_ROLE = "the signed-in account holds none of the roles that may read reports"

@@ -16,7 +16,7 @@ from tests.http.leaks import said
 
 if TYPE_CHECKING:
     from exporter.auth.device import Code
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
     from tests.auth.world import World
 
 APPROVED = Plan(Decision.APPROVED)

@@ -14,7 +14,7 @@ from tests.http.servers import answering, serving
 if TYPE_CHECKING:
     import socket
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
     from tests.auth.world import World
 
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -20,7 +20,7 @@ from tests.simulator.certificates import make_pair
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
     from tests.auth.world import World
 
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -23,7 +23,7 @@ from tests.auth.world import login
 from tests.builders import Clock
 
 if TYPE_CHECKING:
-    from exporter.tenants import Tenant
+    from exporter.config.tenants import Tenant
     from tests.auth.world import World
 
 APPROVED = Plan(Decision.APPROVED)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import pytest
 
     from exporter.auth import Token
+    from exporter.config.tenants import Tenant
     from exporter.simulator import SimulatorServer
     from exporter.snapshot import Failure, Outcome
-    from exporter.tenants import Tenant
     from tests.http.connect_proxy import ConnectProxy
 
 _NUMBERS = itertools.count()

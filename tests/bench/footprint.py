@@ -34,7 +34,7 @@ _PARTS = (
     "exporter.web.server",
     "sqlite3",
     "exporter.storage",
-    "exporter.app",
+    "exporter.exporter",
     "exporter.cli.serve",
     "apscheduler.schedulers.background",
     "exporter.schedule",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.config import file_faults, load, watched
-from exporter.tenants import tenants
+from exporter.config.tenants import tenants
 from tests.config.loading import UUID, loaded, written
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from exporter.config import load, masked
 from exporter.config.settings import PREFIX
 from exporter.config.settings import settings as table
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
-from exporter.tenants import tenants
 from tests.config.loading import TENANT, UUID, written
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import Config, load, masked
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
-from exporter.tenants import tenants
 from tests.config.loading import TENANT, UUID, loaded, written
 
 if TYPE_CHECKING:

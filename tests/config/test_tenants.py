@@ -7,7 +7,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from exporter.config import load
-from exporter.tenants import tenants
+from exporter.config.tenants import tenants
 from tests.config.loading import UUID, faults, written
 
 if TYPE_CHECKING:

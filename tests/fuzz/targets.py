@@ -16,11 +16,11 @@ from exporter import graph
 from exporter.config import load
 from exporter.config.crontab import parse_crontab
 from exporter.config.durations import parse_duration, print_duration
+from exporter.config.tenants import tenants
 from exporter.errors import ConfigError, RedirectError, ReportError
 from exporter.http import retry_after
 from exporter.reports import REPORTS
 from exporter.schedule import cron_trigger
-from exporter.tenants import tenants
 from exporter.web import webconfig
 from tests.builders import NOON, tenant
 from tests.config.loading import UUID

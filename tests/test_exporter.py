@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from exporter.app import Exporter
 from exporter.config import load
-from exporter.housekeeping import Chore, Housekeeping, Systemd, fingerprints
+from exporter.exporter import Exporter
 from exporter.simulator import Simulator, SimulatorServer, Stage
 from exporter.storage import MemoryStorage, Storage, StorageError
+from exporter.systemd import Systemd
+from exporter.watch import Chore, Housekeeping, fingerprints
 from tests.process import configure
 
 if TYPE_CHECKING:

@@ -1,10 +1,7 @@
-"""What is to be done now and then, in a thread of its own, and how systemd is told that all is well."""
+"""What is to be done now and then, in a thread of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -76,27 +73,3 @@ def fingerprints(paths: Iterable[Path]) -> dict[Path, tuple[int, int, int]]:
         except OSError:
             found[path] = (0, 0, 0)
     return found
-
-
-class Systemd:
-    """Tells systemd about a `Type=notify` service; does nothing where it did not ask.
-
-    Args:
-        environ: NOTIFY_SOCKET and WATCHDOG_USEC.
-
-    Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
-    """
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._address = environ.get("NOTIFY_SOCKET", "")
-        meant = environ.get("WATCHDOG_PID", "") in {"", str(os.getpid())}
-        microseconds = environ.get("WATCHDOG_USEC", "")
-        self.watchdog_seconds = int(microseconds) / 1e6 if meant and microseconds.isdigit() else 0.0
-
-    def tell(self, state: str) -> None:
-        """Send READY=1, STOPPING=1 or WATCHDOG=1."""
-        if not self._address:
-            return
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
-            to.sendto(state.encode(), address)

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 from exporter import __version__
 from exporter.collection import Collection
 from exporter.config import watched
+from exporter.config.tenants import tenants as tenants_of
 from exporter.errors import MENDED_BY_PEOPLE, ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
-from exporter.housekeeping import Chore, fingerprints
 from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.rendering import Renderer
 from exporter.standings import key_of
 from exporter.tail import Tail, process_collectors
-from exporter.tenants import tenants as tenants_of
+from exporter.watch import Chore, fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from exporter.config import Config
+    from exporter.config.tenants import Tenant
     from exporter.pipeline import Pipeline
     from exporter.schedule import Schedule, Task
     from exporter.snapshot import Key
     from exporter.storage import MemoryStorage, Storage
-    from exporter.tenants import Tenant
 
 log = get_logger(__name__)
 
