@@ -22,7 +22,7 @@ from msal_extensions import (
 )
 from msal_extensions.persistence import PersistenceNotFound
 
-from exporter.auth.refusals import hint_for, refusal
+from exporter.auth.aadsts import hint_for, refusal
 from exporter.errors import ConfigError, CredentialsError, ExporterError
 
 if TYPE_CHECKING:

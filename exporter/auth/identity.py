@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msal
 
-from exporter.auth.login import Response, raise_passing
-from exporter.auth.refusals import hint_for
+from exporter.auth.aadsts import hint_for
+from exporter.auth.msal_http import Response, raise_passing
 from exporter.errors import CredentialsError, NetworkError, ServerError
 from exporter.log import redact
 

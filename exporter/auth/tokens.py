@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msal
 
 from exporter.auth import identity
-from exporter.auth.accounts import account_fault, advice, is_personal
-from exporter.auth.login import Addresses, LoginHttp
-from exporter.auth.refusals import hint_for, refusal
+from exporter.auth.aadsts import hint_for, refusal
+from exporter.auth.msal_http import Addresses, LoginHttp
+from exporter.auth.permissions import account_fault, advice, is_personal
 from exporter.auth.token import Token
 from exporter.errors import ConfigError, CredentialsError, ServerError
 from exporter.http import Deadline

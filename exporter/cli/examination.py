@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.auth.accounts import consent_url
+from exporter.auth.permissions import consent_url
 from exporter.reports import REPORTS
 from exporter.snapshot import Standing
 

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter import log
-from exporter.auth.accounts import account_fault
+from exporter.auth.permissions import account_fault
 from exporter.config import load
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError

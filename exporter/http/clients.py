@@ -18,7 +18,7 @@ import httpx
 from exporter import __version__
 from exporter.errors import ExporterError, ReportError, ServerError
 from exporter.http.deadline import Backend, Deadline, PollClock
-from exporter.http.faults import Way, network_error
+from exporter.http.errors import Way, network_error
 from exporter.http.proxy import Proxy
 from exporter.log import get_logger
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.auth.refusals import hint_for, refusal
+from exporter.auth.aadsts import hint_for, refusal
 from exporter.errors import CredentialsError, Reason
 from exporter.simulator import Fault, Federation, Response, Stage, federated_assertion
 from tests.auth.kinds import FEDERATION, pair

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.auth import Token
-from exporter.auth.accounts import PERSONAL_TENANT, REPORT_ROLES, account_fault, advice, consent_url
+from exporter.auth.permissions import PERSONAL_TENANT, REPORT_ROLES, account_fault, advice, consent_url
 from exporter.config import Auth
 from exporter.simulator.graph import _READERS
 from tests.builders import tenant

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporter.auth.refusals import refusal
+from exporter.auth.aadsts import refusal
 from exporter.errors import ServerError, ThrottledError
 from exporter.http import retry_after
 
