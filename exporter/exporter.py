@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from exporter import __version__
 from exporter.collection import Collection
 from exporter.config import watched
 from exporter.config.tenants import tenants as tenants_of
-from exporter.errors import MENDED_BY_PEOPLE, ConfigError
+from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.rendering import Renderer
 from exporter.standings import key_of
+from exporter.status import moment, status
 from exporter.tail import Tail, process_collectors
-from exporter.watch import Chore, fingerprints
+from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +44,7 @@ class Exporter:
 
     Args:
         config: what to do.
-        load: reads the configuration anew, for a reload; raises `ConfigError`.
+        load: reads the configuration again, for a reload; raises `ConfigError`.
         storage: where reports are kept.
         environ: for HTTPS_PROXY and NO_PROXY.
         clock: Unix seconds.
@@ -75,13 +74,14 @@ class Exporter:
         samples = TenantSamples(self._standings, self._budget, clock)
         self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors()))
         self._renderer = Renderer(self._exposition, samples, self._own, clock)
-        self._hurried: set[Key] = set()
-        self._files = fingerprints(watched(config))
+        self._urgent: set[Key] = set()
+        self._watch = Watch(lambda: watched(self._config))
         self._pipeline: Pipeline | None = None
         self._schedule: Schedule | None = None
         self._reloading = threading.Lock()
         self._started_at = clock()
         self._rendered = False
+        self._reload_error = ""
 
     def render_first(self) -> None:
         """Render what storage restored: from here on the exporter is ready."""
@@ -112,13 +112,13 @@ class Exporter:
         self._renderer.stop()
         self._storage.close()
 
-    def chores(self) -> tuple[Chore, ...]:
-        """Return what is to be done now and then while the exporter runs."""
+    def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
+        """Return what is done again and again while the exporter runs."""
         return (
-            Chore(1.0, self._notice_clock),
-            Chore(30.0, self._reload_if_changed),
-            Chore(86400.0, lambda: self._collection.retain(self._config.storage.retention)),
-            Chore(86400.0, self._warn_of_expiry),
+            PeriodicTask(1.0, self._notice_clock),
+            PeriodicTask(CHECK_SECONDS, self._reload_if_changed),
+            PeriodicTask(86400.0, lambda: self._collection.retain(self._config.storage.retention)),
+            PeriodicTask(86400.0, self._warn_of_expiry),
         )
 
     def _notice_clock(self) -> None:
@@ -126,9 +126,7 @@ class Exporter:
             self._schedule.notice_clock()
 
     def _reload_if_changed(self) -> None:
-        files = fingerprints(watched(self._config))
-        if files != self._files:
-            self._files = files
+        if self._watch.changed():
             self.reload()
 
     def _warn_of_expiry(self) -> None:
@@ -139,7 +137,7 @@ class Exporter:
                     "a credential expires soon" if days > 0 else "a credential has expired",
                     client_id=expiry.client_id,
                     kind=expiry.kind,
-                    expires=_moment(expiry.at),
+                    expires=moment(expiry.at),
                     days=round(days),
                     hint="renew it in the app registration, then replace the file: no restart is needed",
                 )
@@ -162,32 +160,40 @@ class Exporter:
         return self._rendered
 
     def status(self) -> Mapping[str, object]:
-        """Return what `/api/v1/status` tells."""
-        return {
-            "version": __version__,
-            "started": _moment(self._started_at),
-            "config_file": str(self._config.config_file or ""),
-            "storage": str(self._config.storage.path or "memory only"),
-            "last_reload_successful": self._own.reload_successful,
-            "tenants": [self._status_of(tenant) for tenant in self._tenants],
-        }
+        """Return what `/` and `/api/v1/status` show."""
+        return status(
+            self._config,
+            self._tenants,
+            self._standings,
+            started_at=self._started_at,
+            reload_error=self._reload_error,
+        )
 
     def reload(self) -> tuple[bool, str]:
-        """Read the configuration anew and swap it in whole; a bad one changes nothing."""
+        """Read the configuration again and swap it in whole; a bad one changes nothing.
+
+        Returns:
+            Whether it is in force, which `/metrics` then shows, and a sentence for people.
+        """
         with self._reloading:
+            before = self._watch.now()
             try:
                 config = self._load()
                 tenants = tenants_of(config)
                 pipeline = self._new_pipeline(config)
             except ConfigError as error:
                 self._own.reload_successful = False
-                log.error(  # noqa: TRY400 - people need the faults, not our call stack
-                    "the configuration was not reloaded; the old one stays", faults=error.message
+                self._reload_error = error.message
+                self._watch.accept(before)
+                log.error(  # noqa: TRY400 - the errors of the configuration say it all
+                    "the configuration was not reloaded; the previous one remains in force", errors=error.message
                 )
-                return False, f"not reloaded, the old configuration stays:\n{error.message}"
+                return False, f"not reloaded, the previous configuration remains in force:\n{error.message}"
             self._swap(config, tenants, pipeline)
+            self._watch.accept(before)
             self._own.reload_successful = True
             self._own.reloaded_at = self._clock()
+            self._reload_error = ""
             log.info("the configuration was reloaded", tenants=len(tenants))
             return True, f"reloaded: {len(tenants)} tenants"
 
@@ -202,15 +208,16 @@ class Exporter:
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
         keys = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
         self._collection.adopt(keys)
-        self._hurried |= {key for key in keys if self._waits_for_people(key)}
+        self._urgent |= {key for key in keys if self._is_failing(key)}
         self._own.expiries = pipeline.credentials.expiries(tenants)
         self._renderer.replace(tenants)
+        self._renderer.render()
         if self._schedule is not None:
             self._schedule.replace(self._tasks(), config.poll.concurrency)
 
-    def _waits_for_people(self, key: Key) -> bool:
+    def _is_failing(self, key: Key) -> bool:
         last = self._standings.get(key).last
-        return last is not None and last.failure is not None and last.failure.reason in MENDED_BY_PEOPLE
+        return last is not None and last.failure is not None
 
     def _new_pipeline(self, config: Config) -> Pipeline:
         from exporter.pipeline import Pipeline  # noqa: PLC0415 - the web endpoints answer before msal is imported
@@ -227,51 +234,21 @@ class Exporter:
 
         def due() -> float:
             now = self._clock()
-            wanted = now if key in self._hurried else next_due(tenant.poll, key, self._standings.get(key), now)
+            standing = self._standings.get(key)
+            wanted = next_due(tenant.poll, key, standing, now)
+            if key in self._urgent and wanted > now:
+                # No reload shortens the wait that Microsoft asked for.
+                wanted = max(now, min(standing.last.not_before, wanted)) if standing.last else now
             return max(wanted, self._budget.free_at(key, tenant.report.format))
 
         def run() -> None:
-            self._hurried.discard(key)
-            if self._pipeline is not None:
-                self._collection.poll(self._pipeline.poller, tenant, report)
-                self._renderer.changed(tenant)
+            self._urgent.discard(key)
+            pipeline = self._pipeline
+            if pipeline is None:
+                return
+            self._collection.poll(pipeline.poller, tenant, report)
+            if pipeline is not self._pipeline and self._is_failing(key):
+                self._urgent.add(key)  # it began before a reload that may have corrected the cause
+            self._renderer.changed(tenant)
 
         return Task(key, due, run)
-
-    def _status_of(self, tenant: Tenant) -> Mapping[str, object]:
-        reports = {}
-        for name in tenant.reports:
-            standing = self._standings.get(key_of(tenant, name))
-            failure = standing.last.failure if standing.last else None
-            reports[name] = {
-                "last_success": _moment(standing.last_success),
-                "last_poll": _moment(standing.last.at if standing.last else None),
-                "refresh_date": standing.snapshot.refresh_date.isoformat() if standing.snapshot else None,
-                "failure": None
-                if failure is None
-                else {
-                    "reason": failure.reason.value,
-                    "message": failure.message,
-                    "hint": failure.hint,
-                    "request_id": failure.request_id,
-                },
-            }
-        states = [_state(report) for report in reports.values()]
-        state = next((worst for worst in ("failing", "pending") if worst in states), "ok")
-        return {
-            "name": tenant.name,
-            "tenant_id": tenant.tenant_id,
-            "cloud": tenant.cloud.name,
-            "state": state,
-            "reports": reports,
-        }
-
-
-def _state(report: Mapping[str, object]) -> str:
-    if report["failure"] is not None:
-        return "failing"
-    return "ok" if report["last_success"] is not None else "pending"
-
-
-def _moment(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -47,6 +47,7 @@ class Renderer:
         self._moments: list[tuple[float, str]] = []
         self._planned: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._rendering = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -66,6 +67,10 @@ class Renderer:
 
     def render(self) -> bool:
         """Render now whatever changed, by polls or by time; say whether anything did."""
+        with self._rendering:
+            return self._render_changed()
+
+    def _render_changed(self) -> bool:
         now = self._clock()
         with self._lock:
             names, self._changed = self._changed, {}

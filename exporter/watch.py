@@ -1,75 +1,112 @@
-"""What is to be done now and then, in a thread of its own."""
+"""Files that changed, and work that is done again and again in a thread of its own."""
 
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 log = get_logger(__name__)
 
-_LOOK = 0.5
+CHECK_SECONDS = 30.0
+"""Seconds between two checks of the files."""
+
+_TICK = 0.5
+
+States: TypeAlias = "Mapping[Path, tuple[int, ...]]"
+
+
+class Watch:
+    """Notices that files have changed.
+
+    A change counts once it is seen twice alike: a file that is still being written says something else than its writer.
+
+    Args:
+        files: returns the files that matter at this moment.
+    """
+
+    def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
+        self._files = files
+        self._known = self._last = self.now()
+
+    def now(self) -> States:
+        """Return what of each file changes when its content, its place or its permissions do; nothing for no file."""
+        states: dict[Path, tuple[int, ...]] = {}
+        for path in self._files():
+            try:
+                status = path.stat()
+                states[path] = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+            except (OSError, ValueError):
+                states[path] = ()
+        return states
+
+    def changed(self) -> bool:
+        """Check the files; return True once for each change, at the second check that sees it."""
+        now = self.now()
+        last, self._last = self._last, now
+        if now == self._known or now != last:
+            return False
+        self._known = now
+        return True
+
+    def accept(self, before: States) -> None:
+        """Take the files as known after they were read.
+
+        Args:
+            before: what `now` returned before that, so that a change in between is still noticed.
+        """
+        now = self.now()
+        self._known = {path: before.get(path, state) for path, state in now.items()}
+        self._last = now
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
+class PeriodicTask:
     """Something to do every `seconds`, the first time at once."""
 
     seconds: float
     do: Callable[[], None]
 
 
-class Housekeeping:
-    """Does chores until it is stopped; what one of them raises costs none of the others.
+class PeriodicTasks:
+    """Runs tasks until it is stopped; a task that raises stops no other.
 
     Args:
-        chores: what to do.
+        tasks: what to do.
         monotonic: seconds; a clock that jumps changes nothing here.
     """
 
-    def __init__(self, chores: Iterable[Chore], monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._due = dict.fromkeys(chores, 0.0)
+    def __init__(self, tasks: Iterable[PeriodicTask], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._due = dict.fromkeys(tasks, 0.0)
         self._monotonic = monotonic
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="periodic", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, without waiting for a chore that is being done."""
+        """End, without waiting for a task that runs."""
         self._stopped.set()
 
-    def look(self) -> None:
-        """Do every chore that is due."""
-        for chore, due in self._due.items():
+    def run_due(self) -> None:
+        """Run every task that is due."""
+        for task, due in self._due.items():
             if self._monotonic() >= due:
-                self._due[chore] = self._monotonic() + chore.seconds
+                self._due[task] = self._monotonic() + task.seconds
                 try:
-                    chore.do()
+                    task.do()
                 except Exception:
-                    log.exception("a chore met a fault of the exporter")
+                    log.exception("a periodic task failed: this is a bug in the exporter")
 
     def _run(self) -> None:
-        while not self._stopped.wait(_LOOK):
-            self.look()
-
-
-def fingerprints(paths: Iterable[Path]) -> dict[Path, tuple[int, int, int]]:
-    """Return of each file what changes when it does; a file that is not there has zeros."""
-    found: dict[Path, tuple[int, int, int]] = {}
-    for path in paths:
-        try:
-            status = path.stat()
-            found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
-        except OSError:
-            found[path] = (0, 0, 0)
-    return found
+        while not self._stopped.wait(_TICK):
+            self.run_due()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from exporter.exporter import Exporter
 from exporter.simulator import Simulator, SimulatorServer, Stage
 from exporter.storage import MemoryStorage, Storage, StorageError
 from exporter.systemd import Systemd
-from exporter.watch import Chore, Housekeeping, fingerprints
+from exporter.watch import PeriodicTask, PeriodicTasks, Watch
 from tests.process import configure
 
 if TYPE_CHECKING:
@@ -72,9 +71,14 @@ class Service:
             time.sleep(0.02)
         raise AssertionError(f"no line with {parts} in:\n{text}")
 
-    def look(self) -> None:
-        """Do every chore once, as housekeeping does."""
-        Housekeeping(self.exporter.chores()).look()
+    def run_tasks(self, times: int = 1) -> None:
+        """Run every periodic task."""
+        for _ in range(times):
+            PeriodicTasks(self.exporter.periodic_tasks()).run_due()
+
+    def check_files(self) -> None:
+        """Check the files twice: a change counts once it is seen twice alike."""
+        self.run_tasks(2)
 
 
 def edit(path: Path, change: Callable[[dict[str, object]], None]) -> None:
@@ -102,27 +106,24 @@ def test_a_rotated_secret_needs_no_restart(server: SimulatorServer, tmp_path: Pa
     service = Service(path).start()
     service.wait_for("failing", 'reason="credentials"', 'tenant="contoso"')
     secret.write_text("a-new-secret\n", encoding="utf-8")
-    service.look()
+    service.check_files()
     service.wait_for("office365_activations_up", 'tenant="contoso"', " 1.0")
     service.exporter.stop()
 
 
 def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: SimulatorServer, tmp_path: Path) -> None:
-    """Housekeeping reloads when a watched file changed, and only then."""
+    """A changed file means a reload, an unchanged one does not."""
     path = configure(server, tmp_path)
     service = Service(path).start()
     service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
     calls = server.simulator.world.count("contoso", Stage.GRAPH)
     loaded = "\noffice365_activations_exporter_config_last_reload_success_timestamp_seconds "
     first = service.metrics().split(loaded)[1].split()[0]
-    service.look()
+    service.check_files()
     assert first in service.metrics()
     edit(path, lambda document: document["tenants"].pop())  # type: ignore[attr-defined]
-    service.look()
+    service.check_files()
     service.wait_for("tenant_info", 'tenant="contoso"')
-    end = time.monotonic() + 10
-    while 'tenant="fabrikam"' in service.metrics() and time.monotonic() < end:
-        time.sleep(0.02)
     assert 'tenant="fabrikam"' not in service.metrics()
     assert first not in service.metrics()
     assert server.simulator.world.count("contoso", Stage.GRAPH) == calls
@@ -135,11 +136,11 @@ def test_a_file_that_breaks_keeps_the_old_configuration(server: SimulatorServer,
     good = path.read_text(encoding="utf-8")
     service = Service(path).start()
     path.write_text("tenants: [", encoding="utf-8")
-    service.look()
+    service.check_files()
     service.wait_for("config_last_reload_successful 0.0")
     assert 'tenant="contoso"' in service.metrics()
     path.write_text(good, encoding="utf-8")
-    service.look()
+    service.check_files()
     service.wait_for("config_last_reload_successful 1.0")
     service.exporter.stop()
 
@@ -187,7 +188,7 @@ def test_a_credential_that_ends_soon_is_shown_and_warned_about(
     service = Service(path).start()
     contoso, fabrikam = server.simulator.tenants
     service.wait_for("credential_expiry_timestamp_seconds", contoso.client_id, 'kind="secret"', " 9.783072e+08")
-    service.look()
+    service.run_tasks()
     warnings = [line for line in caplog.text.splitlines() if "has expired" in line]
     assert len(warnings) == 1
     assert contoso.client_id in warnings[0]
@@ -222,7 +223,7 @@ def test_storage_that_fails_stops_neither_polling_nor_serving(server: SimulatorS
     service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
     text = service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
     assert float(text.split("\noffice365_activations_exporter_storage_errors_total ")[1].split()[0]) >= 5
-    service.look()
+    service.check_files()
     service.exporter.stop()
 
 
@@ -251,35 +252,150 @@ def test_pending_tenants_show_once_they_are_counted(server: SimulatorServer, tmp
     service.exporter.stop()
 
 
-def test_a_chore_that_raises_costs_no_other() -> None:
-    """Housekeeping goes on after a chore that failed, and does each again only when it is due."""
+def test_a_half_written_configuration_is_not_adopted(server: SimulatorServer, tmp_path: Path) -> None:
+    """A file that is valid but still being written changes nothing: only what is seen twice alike counts."""
+    path = configure(server, tmp_path)
+    whole = path.read_text(encoding="utf-8")
+    service = Service(path).start()
+    service.wait_for("assigned_users{", 'tenant="fabrikam"')
+    edit(path, lambda document: document["tenants"].pop())  # type: ignore[attr-defined]
+    service.run_tasks()
+    path.write_text(whole + "\n", encoding="utf-8")
+    service.run_tasks()
+    assert "assigned_users{" in service.wait_for("assigned_users{", 'tenant="fabrikam"')
+    loaded = service.exporter.status()["tenants"]
+    assert isinstance(loaded, list)
+    assert len(loaded) == 2
+    service.exporter.stop()
+
+
+def test_a_reload_answers_when_metrics_show_it(server: SimulatorServer, tmp_path: Path) -> None:
+    """Of 35 reloads, each is on /metrics when it answers: removed tenants are gone, added ones there."""
+    path = configure(server, tmp_path)
+    whole = path.read_text(encoding="utf-8")
+    edit(path, lambda document: document["tenants"].pop())  # type: ignore[attr-defined]
+    one = path.read_text(encoding="utf-8")
+    service = Service(path).start()
+    service.wait_for("assigned_users{", 'tenant="contoso"')
+    for number in range(35):
+        path.write_text(one if number % 2 else whole, encoding="utf-8")
+        assert service.exporter.reload()[0]
+        assert ('tenant="fabrikam"' in service.metrics()) == (number % 2 == 0)
+    service.exporter.stop()
+
+
+def test_a_reload_polls_what_fails_at_once(server: SimulatorServer, tmp_path: Path) -> None:
+    """A report that fails for want of a download host is polled at once when a reload brings it."""
+    path = configure(server, tmp_path)
+    edit(path, lambda document: document["http"].update(download_hosts=[".example.com"]))  # type: ignore[attr-defined]
+    service = Service(path).start()
+    service.wait_for("failing", 'reason="redirect"', 'tenant="contoso"')
+    service.wait_for("failing", 'reason="redirect"', 'tenant="fabrikam"')
+    configure(server, tmp_path)
+    assert service.exporter.reload()[0]
+    for name in ("contoso", "fabrikam"):
+        service.wait_for(f'up{{report="activations_user_counts",tenant="{name}"}} 1.0')
+    service.exporter.stop()
+
+
+def test_a_reload_respects_retry_after(server: SimulatorServer, tmp_path: Path) -> None:
+    """A report that Microsoft throttles is not polled by a reload before the time that Microsoft named."""
+    server.simulator.world.inject("contoso", "429", times=None)
+    service = Service(configure(server, tmp_path, {"poll": {"timeout": "1s"}})).start()
+    service.wait_for("failing", 'reason="throttled"', 'tenant="contoso"')
+    calls = server.simulator.world.count("contoso", Stage.GRAPH)
+    edit(service.path, lambda document: document["tenants"][1].update(name="renamed"))  # type: ignore[index]
+    assert service.exporter.reload()[0]
+    edit(service.path, lambda document: document["poll"].update(interval="1s", jitter="0s"))  # type: ignore[attr-defined]
+    assert service.exporter.reload()[0]
+    service.wait_for('polls_total{report="activations_user_counts",tenant="renamed"} 3.0')
+    assert server.simulator.world.count("contoso", Stage.GRAPH) == calls
+    service.exporter.stop()
+
+
+def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp_path: Path) -> None:
+    """A poll that began before a reload and failed after it is repeated at once by the new configuration."""
+    path = configure(server, tmp_path, {"poll": {"timeout": "3s"}})
+    edit(path, lambda document: document["http"].update(download_hosts=[".example.com"]))  # type: ignore[attr-defined]
+    server.latency = 0.3
+    service = Service(path).start()
+    while not server.simulator.world.count("contoso", Stage.TOKEN):
+        time.sleep(0.01)
+    configure(server, tmp_path)
+    assert service.exporter.reload()[0]
+    server.latency = 0
+    service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
+    service.exporter.stop()
+
+
+def test_the_reason_of_a_failed_reload_is_shown(server: SimulatorServer, tmp_path: Path) -> None:
+    """The status says why the last reload failed, until one succeeds."""
+    path = configure(server, tmp_path)
+    good = path.read_text(encoding="utf-8")
+    service = Service(path)
+    assert service.exporter.status()["last_reload_error"] == ""
+    path.write_text(good + "extra: 1\n", encoding="utf-8")
+    assert not service.exporter.reload()[0]
+    assert "extra: is not a known key" in str(service.exporter.status()["last_reload_error"])
+    path.write_text(good, encoding="utf-8")
+    assert service.exporter.reload()[0]
+    assert service.exporter.status()["last_reload_error"] == ""
+    service.exporter.stop()
+
+
+def test_a_periodic_task_that_raises_stops_no_other() -> None:
+    """Tasks go on after one that failed, and each runs again only when it is due."""
     now, done = [0.0], []
 
     def fail() -> None:
-        raise RuntimeError("a fault")
+        raise RuntimeError("a bug")
 
-    keeping = Housekeeping([Chore(10, fail), Chore(30, lambda: done.append(now[0]))], lambda: now[0])
+    tasks = PeriodicTasks([PeriodicTask(10, fail), PeriodicTask(30, lambda: done.append(now[0]))], lambda: now[0])
     for second in range(0, 100, 5):
         now[0] = float(second)
-        keeping.look()
+        tasks.run_due()
     assert done == [0, 30, 60, 90]
 
 
-def test_fingerprints_change_with_the_file(tmp_path: Path) -> None:
-    """A rewritten, a replaced and a vanished file each look different."""
-    path = tmp_path / "file"
-    seen = [fingerprints([path])]
-    for text in ("a", "bb"):
+def test_a_change_counts_when_seen_twice_alike(tmp_path: Path) -> None:
+    """A file that is rewritten, replaced, removed or gets other permissions counts once, at the second equal check."""
+    path, other = tmp_path / "file", tmp_path / "other"
+
+    def replace() -> None:
+        other.write_text("b", encoding="utf-8")
+        other.replace(path)
+
+    watch = Watch(lambda: [path])
+    for change in (
+        lambda: path.write_text("a", encoding="utf-8"),
+        lambda: path.chmod(0o600),
+        replace,
+        path.unlink,
+    ):
+        assert not watch.changed()
+        change()
+        assert [watch.changed() for _ in range(3)] == [False, True, False]
+    for text in ("1", "12", "123"):
         path.write_text(text, encoding="utf-8")
-        seen.append(fingerprints([path]))
-    other = tmp_path / "other"
-    other.write_text("cc", encoding="utf-8")
-    os.utime(other, ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns))
-    other.replace(path)
-    seen.append(fingerprints([path]))
-    path.unlink()
-    assert fingerprints([path]) == seen[0]
-    assert len({str(one) for one in seen}) == 4
+        assert not watch.changed()
+    assert watch.changed()
+
+
+def test_a_change_while_files_are_read_is_noticed(tmp_path: Path) -> None:
+    """A file that changes between the start of a reload and its end counts, a new file that it brought does not."""
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.touch()
+    files = [path]
+    watch = Watch(lambda: files)
+    before = watch.now()
+    other.touch()
+    files.append(other)
+    watch.accept(before)
+    assert not any(watch.changed() for _ in range(3))
+    before = watch.now()
+    path.write_text("changed", encoding="utf-8")
+    watch.accept(before)
+    assert any(watch.changed() for _ in range(3))
 
 
 def test_without_systemd_nothing_is_told() -> None:

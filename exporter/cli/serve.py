@@ -18,7 +18,7 @@ from exporter.errors import ConfigError
 from exporter.exporter import Exporter
 from exporter.storage import StorageLockedError, open_or_memory
 from exporter.systemd import Systemd
-from exporter.watch import Housekeeping
+from exporter.watch import PeriodicTasks
 from exporter.web.options import Options
 from exporter.web.server import event_loop, serve
 
@@ -119,7 +119,7 @@ class _Service:
         self._web = config.web
         self._systemd = systemd
         self._started = started
-        self._housekeeping = Housekeeping(exporter.chores())
+        self._periodic = PeriodicTasks(exporter.periodic_tasks())
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
         self._beginning = threading.Thread(target=self._begin, name="start", daemon=True)
@@ -136,7 +136,7 @@ class _Service:
         finally:
             watchdog.cancel()
             self._systemd.tell("STOPPING=1")
-            self._housekeeping.stop()
+            self._periodic.stop()
             await asyncio.to_thread(self._finish)  # in a thread, so that a second signal is heard meanwhile
         if self._failure is not None:
             raise self._failure
@@ -163,7 +163,7 @@ class _Service:
             self._systemd.tell("READY=1")
             self._exporter.start_polling()
             gc.freeze()  # what the start has made stays: no collection need look at it again, with everybody waiting
-            self._housekeeping.start()
+            self._periodic.start()
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, by `run`
             self._failure = None if self._stop.is_set() else error
             self._loop.call_soon_threadsafe(self._stop.set)

@@ -14,7 +14,7 @@ from exporter.exporter import Exporter
 from exporter.pipeline import Pipeline
 from exporter.poller import Poller
 from exporter.standings import key_of
-from exporter.watch import Housekeeping
+from exporter.watch import PeriodicTasks
 from tests.soak.errors import ViolationError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Process(Exporter):
             super().__init__(load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now)
         self.disk = disk
         self.queue = Queue(time)
-        self.housekeeping = Housekeeping(self.chores(), time.truth)
+        self.periodic = PeriodicTasks(self.periodic_tasks(), time.truth)
 
     def begin(self) -> None:
         """Render what was restored, and plan the polls."""
@@ -143,7 +143,7 @@ class Process(Exporter):
 
     def idle(self) -> None:
         """Do what the threads beside the polls do."""
-        self.housekeeping.look()
+        self.periodic.run_due()
         self._renderer.render()
 
     def page(self) -> Sequence[bytes]:
