@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.log import get_logger
 from exporter.web import listen
-from exporter.web.app import Site
 from exporter.web.connections import Connections
 from exporter.web.door import Porch
 from exporter.web.limits import Limits
+from exporter.web.site import Site
 from exporter.web.worker import Worker
 
 if TYPE_CHECKING:

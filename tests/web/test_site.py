@@ -33,7 +33,10 @@ def test_metrics_are_negotiated(server: Running) -> None:
     with httpx.Client(base_url=server.url) as client:
         answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"})
         assert server.source.asked[-1] == (True, True, ())
-        assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        assert (
+            answer.headers["content-type"]
+            == "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+        )
         assert answer.headers["content-encoding"] == "gzip"
         assert answer.content == BODY
         answer = client.get("/metrics", headers={"Accept-Encoding": "identity"})

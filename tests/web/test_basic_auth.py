@@ -12,8 +12,8 @@ import bcrypt
 import httpx
 import pytest
 
-from exporter.web import basicauth
-from exporter.web.basicauth import Passwords
+from exporter.web import basic_auth
+from exporter.web.basic_auth import Passwords
 from exporter.web.worker import BusyError
 from tests.web.serving import running, until
 
@@ -220,7 +220,7 @@ def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> No
 
 def test_what_is_remembered_is_bounded() -> None:
     """The memory forgets what was used longest ago."""
-    memory = basicauth._Memory(2)
+    memory = basic_auth._Memory(2)
     memory.add(b"a")
     memory.add(b"b")
     assert b"a" in memory

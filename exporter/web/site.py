@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 from exporter.exposition import UnknownTenantError
-from exporter.web import negotiate
+from exporter.web import negotiation
 from exporter.web.message import Request, Response, text
 from exporter.web.scrapes import Scrapes
 from exporter.web.security import Security
@@ -16,7 +16,7 @@ from exporter.web.worker import BusyError, Worker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from exporter.web.basicauth import Passwords
+    from exporter.web.basic_auth import Passwords
     from exporter.web.limits import Limits
     from exporter.web.options import Options
     from exporter.web.source import Source
@@ -109,7 +109,7 @@ class Site:
 
     def _check(self, request: Request, route: _Route | None, security: Security) -> Response | Awaitable[Response]:
         if self._passwords is None:
-            from exporter.web.basicauth import Passwords  # noqa: PLC0415 - bcrypt only where passwords are
+            from exporter.web.basic_auth import Passwords  # noqa: PLC0415 - bcrypt only where passwords are
 
             self._passwords = Passwords()
         right = self._passwords.check(request.headers.get("authorization"), security.users)
@@ -135,8 +135,8 @@ class Site:
         leave = self._scrapes.enter(request.drop)
         if leave is None:
             return text(503, "too many scrapes are under way: try again later", ("Retry-After", "1"))
-        openmetrics = negotiate.wants_openmetrics(request.headers.get("accept"))
-        gzip = negotiate.wants_gzip(request.headers.get("accept-encoding"))
+        openmetrics, content_type = negotiation.format_for(request.headers.get("accept"))
+        gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         try:
             tenants = _tenants(request.query)
             body = self._source.scrape(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
@@ -146,8 +146,7 @@ class Site:
         except BaseException:
             leave()
             raise
-        kind = negotiate.OPENMETRICS if openmetrics else negotiate.TEXT
-        headers = (("Content-Type", kind), ("Vary", "Accept, Accept-Encoding"))
+        headers = (("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding"))
         return Response(200, (*headers, ("Content-Encoding", "gzip")) if gzip else headers, body, leave)
 
     def _healthy(self, _request: Request) -> Response:
@@ -189,7 +188,7 @@ class Site:
         self, request: Request, write: Callable[[], bytes], headers: tuple[tuple[str, str], ...]
     ) -> Response:
         """Answer with what `write` writes, in a thread: at thousands of tenants it takes its time."""
-        wanted = negotiate.wants_gzip(request.headers.get("accept-encoding"))
+        wanted = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         try:
             body, packed = await self._readers.do(lambda: _pack(write(), wanted=wanted))
         except BusyError:

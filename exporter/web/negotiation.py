@@ -1,0 +1,120 @@
+"""Which format and encoding a scrape gets (RFC 9110, section 12.5).
+
+Two formats are on offer, OpenMetrics 1.0.0 and text 0.0.4, each with the exact Content-Type that Prometheus 3 demands
+(https://prometheus.io/docs/instrumenting/content_negotiation/). Every name of the exporter is a legacy name, the same
+under each escaping scheme: the scheme that the client asks for is the one that the answer names. A client that accepts
+neither format gets text, as every other exporter answers it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping="
+_SCHEMES = ("underscores", "allow-utf-8", "dots", "values")
+
+# Possessive quantifiers, and a quoted string that may lack its end: the time is linear in the header's length.
+_ELEMENT = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.?+)*+"?+)++', re.DOTALL)
+_PART = re.compile(r'(?:[^;"]++|"(?:[^"\\]++|\\.?+)*+"?+)++', re.DOTALL)
+_LONGEST = 1024
+"""Characters of a header that are read; Prometheus' longest has some 400."""
+
+_ELEMENTS = 32
+_REMEMBERED = 16
+"""Headers whose answer is kept: a scraper sends the same ones for ever."""
+
+_QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
+
+
+class Format(NamedTuple):
+    """The format of an answer, and the Content-Type that names it."""
+
+    openmetrics: bool
+    content_type: str
+
+
+class _Range(NamedTuple):
+    """One element of Accept or Accept-Encoding."""
+
+    name: str
+    version: str
+    escaping: str
+    quality: float
+
+
+class _Offer(NamedTuple):
+    """One format on offer."""
+
+    name: str
+    version: str
+
+
+_OFFERS = (_Offer("application/openmetrics-text", "1.0.0"), _Offer("text/plain", "0.0.4"))
+
+
+@lru_cache(_REMEMBERED)
+def format_for(accept: str | None) -> Format:
+    """Return the format for a client that sent `accept`.
+
+    Where both are equally welcome, OpenMetrics goes first if the client names it, text if only `*/*` covers both.
+    """
+    ranges = _ranges(accept or "")
+    (openmetrics, by), (plain, _) = (_best(offer, ranges) for offer in _OFFERS)
+    named = by is not None and by.name != "*/*"
+    if by is None or not (openmetrics > plain or (openmetrics == plain > 0 and named)):
+        return Format(openmetrics=False, content_type=TEXT)
+    scheme = by.escaping if by.escaping in _SCHEMES else _SCHEMES[0]
+    return Format(openmetrics=True, content_type=_OPENMETRICS + scheme)
+
+
+@lru_cache(_REMEMBERED)
+def wants_gzip(accept_encoding: str | None) -> bool:
+    """Say whether a client that sent `accept_encoding` gets gzip: it accepts it, and does not prefer none."""
+    if not accept_encoding:
+        return False
+    qualities = {element.name: element.quality for element in _ranges(accept_encoding)}
+    anything = qualities.get("*", 0.0)
+    gzip = qualities.get("gzip", qualities.get("x-gzip", anything))
+    return gzip > 0 and gzip >= qualities.get("identity", 0.0)
+
+
+def _best(offer: _Offer, ranges: list[_Range]) -> tuple[float, _Range | None]:
+    """Return how welcome `offer` is by the most specific range that covers it, and that range."""
+    best: tuple[int, float] = (0, 0.0)
+    found = None
+    for element in ranges:
+        rank = (_rank(offer, element), element.quality)
+        if rank[0] and (found is None or rank > best):
+            best, found = rank, element
+    return best[1], found
+
+
+def _rank(offer: _Offer, element: _Range) -> int:
+    """Return how specifically `element` covers `offer`: 0 for not at all, 4 for its very version."""
+    if element.version and element.version != offer.version:
+        return 0
+    if element.name == offer.name:
+        return 4 if element.version else 3
+    if element.name == offer.name.partition("/")[0] + "/*":
+        return 2
+    return 1 if element.name == "*/*" else 0
+
+
+def _ranges(header: str) -> list[_Range]:
+    """Split a header into its elements; one whose quality cannot be read says nothing and is left out."""
+    written = (match[0] for match in _ELEMENT.finditer(header[:_LONGEST]))
+    return [found for element, _ in zip(written, range(_ELEMENTS), strict=False) if (found := _range(element))]
+
+
+def _range(element: str) -> _Range | None:
+    name, *parameters = [part.strip() for part in _PART.findall(element)] or [""]
+    found = {"q": "1"}
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        found[key.strip().lower()] = value.strip().strip('"')
+    if not name or not _QUALITY.match(found["q"]):
+        return None
+    return _Range(name.lower(), found.get("version", ""), found.get("escaping", "").lower(), float(found["q"]))
