@@ -53,7 +53,10 @@ def test_three_tenants_are_polled_and_served(server: SimulatorServer, tmp_path: 
         assert "contoso" in page.text
         assert [tenant["state"] for tenant in exporter.get("/api/v1/status").json()["tenants"]] == ["ok"] * 3
         openmetrics = exporter.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
-        assert openmetrics.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+        assert (
+            openmetrics.headers["Content-Type"]
+            == "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+        )
         assert openmetrics.text.endswith("# EOF\n")
         assert 'tenant="fabrikam"' not in exporter.get("/metrics?tenant=contoso").text
         assert exporter.get("/metrics?tenant=nobody").status_code == 404
