@@ -6,16 +6,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from exporter.collection import Collection
 from exporter.config import watched
+from exporter.config.tenants import key_of
 from exporter.config.tenants import tenants as tenants_of
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
+from exporter.recorder import Recorder
 from exporter.rendering import Renderer
-from exporter.standings import key_of
 from exporter.status import moment, status
 from exporter.tail import Tail, process_collectors
 from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
     from exporter.pipeline import Pipeline
     from exporter.schedule import Schedule, Task
-    from exporter.snapshot import Key
+    from exporter.state import Key
     from exporter.storage import MemoryStorage, Storage
 
 log = get_logger(__name__)
@@ -69,8 +69,8 @@ class Exporter:
         self._tenants = tenants_of(config)
         self._own = OwnMetrics(revision)
         self._own.reloaded_at = clock()
-        self._collection = Collection(storage, self._own, clock)
-        self._standings, self._budget = self._collection.standings, self._collection.budget
+        self._recorder = Recorder(storage, self._own, clock)
+        self._standings, self._budget = self._recorder.standings, self._recorder.budget
         samples = TenantSamples(self._standings, self._budget, clock)
         self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors()))
         self._renderer = Renderer(self._exposition, samples, self._own, clock)
@@ -117,7 +117,7 @@ class Exporter:
         return (
             PeriodicTask(1.0, self._notice_clock),
             PeriodicTask(CHECK_SECONDS, self._reload_if_changed),
-            PeriodicTask(86400.0, lambda: self._collection.retain(self._config.storage.retention)),
+            PeriodicTask(86400.0, lambda: self._recorder.retain(self._config.storage.retention)),
             PeriodicTask(86400.0, self._warn_of_expiry),
         )
 
@@ -207,7 +207,7 @@ class Exporter:
             closing.start()
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
         keys = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
-        self._collection.adopt(keys)
+        self._recorder.adopt(keys)
         self._urgent |= {key for key in keys if self._is_failing(key)}
         self._own.expiries = pipeline.credentials.expiries(tenants)
         self._renderer.replace(tenants)
@@ -246,7 +246,7 @@ class Exporter:
             pipeline = self._pipeline
             if pipeline is None:
                 return
-            self._collection.poll(pipeline.poller, tenant, report)
+            self._recorder.poll(pipeline.poller, tenant, report)
             if pipeline is not self._pipeline and self._is_failing(key):
                 self._urgent.add(key)  # it began before a reload that may have corrected the cause
             self._renderer.changed(tenant)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter import __version__
+from exporter.config.tenants import key_of
 from exporter.errors import Reason
-from exporter.naming import product_labels
+from exporter.labels import product_labels
 from exporter.reports import REPORTS
-from exporter.standings import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
     from exporter.quota import Budget
     from exporter.reports import Report
-    from exporter.snapshot import Standing
-    from exporter.standings import Standings
+    from exporter.state import Standing, Standings
 
 
 class Sample(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from exporter import graph
+from exporter.config.tenants import key_of
 from exporter.errors import (
     MENDED_BY_PEOPLE,
     ExporterError,
@@ -18,11 +19,10 @@ from exporter.errors import (
     ThrottledError,
 )
 from exporter.http import Deadline
+from exporter.labels import kept_names
 from exporter.log import get_logger
-from exporter.naming import kept_names
 from exporter.reports import REPORTS
-from exporter.snapshot import Failure, Outcome, Snapshot
-from exporter.standings import key_of
+from exporter.state import Failure, Outcome, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from exporter.http import Clients
     from exporter.quota import Budget
     from exporter.reports import Report
-    from exporter.snapshot import Key, Standing
+    from exporter.state import Key, Standing
 
 log = get_logger(__name__)
 

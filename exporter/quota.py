@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from exporter.snapshot import Key
+    from exporter.state import Key
 
 WINDOW = 600.0
 """Microsoft counts calls over ten minutes (https://learn.microsoft.com/graph/throttling-limits)."""

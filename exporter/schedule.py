@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from exporter.config import Poll
-    from exporter.snapshot import Key, Standing
+    from exporter.state import Key, Standing
 
 log = get_logger(__name__)
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.standings import key_of
+from exporter.config.tenants import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from exporter.config import Config
     from exporter.config.tenants import Tenant
-    from exporter.standings import Standings
+    from exporter.state import Standings
 
 
 def status(

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from exporter.config import CLOUDS, Auth, Poll, Report, Targets
 from exporter.config.tenants import Tenant
-from exporter.snapshot import Key, Row, Snapshot
+from exporter.state import Key, Row, Snapshot
 
 if TYPE_CHECKING:
     from exporter.config import Cloud

@@ -15,13 +15,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.auth import CredentialExpiry
+from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.exposition import Exposition, UnknownTenantError
 from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
 from exporter.metrics import OwnMetrics, Sample, TenantSamples
 from exporter.quota import Budget
-from exporter.snapshot import Failure, Outcome
-from exporter.standings import Standings, key_of
+from exporter.state import Failure, Outcome, Standings
 from exporter.tail import Tail, process_collectors
 from tests.builders import NOON, PLATFORMS, USERS, Clock, snapshot, tenant
 from tests.formats import openmetrics_latest, parse_openmetrics, parse_text, text_latest

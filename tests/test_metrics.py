@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import ProductTarget, Report, Targets
+from exporter.config.tenants import key_of
 from exporter.errors import Reason
+from exporter.labels import kept_names, product_labels
 from exporter.metrics import TenantSamples
-from exporter.naming import kept_names, product_labels
 from exporter.quota import LIMITS, WINDOW, Budget
-from exporter.snapshot import Failure, Outcome
-from exporter.standings import Standings, key_of
+from exporter.state import Failure, Outcome, Standings
 from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import pytest
 
 from exporter.auth import Credentials, TokenSource
 from exporter.config import Cloud, Report
+from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.http import MAX_BODY, Clients, Proxy, tls_context
 from exporter.poller import Poller
 from exporter.quota import Budget
 from exporter.simulator import FAULTS, Fault, Response, Simulator, SimulatorServer, SimulatorTransport, Stage
-from exporter.snapshot import Failure, Outcome, Row, Standing
-from exporter.standings import key_of
+from exporter.state import Failure, Outcome, Row, Standing
 from tests.builders import NOON, PLATFORMS, USERS, Clock, simulated
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import ReportError
 from exporter.reports import REPORTS
-from exporter.snapshot import Row
+from exporter.state import Row
 from tests.builders import PLATFORMS, USERS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exporter.config import Poll
 from exporter.errors import Reason
 from exporter.schedule import Schedule, Task, cron_trigger, next_due
-from exporter.snapshot import Failure, Key, Outcome, Standing
+from exporter.state import Failure, Key, Outcome, Standing
 from tests.builders import KEY, NOON, Clock
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from exporter import log
 from exporter.cli.serve import serve_forever
 from exporter.cli.simulation import simulation, write_configuration
 from exporter.config import load
-from exporter.config.tenants import tenants
-from exporter.snapshot import Outcome, Row, Snapshot, Standing
-from exporter.standings import key_of
+from exporter.config.tenants import key_of, tenants
+from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage
 
 if TYPE_CHECKING:

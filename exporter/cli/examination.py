@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from exporter.auth.permissions import consent_url
 from exporter.reports import REPORTS
-from exporter.snapshot import Standing
+from exporter.state import Standing
 
 if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
     from exporter.pipeline import Pipeline
-    from exporter.snapshot import Failure
+    from exporter.state import Failure
 
 
 @dataclass(frozen=True, slots=True)

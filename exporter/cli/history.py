@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.config import load
 from exporter.config.durations import parse_duration
-from exporter.config.tenants import tenants
+from exporter.config.tenants import key_of, tenants
 from exporter.errors import ConfigError
 from exporter.families import TENANT_FAMILIES
-from exporter.naming import product_labels
+from exporter.labels import product_labels
 from exporter.reports import REPORTS
-from exporter.standings import key_of
 from exporter.storage.history import History, csv_lines
 from exporter.storage.openmetrics import Gauge, openmetrics_lines
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Config
-    from exporter.snapshot import Key
+    from exporter.state import Key
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from exporter import log
 from exporter.cli.progress import for_each
-from exporter.collection import Collection
 from exporter.config import load
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
@@ -20,6 +19,7 @@ from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.pipeline import Pipeline
+from exporter.recorder import Recorder
 from exporter.storage import StorageLockedError, open_or_memory
 from exporter.tail import Tail
 
@@ -55,20 +55,20 @@ def _poll_all(config: Config, storage: Storage | MemoryStorage, environ: Mapping
     """Return the metrics after one poll of everything, and whether all polls succeeded."""
     own = OwnMetrics()
     own.reloaded_at = time.time()
-    collection = Collection(storage, own, time.time)
-    pipeline = Pipeline(config, collection.budget, environ=environ, count=own.count_request)
+    recorder = Recorder(storage, own, time.time)
+    pipeline = Pipeline(config, recorder.budget, environ=environ, count=own.count_request)
     known = tenants(config)
     own.expiries = pipeline.credentials.expiries(known)
     work = [(tenant, report) for tenant in known for report in tenant.reports]
     outcomes = for_each(
         work,
-        lambda one: collection.poll(pipeline.poller, *one),
+        lambda one: recorder.poll(pipeline.poller, *one),
         concurrency=config.poll.concurrency,
         title="polling",
     )
     pipeline.close()
     exposition = Exposition(TENANT_FAMILIES, Tail(own))
-    samples = TenantSamples(collection.standings, collection.budget, time.time)
+    samples = TenantSamples(recorder.standings, recorder.budget, time.time)
     for tenant in known:
         exposition.put(tenant.name, samples.of(tenant))
     exposition.publish()

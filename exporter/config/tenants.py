@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from exporter.state import Key
+
 if TYPE_CHECKING:
     from exporter.config import Auth, Cloud, Config, Poll, Report, Targets
 
@@ -71,3 +73,9 @@ def tenants(config: Config) -> tuple[Tenant, ...]:
         for one in config.tenants
         if one.enabled
     )
+
+
+def key_of(tenant: Tenant, report: str) -> Key:
+    """Return what the tenant's report is stored under."""
+    cloud = tenant.cloud.name if tenant.cloud.name != "custom" else tenant.cloud.graph
+    return Key(cloud, tenant.tenant_id, report)

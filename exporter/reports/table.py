@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ReportError
-from exporter.snapshot import Row
+from exporter.state import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Self
 
 from exporter.errors import ConfigError
-from exporter.snapshot import Key, Snapshot
+from exporter.state import Key, Snapshot
 from exporter.storage import records, schema
 from exporter.storage.errors import StorageError, storage_errors
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from exporter.snapshot import Key, Snapshot, Standing
+    from exporter.state import Key, Snapshot, Standing
 
 
 class MemoryStorage:

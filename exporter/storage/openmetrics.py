@@ -12,7 +12,7 @@ from exporter.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from exporter.snapshot import Key
+    from exporter.state import Key
     from exporter.storage.history import Edition, History, Series
 
 # Just under Prometheus' look-back of 5 minutes, so that a range query sees no gap between two samples.

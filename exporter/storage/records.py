@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import Reason
-from exporter.snapshot import Failure, Key, Outcome, Row, Snapshot, Standing
+from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
 
 if TYPE_CHECKING:
     import sqlite3

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from exporter.snapshot import Key, Snapshot, Standing
+    from exporter.state import Key, Snapshot, Standing
 
 log = get_logger(__name__)
 

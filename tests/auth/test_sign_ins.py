@@ -18,7 +18,7 @@ from exporter.auth import Credentials, TokenSource
 from exporter.errors import ConfigError, ExporterError, Reason
 from exporter.http import Deadline
 from exporter.simulator import Decision, Fault, Plan, Response, Stage
-from exporter.snapshot import Standing
+from exporter.state import Standing
 from tests.auth.world import login
 from tests.builders import Clock
 

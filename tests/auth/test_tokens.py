@@ -16,7 +16,7 @@ from exporter.errors import Reason, ServerError
 from exporter.http import Clients, Deadline
 from exporter.quota import Budget
 from exporter.simulator import Fault, Response, Simulator, SimulatorTransport, Stage
-from exporter.snapshot import Standing
+from exporter.state import Standing
 from tests.auth.kinds import KINDS, prepare
 from tests.builders import Clock, simulated
 from tests.http.leaks import assert_clean, said

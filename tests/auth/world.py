@@ -16,7 +16,7 @@ from exporter.quota import Budget
 from exporter.simulator import CLOUDS as SIMULATED_CLOUDS
 from exporter.simulator import Decision, Origin, Plan, Stage
 from exporter.simulator.clouds import real_hosts
-from exporter.snapshot import Standing
+from exporter.state import Standing
 from tests.builders import USERS, simulated
 from tests.http.leaks import said
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from exporter.auth import Token
     from exporter.config.tenants import Tenant
     from exporter.simulator import SimulatorServer
-    from exporter.snapshot import Failure, Outcome
+    from exporter.state import Failure, Outcome
     from tests.http.connect_proxy import ConnectProxy
 
 _NUMBERS = itertools.count()

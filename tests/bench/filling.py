@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from exporter.config import load
+from exporter.config.tenants import key_of
 from exporter.config.tenants import tenants as tenants_of
 from exporter.simulator.counts import PRODUCTS
 from exporter.simulator.tenants import make_tenants
-from exporter.snapshot import Outcome, Row, Snapshot, Standing
-from exporter.standings import key_of
+from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage
 
 if TYPE_CHECKING:

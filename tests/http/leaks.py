@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
     from exporter.errors import ExporterError
-    from exporter.snapshot import Failure
+    from exporter.state import Failure
 
 _LEAK = re.compile(r"hush|8Q~|eyJ[\w-]{8,}|PRIVATE KEY|aHVza|h1c2|odXNo")
 """The last: `hush` in base64, in each of its three alignments."""

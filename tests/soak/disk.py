@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from exporter.snapshot import Key, Snapshot, Standing
+    from exporter.state import Key, Snapshot, Standing
     from tests.soak.ledger import Ledger
 
 # A log of fewer bytes was never written back into the file (https://www.sqlite.org/wal.html#automatic_checkpoint):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from exporter.snapshot import Key
+from exporter.state import Key
 from tests.builders import PLATFORMS, USERS
 
 if TYPE_CHECKING:

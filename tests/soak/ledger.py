@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
-from exporter.snapshot import Key
+from exporter.state import Key
 from exporter.storage.schema import FILE_NAME
 from tests.soak.errors import ViolationError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from exporter.snapshot import Snapshot, Standing
+    from exporter.state import Snapshot, Standing
 
 _DIGEST = 8
 _RECORD = 4 + _DIGEST

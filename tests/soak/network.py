@@ -15,7 +15,7 @@ from tests.soak.errors import KilledError, ViolationError
 if TYPE_CHECKING:
     from exporter.simulator import Simulator
     from exporter.simulator.world import CallRecord
-    from exporter.snapshot import Key
+    from exporter.state import Key
     from tests.soak.clock import Time
 
 WINDOW = 600.0

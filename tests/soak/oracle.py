@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import Reason
 from exporter.simulator import Simulator, Stage
-from exporter.snapshot import Standing
+from exporter.state import Standing
 from tests.builders import USERS
 from tests.soak.errors import ViolationError
 from tests.soak.faults import CHANGED_NAMES, REJECTED, reasons
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from exporter.simulator.world import CallRecord
-    from exporter.snapshot import Key, Outcome, Snapshot
+    from exporter.state import Key, Outcome, Snapshot
     from tests.soak.clock import Time
     from tests.soak.estate import Account
     from tests.soak.network import Network

@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from exporter.collection import Collection
 from exporter.config import load
+from exporter.config.tenants import key_of
 from exporter.exporter import Exporter
 from exporter.pipeline import Pipeline
 from exporter.poller import Poller
-from exporter.standings import key_of
+from exporter.recorder import Recorder
 from exporter.watch import PeriodicTasks
 from tests.soak.errors import ViolationError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.config.tenants import Tenant
     from exporter.schedule import Task
-    from exporter.snapshot import Key, Outcome, Standing
+    from exporter.state import Key, Outcome, Standing
     from tests.soak.clock import Time
     from tests.soak.disk import Disk
     from tests.soak.estate import Estate
@@ -123,7 +123,7 @@ class Process(Exporter):
         self._time = time
         self._oracle = oracle
         self._rng = random.Random(seed)
-        with mock.patch("exporter.exporter.Collection", partial(Collection, monotonic=time.truth)):
+        with mock.patch("exporter.exporter.Recorder", partial(Recorder, monotonic=time.truth)):
             super().__init__(load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now)
         self.disk = disk
         self.queue = Queue(time)

@@ -35,7 +35,7 @@ from tests.soak.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.snapshot import Key, Standing
+    from exporter.state import Key, Standing
 
 _LONG = 30
 """Days from which on a run is long enough to see memory grow."""

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from exporter.log import set_up
-from exporter.snapshot import Standing
+from exporter.state import Standing
 from exporter.storage import Storage, StorageError, open_or_memory
 from tests.storage.samples import CONTOSO, DAY, START, good, report
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from exporter.errors import Reason
-from exporter.snapshot import Failure, Key, Outcome, Row, Snapshot, Standing
+from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
 
 DAY = 86400.0
 START = datetime(2026, 3, 1, 6, tzinfo=UTC).timestamp()

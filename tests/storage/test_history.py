@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import ConfigError
-from exporter.snapshot import Key, Row, Snapshot
+from exporter.state import Key, Row, Snapshot
 from exporter.storage import Storage, StorageError
 from exporter.storage.history import History, csv_lines
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, good, report, standing

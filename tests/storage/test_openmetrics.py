@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.errors import ConfigError
-from exporter.snapshot import Key, Outcome, Standing
+from exporter.state import Key, Outcome, Standing
 from exporter.storage import Storage
 from exporter.storage.history import History
 from exporter.storage.openmetrics import Gauge, openmetrics_lines

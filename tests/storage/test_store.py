@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import Reason
-from exporter.snapshot import Failure, Key, Outcome, Row, Snapshot, Standing
+from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
 from exporter.storage import MemoryStorage, Storage, StorageError
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, failed, good, report, standing
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exporter.config.tenants import key_of
 from exporter.log import get_logger
 from exporter.quota import WINDOW, Budget
-from exporter.standings import Standings, key_of
+from exporter.state import Standings
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
@@ -15,14 +16,13 @@ if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
     from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
-    from exporter.snapshot import Key, Outcome, Standing
-    from exporter.standings import Recorded
+    from exporter.state import Key, Outcome, Recorded, Standing
     from exporter.storage import MemoryStorage, Storage
 
 log = get_logger(__name__)
 
 
-class Collection:
+class Recorder:
     """Takes the outcomes of polls in, and holds where every report stands.
 
     Args:
