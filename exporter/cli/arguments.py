@@ -21,6 +21,7 @@ _COMMANDS = {
     "check": "check the configuration, each tenant's token, permission and report",
     "once": "poll every tenant once and write the metrics, for node_exporter's textfile collector",
     "history": "print the stored reports, as CSV or for promtool",
+    "healthcheck": "ask the exporter of these flags and variables for /-/healthy; exit code 0 if it works",
     "login": "sign in by device code for a tenant with delegated permission (a last resort)",
 }
 

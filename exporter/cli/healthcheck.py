@@ -1,0 +1,96 @@
+"""`healthcheck`: does the exporter of these flags and variables answer `/-/healthy`?"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import sys
+from typing import TYPE_CHECKING
+
+from exporter.config import load
+from exporter.errors import ConfigError
+from exporter.web import listen
+from exporter.web.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.cli.arguments import Arguments
+
+_TIMEOUT = 3.0
+_EVERYWHERE = {"": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104 - not bound
+
+
+def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
+    """Ask once; return 0 if the exporter is healthy."""
+    # Only what `--web.…` sets: a configuration file that is wrong at this moment says nothing about the process.
+    flags = {path: value for path, value in arguments.flags.items() if path.startswith("web.")}
+    variables = {name: value for name, value in environ.items() if name.startswith("OFFICE365_EXPORTER_WEB__")}
+    web = load(flags, variables, need_tenants=False).web
+    written = web.listen_address[0]
+    address = listen.parse(written)
+    if not address.path and not address.port:
+        raise ConfigError((f"--web.listen-address: {written!r} lets the system choose the port; name the port",))
+    prefix = Options(route_prefix=web.route_prefix, external_url=web.external_url).prefix()
+    try:
+        status = _ask(address, f"{prefix}/-/healthy", may_be_tls=web.config.file is not None)
+    except (OSError, http.client.HTTPException) as error:
+        sys.stderr.write(f"not healthy: {written} does not answer: {str(error) or type(error).__name__}\n")
+        return 1
+    if status not in (None, http.client.OK):
+        sys.stderr.write(f"not healthy: {written} answers {prefix}/-/healthy with {status}\n")
+        return 1
+    sys.stdout.write("healthy\n" if status else "healthy: it demands a client certificate, and refuses this check\n")
+    return 0
+
+
+def _ask(address: listen.Address, path: str, *, may_be_tls: bool) -> int | None:
+    """Return the status, or None where a handshake was refused by the server's own word."""
+    if may_be_tls:
+        try:
+            return _ask_encrypted(address, path)
+        except ssl.SSLError as error:
+            if "ALERT" in (error.reason or ""):
+                return None
+            if error.reason not in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
+                raise
+    with _connect(address) as plain:
+        return _get(plain, path)
+
+
+def _ask_encrypted(address: listen.Address, path: str) -> int:
+    # Any certificate is taken: it names whom others ask, not this machine.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with _connect(address) as plain, context.wrap_socket(plain) as encrypted:
+            return _get(encrypted, path)
+    except (ssl.SSLEOFError, ConnectionError):
+        # In TLS 1.3 a missing client certificate is refused after the handshake, and the alert can be lost.
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with _connect(address) as plain, context.wrap_socket(plain) as encrypted:
+            return _get(encrypted, path)
+
+
+def _connect(address: listen.Address) -> socket.socket:
+    if address.path:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(_TIMEOUT)
+        connection.connect(address.path)
+        return connection
+    *others, last = _EVERYWHERE.get(address.host, (address.host,))
+    for host in others:
+        try:
+            return socket.create_connection((host, address.port), _TIMEOUT)
+        except OSError:
+            continue
+    return socket.create_connection((last, address.port), _TIMEOUT)
+
+
+def _get(connection: socket.socket, path: str) -> int:
+    client = http.client.HTTPConnection("localhost")
+    client.sock = connection
+    client.request("GET", path, headers={"Connection": "close"})
+    return client.getresponse().status
