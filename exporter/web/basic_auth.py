@@ -9,25 +9,32 @@ import hashlib
 import hmac
 import os
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
 import bcrypt
 
 from exporter.web.worker import BusyError, Worker
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+T = TypeVar("T", bound=Hashable)
+
+Users = Mapping[bytes, bytes]
+"""Bcrypt hashes by user name."""
 
 _LONGEST = 72
-"""Bytes of a password that bcrypt looks at; the rest is cut off here, as Go does when it checks one."""
+"""Bytes of a password that bcrypt reads; the rest is cut off here, as Go does when it checks one."""
 
 _WAITING = 16
 _WAITING_FROM_ONE = 4
+_RESERVED = 4
+"""Checks that may wait from addresses which have guessed nothing wrong."""
+
 _REMEMBERED = 1024
+_ADDRESSES = 16_384
 
 
 class _Attempt(NamedTuple):
-    """One pair of user and password, to be held against one hash.
+    """One pair of user and password, to be checked against one hash.
 
     Attributes:
         digest: what it is remembered by.
@@ -45,86 +52,102 @@ class _Attempt(NamedTuple):
 
 
 class Passwords:
-    """Checks user names and passwords.
+    """Checks user names and passwords against one web configuration.
 
-    Each pair is computed once, by a single thread beside the event loop, and remembered, right or wrong, by a keyed
-    digest. Of new pairs only so many wait, and from one address only a few of these, so that a flood of guesses keeps
-    neither scrapes nor polls from the processor, nor a user with the right password from the queue. An unknown user
-    costs what a known one costs, and always the same one.
+    Each pair is computed once, in a thread, and remembered, right or wrong, by a keyed digest; nothing is remembered
+    beyond a change of the web configuration. Of new pairs only so many wait, and from one address only a few of these,
+    so that a flood of guesses keeps neither scrapes nor polls from the processor. A few places, with a thread of their
+    own, are left to addresses that have guessed nothing wrong: guesses do not lock out a new client that knows its
+    password. An unknown user costs what the most expensive known one costs.
     """
 
-    def __init__(self) -> None:
-        self._key = os.urandom(32)
-        self._right = _Memory(_REMEMBERED)
-        self._wrong = _Memory(_REMEMBERED)
+    def __init__(self, users: Users) -> None:
+        self.use(users)
+        self._wrong_from: _Memory[str] = _Memory(_ADDRESSES)
         self._worker = Worker("web-passwords", limit=_WAITING)
+        self._reserved = Worker("web-passwords-reserved", limit=_RESERVED)
         self._under_way: dict[bytes, asyncio.Task[bool]] = {}
         self._from: Counter[str] = Counter()
 
-    def check(self, authorization: str | None, users: Mapping[bytes, bytes]) -> bool | None:
+    def use(self, users: Users) -> None:
+        """Check against these users, one at least, from now on, and forget what was remembered of others."""
+        self._users = users
+        self._key = os.urandom(32)
+        self._right: _Memory[bytes] = _Memory(_REMEMBERED)
+        self._wrong: _Memory[bytes] = _Memory(_REMEMBERED)
+
+    def check(self, authorization: str | None) -> bool | None:
         """Say whether a request's Authorization header is right, or None if that has to be computed.
 
         Args:
             authorization: the header; None if there was none.
-            users: bcrypt hashes by user name, one at least.
         """
-        attempt = self._attempt(authorization, users)
+        attempt = self._attempt(authorization)
         if attempt is None:
             return False
         if attempt.digest in self._right:
             return True
         return False if attempt.digest in self._wrong else None
 
-    async def compute(self, authorization: str | None, users: Mapping[bytes, bytes], address: str) -> bool:
+    async def compute(self, authorization: str | None, client: str) -> bool:
         """Say whether the header is right, by computing it; requests with the same one share the work.
 
         Args:
             authorization: the header.
-            users: bcrypt hashes by user name, one at least.
-            address: the client's.
+            client: whom its guesses are counted for.
 
         Raises:
-            BusyError: too many checks are waiting, or too many from this address.
+            BusyError: too many checks are waiting, or too many of this client.
         """
-        attempt = self._attempt(authorization, users)
+        attempt = self._attempt(authorization)
         if attempt is None:
             return False
         task = self._under_way.get(attempt.digest)
         if task is None:
-            if self._from[address] >= _WAITING_FROM_ONE:
-                raise BusyError(address)
-            # Begun before the task, so that a full queue is told to this request.
-            future = self._worker.do(attempt.is_right)
-            task = asyncio.get_running_loop().create_task(self._remember(future, attempt, address))
+            # Begun before the task, so that this request is told of a full queue.
+            future = self._begin(attempt, client)
+            task = asyncio.get_running_loop().create_task(self._remember(future, attempt, client))
             self._under_way[attempt.digest] = task
-            self._from[address] += 1
+            self._from[client] += 1
         # Whoever gives up takes the result neither from the others nor from the memory.
         return await asyncio.shield(task)
 
     def end(self) -> None:
         """Compute no more than what is being computed."""
         self._worker.end()
+        self._reserved.end()
 
-    async def _remember(self, future: asyncio.Future[bool], attempt: _Attempt, address: str) -> bool:
+    def _begin(self, attempt: _Attempt, client: str) -> asyncio.Future[bool]:
+        if not self._from[client] and client not in self._wrong_from:
+            try:
+                return self._reserved.do(attempt.is_right)
+            except BusyError:
+                pass
+        if self._from[client] >= _WAITING_FROM_ONE:
+            raise BusyError(client)
+        return self._worker.do(attempt.is_right)
+
+    async def _remember(self, future: asyncio.Future[bool], attempt: _Attempt, client: str) -> bool:
         try:
             right = await future
         finally:
             del self._under_way[attempt.digest]
-            self._from -= Counter((address,))
+            self._from -= Counter((client,))
         (self._right if right else self._wrong).add(attempt.digest)
+        if not right:
+            self._wrong_from.add(client)
         return right
 
-    def _attempt(self, authorization: str | None, users: Mapping[bytes, bytes]) -> _Attempt | None:
+    def _attempt(self, authorization: str | None) -> _Attempt | None:
         pair = _pair(authorization)
         if pair is None:
             return None
         user, password = pair
-        hashed = users.get(user)
+        hashed = self._users.get(user)
         known = hashed is not None
         if hashed is None:
-            hashes = sorted(users.values())
-            hashed = hashes[int.from_bytes(self._digest(user)[:8]) % len(hashes)]
-        return _Attempt(self._digest(user, hashed, password), password, hashed, known)
+            hashed = max(self._users.values(), key=cost)
+        return _Attempt(self._digest(user, hashed, password, b"\1" if known else b""), password, hashed, known)
 
     def _digest(self, *parts: bytes) -> bytes:
         """Return a digest of `parts` that means nothing outside this process."""
@@ -132,24 +155,30 @@ class Passwords:
         return hmac.digest(self._key, whole, hashlib.sha256)
 
 
-class _Memory:
-    """A set that forgets what was added or asked for longest ago."""
+class _Memory(Generic[T]):
+    """A set that forgets what was added or used longest ago."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._held: OrderedDict[bytes, None] = OrderedDict()
+        self._held: OrderedDict[T, None] = OrderedDict()
 
-    def __contains__(self, item: bytes) -> bool:
+    def __contains__(self, item: T) -> bool:
         if item not in self._held:
             return False
         self._held.move_to_end(item)
         return True
 
-    def add(self, item: bytes) -> None:
+    def add(self, item: T) -> None:
         """Remember `item`."""
         self._held[item] = None
+        self._held.move_to_end(item)
         if len(self._held) > self._size:
             self._held.popitem(last=False)
+
+
+def cost(hashed: bytes) -> int:
+    """Return the cost of a bcrypt hash, which its time doubles with."""
+    return int(hashed[4:6])
 
 
 def _pair(authorization: str | None) -> tuple[bytes, bytes] | None:

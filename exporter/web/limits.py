@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 
@@ -39,3 +40,13 @@ class Limits:
     response: float = 60.0
     linger: float = 2.0
     stop: float = 2.0
+
+
+def client_of(address: str) -> str:
+    """Return whom what `address` holds is counted for: itself, or of IPv6 the /64 that one client usually has whole."""
+    if ":" not in address:
+        return address
+    found = ipaddress.IPv6Address(address.partition("%")[0])
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))

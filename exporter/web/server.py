@@ -136,7 +136,7 @@ class Server:
         from exporter.web.watch import Watch  # noqa: PLC0415 - YAML only where there is such a file
 
         watch = Watch(path)
-        self._site.security = await self._worker.do(watch.begin)
+        self._site.obey(await self._worker.do(watch.begin))
         self._tasks.append(asyncio.get_running_loop().create_task(self._keep_up(watch)))
 
     async def _keep_up(self, watch: Watch) -> None:
@@ -144,7 +144,7 @@ class Server:
             await asyncio.sleep(self._look)
             security = await self._worker.do(watch.look)
             if security is not None:
-                self._site.security = security
+                self._site.obey(security)
 
 
 def _room(wanted: int) -> int:

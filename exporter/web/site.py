@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from exporter.exposition import UnknownTenantError
 from exporter.web import negotiation
+from exporter.web.limits import client_of
 from exporter.web.message import Request, Response, text
 from exporter.web.scrapes import Scrapes
 from exporter.web.security import Security
@@ -43,7 +44,7 @@ class Site:
         limits: how many scrapes at once.
 
     Attributes:
-        security: headers and passwords, exchanged as a whole when the web configuration changes.
+        security: what connections and requests have to obey at present.
 
     Raises:
         ConfigError: a path cannot be used.
@@ -60,6 +61,18 @@ class Site:
         self._readers = Worker("web-status", limit=8)
         self._reloader = Worker("web-reload", limit=4)
         self._passwords: Passwords | None = None
+
+    def obey(self, security: Security) -> None:
+        """Demand what the web configuration asks for, from the next request on."""
+        self.security = security
+        if not security.users:
+            return
+        if self._passwords is None:
+            from exporter.web.basic_auth import Passwords  # noqa: PLC0415 - bcrypt only where passwords are
+
+            self._passwords = Passwords(security.users)
+        else:
+            self._passwords.use(security.users)
 
     def end(self) -> None:
         """End the threads, each after the work that is under way."""
@@ -88,8 +101,8 @@ class Site:
         """Answer `request`, at once where that can be done on the event loop."""
         security = self.security
         route = self._routes.get(request.path)
-        if security.users and not (route is not None and route.open):
-            return self._check(request, route, security)
+        if self._passwords is not None and security.users and not (route is not None and route.open):
+            return self._check(self._passwords, request, route, security)
         return self._dressed(self._answer(request, route), security)
 
     def _answer(self, request: Request, route: _Route | None) -> Response | Awaitable[Response]:
@@ -107,23 +120,18 @@ class Site:
 
     # Passwords.
 
-    def _check(self, request: Request, route: _Route | None, security: Security) -> Response | Awaitable[Response]:
-        if self._passwords is None:
-            from exporter.web.basic_auth import Passwords  # noqa: PLC0415 - bcrypt only where passwords are
-
-            self._passwords = Passwords()
-        right = self._passwords.check(request.headers.get("authorization"), security.users)
+    def _check(
+        self, passwords: Passwords, request: Request, route: _Route | None, security: Security
+    ) -> Response | Awaitable[Response]:
+        right = passwords.check(request.headers.get("authorization"))
         if right is None:
-            return _dress_later(self._check_anew(self._passwords, request, route, security), security)
+            return _dress_later(self._compute(passwords, request, route), security)
         return self._dressed(self._answer(request, route) if right else _unauthorized(), security)
 
-    async def _check_anew(
-        self, passwords: Passwords, request: Request, route: _Route | None, security: Security
-    ) -> Response:
+    async def _compute(self, passwords: Passwords, request: Request, route: _Route | None) -> Response:
         """Answer a request whose password was not seen before."""
-        authorization = request.headers.get("authorization")
         try:
-            right = await passwords.compute(authorization, security.users, request.address)
+            right = await passwords.compute(request.headers.get("authorization"), client_of(request.address))
         except BusyError:
             return text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
         answer = self._answer(request, route) if right else _unauthorized()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 
 from exporter.web import basic_auth
 from exporter.web.basic_auth import Passwords
+from exporter.web.limits import client_of
 from exporter.web.worker import BusyError
 from tests.web.serving import running, until
 
@@ -102,7 +104,7 @@ def test_long_passwords_and_zeros(certificates: Certificates) -> None:
 
 
 def test_each_pair_is_computed_once(certificates: Certificates, computed: list[tuple[bytes, bytes]]) -> None:
-    """Right and wrong pairs are remembered, until the hash changes."""
+    """Right and wrong pairs are remembered, until the web configuration changes."""
     path = certificates.write(f"basic_auth_users: {{alice: '{hashed('secret')}'}}\n")
     with running(config_file=path) as server, httpx.Client(base_url=server.url) as client:
         for _ in range(5):
@@ -116,19 +118,38 @@ def test_each_pair_is_computed_once(certificates: Certificates, computed: list[t
 
 
 def test_unknown_users_cost_what_known_ones_cost(computed: list[tuple[bytes, bytes]]) -> None:
-    """An unknown user's password is held against some user's hash, always the same one, and is never right."""
-    users = {b"cheap": hashed("a", cost=4).encode(), b"dear": hashed("a", cost=5).encode()}
+    """An unknown user's password is checked against the most expensive hash, and is never right."""
+    users = {b"cheap": hashed("a", cost=4).encode(), b"expensive": hashed("a", cost=5).encode()}
 
     async def main() -> None:
-        passwords = Passwords()
-        for number in range(40):
-            assert not await passwords.compute(header(f"user{number}", "a"), users, "192.0.2.1")
-            assert not await passwords.compute(header(f"user{number}", "b"), users, "192.0.2.1")
+        passwords = Passwords(users)
+        for number in range(20):
+            assert not await passwords.compute(header(f"user{number}", "a"), "192.0.2.1")
 
     asyncio.run(main())
-    against = [one for _, one in computed]
-    assert against[::2] == against[1::2]
-    assert set(against) == set(users.values())
+    assert {against for _, against in computed} == {users[b"expensive"]}
+
+
+def test_a_removed_user_is_out_though_another_has_the_same_hash() -> None:
+    """What is remembered as right is forgotten with the configuration, and never holds for an unknown user."""
+    same = hashed("secret").encode()
+
+    async def main() -> None:
+        passwords = Passwords({b"alice": same, b"bob": same})
+        alice = header("alice", "secret")
+        assert await passwords.compute(alice, "192.0.2.1")
+        assert passwords.check(alice) is True
+        # What is under way at a change is not remembered either.
+        under_way = asyncio.ensure_future(passwords.compute(header("bob", "secret"), "192.0.2.1"))
+        await asyncio.sleep(0)
+        passwords.use({b"bob": same})
+        assert await under_way
+        assert passwords.check(header("bob", "secret")) is None
+        assert passwords.check(alice) is None
+        assert not await passwords.compute(alice, "192.0.2.1")
+        assert passwords.check(alice) is False
+
+    asyncio.run(main())
 
 
 def test_equal_checks_share_the_work(computed: list[tuple[bytes, bytes]]) -> None:
@@ -136,52 +157,97 @@ def test_equal_checks_share_the_work(computed: list[tuple[bytes, bytes]]) -> Non
     users = {b"alice": hashed("secret").encode()}
 
     async def main() -> None:
-        passwords = Passwords()
+        passwords = Passwords(users)
         waits = [
-            asyncio.ensure_future(passwords.compute(header("alice", "secret"), users, f"192.0.2.{number}"))
+            asyncio.ensure_future(passwords.compute(header("alice", "secret"), f"192.0.2.{number}"))
             for number in range(50)
         ]
         await asyncio.sleep(0)
         waits[0].cancel()
         assert all(await asyncio.gather(*waits[1:]))
-        assert passwords.check(header("alice", "secret"), users) is True
+        assert passwords.check(header("alice", "secret")) is True
 
     asyncio.run(main())
     assert len(computed) == 1
 
 
-def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four checks from one address and sixteen in all may wait; the next are told so, and places come back."""
-    users = {b"alice": hashed("secret").encode()}
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until it is set, wrong passwords are being computed and come to no end; the right one does."""
     gate = threading.Event()
     real = bcrypt.checkpw
 
     def slow(password: bytes, against: bytes) -> bool:
-        assert gate.wait(20)
+        assert password == b"secret" or gate.wait(20)
         return real(password, against)
 
     monkeypatch.setattr(bcrypt, "checkpw", slow)
+    return gate
+
+
+def test_a_flood_is_bounded(gate: threading.Event) -> None:
+    """Four checks of one address and twenty in all may wait; the next are told so, and places come back."""
 
     async def main() -> None:
-        passwords = Passwords()
+        passwords = Passwords({b"alice": hashed("secret").encode()})
 
         def ask(password: str, address: str) -> asyncio.Future[bool]:
-            return asyncio.ensure_future(passwords.compute(header("alice", password), users, address))
+            return asyncio.ensure_future(passwords.compute(header("alice", password), address))
 
         one = [ask(f"{number}", "192.0.2.1") for number in range(9)]
         others = [ask(f"x{number}", f"192.0.2.{100 + number}") for number in range(20)]
         await asyncio.sleep(0.05)
         assert [wait.done() for wait in one] == [False] * 4 + [True] * 5
-        assert [wait.done() for wait in others] == [False] * 12 + [True] * 8
+        assert [wait.done() for wait in others] == [False] * 16 + [True] * 4
         gate.set()
         results = await asyncio.gather(*one, *others, return_exceptions=True)
-        assert sum(isinstance(result, BusyError) for result in results) == 13
-        assert await passwords.compute(header("alice", "secret"), users, "192.0.2.1")
+        assert sum(isinstance(result, BusyError) for result in results) == 9
+        assert await passwords.compute(header("alice", "secret"), "192.0.2.1")
         passwords.end()
         with pytest.raises(BusyError):
-            await passwords.compute(header("alice", "late"), users, "192.0.2.1")
+            await passwords.compute(header("alice", "late"), "192.0.2.1")
 
     asyncio.run(main())
+
+
+def test_guesses_from_many_addresses_lock_nobody_out(gate: threading.Event) -> None:
+    """While guesses from forty addresses fill every place they can, a new client with its password gets in at once."""
+
+    async def main() -> None:
+        passwords = Passwords({b"alice": hashed("secret").encode()})
+
+        async def guess(number: int) -> None:
+            with contextlib.suppress(BusyError):
+                await passwords.compute(header("alice", f"{number}"), f"198.51.100.{number % 40}")
+
+        gate.set()
+        # Each address has guessed something wrong: until then nobody can tell it from a new client.
+        for number in range(40):
+            await guess(number)
+        gate.clear()
+        flood = [asyncio.ensure_future(guess(100 + number)) for number in range(200)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(passwords.compute(header("alice", "secret"), "192.0.2.7"), 10)
+        assert sum(not guess.done() for guess in flood) == 16
+        gate.set()
+        await asyncio.gather(*flood)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+    ],
+)
+def test_whom_an_address_is_counted_for(address: str, client: str) -> None:
+    """An IPv4 address counts for itself, an IPv6 address for its /64."""
+    assert client_of(address) == client
 
 
 def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> None:
@@ -220,7 +286,7 @@ def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> No
 
 def test_what_is_remembered_is_bounded() -> None:
     """The memory forgets what was used longest ago."""
-    memory = basic_auth._Memory(2)
+    memory = basic_auth._Memory[bytes](2)
     memory.add(b"a")
     memory.add(b"b")
     assert b"a" in memory
