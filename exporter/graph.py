@@ -24,7 +24,7 @@ from exporter.errors import (
     ThrottledError,
     UnsupportedError,
 )
-from exporter.http import retry_after
+from exporter.http import MAX_BODY, retry_after
 from exporter.log import redact
 
 if TYPE_CHECKING:
@@ -54,15 +54,24 @@ class RawReport:
         pages: one CSV file, or the pages of a JSON answer.
         form: csv or json.
         request_id: Graph's `request-id`.
+        measured: whether the answer said where it ends, as in `Answer`.
     """
 
     pages: tuple[bytes, ...]
     form: str
     request_id: str
+    measured: bool = True
 
 
 def read(
-    clients: Clients, tenant: Tenant, function: str, *, token: str, deadline: Deadline, clock: Callable[[], float]
+    clients: Clients,
+    tenant: Tenant,
+    function: str,
+    *,
+    token: str,
+    deadline: Deadline,
+    clock: Callable[[], float],
+    spend: Callable[[], None] = lambda: None,
 ) -> RawReport:
     """Read a report of the tenant's Graph, once.
 
@@ -73,6 +82,7 @@ def read(
         token: the bearer token; it goes to Graph and nowhere else.
         deadline: when the poll must be over.
         clock: Unix seconds.
+        spend: called before each call of Graph, pages included; what it raises ends the reading.
 
     Raises:
         UnauthorizedError: 401.
@@ -85,7 +95,7 @@ def read(
         ServerError: any other answer.
         NetworkError, ReportError: as `Clients.request`.
     """
-    reader = _Reader(clients, tenant, deadline, clock)
+    reader = _Reader(clients, tenant, deadline, clock, spend)
     url = f"{tenant.cloud.graph}/{tenant.report.api_version}/reports/{function}"
     if tenant.report.format == "json":
         return reader.json(f"{url}?$format=application/json", token)
@@ -93,7 +103,15 @@ def read(
 
 
 class _Reader:
-    def __init__(self, clients: Clients, tenant: Tenant, deadline: Deadline, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        tenant: Tenant,
+        deadline: Deadline,
+        clock: Callable[[], float],
+        spend: Callable[[], None],
+    ) -> None:
+        self._spend = spend
         self._clients = clients
         self._tenant = tenant
         self._deadline = deadline
@@ -104,7 +122,7 @@ class _Reader:
         request_id = _request_id(answer)
         if answer.status in _REDIRECTS:
             answer = self._download(answer, request_id)
-        return RawReport((answer.body,), "csv", request_id)
+        return RawReport((answer.body,), "csv", request_id, answer.measured)
 
     def json(self, url: str, token: str) -> RawReport:
         pages: list[bytes] = []
@@ -120,10 +138,16 @@ class _Reader:
                 # Not documented for JSON; what it leads to is held to the same rules.
                 answer = self._download(answer, first_id)
             pages.append(answer.body)
+            if sum(map(len, pages)) > MAX_BODY:
+                raise ReportError(
+                    f"{self._tenant.name}: the report's pages are larger than {MAX_BODY // 1024 // 1024} MiB",
+                    request_id=first_id,
+                )
             url = self._next_page(answer)
         return RawReport(tuple(pages), "json", first_id)
 
     def _graph(self, url: str, token: str) -> Answer:
+        self._spend()
         headers = {"Authorization": f"Bearer {token}", "client-request-id": str(uuid.uuid4())}
         answer = self._clients.request("GET", url, endpoint="graph", deadline=self._deadline, headers=headers)
         if answer.status != _OK and answer.status not in _REDIRECTS:
@@ -135,7 +159,7 @@ class _Reader:
         name = self._tenant.name
         for _ in range(_MAX_REDIRECTS):
             url = _allowed(answer.headers.get("location", ""), self._tenant, request_id)
-            answer = self._clients.request("GET", url, endpoint="download", deadline=self._deadline)
+            answer = self._clients.request("GET", url, endpoint="download", deadline=self._deadline, keep_alive=False)
             if answer.status == _OK:
                 return answer
             if answer.status not in _REDIRECTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,8 @@ class Poller:
         self._monotonic = monotonic
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, keeps no secret
+        # One at a time: JSON can take fifty times its size while it is parsed, and polls are many.
+        self._parsing = threading.Lock()
 
     def poll(self, tenant: Tenant, report_name: str, standing: Standing) -> Outcome:
         """Read the report once, with retries; whatever goes wrong becomes the outcome's failure.
@@ -134,10 +137,22 @@ class Poller:
             raise _refused_again(error) from None
 
     def _call(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, token: str) -> graph.RawReport:
-        if not self._budget.spend(key, tenant.report.format):
-            wait = self._budget.free_at(key, tenant.report.format) - self._clock()
-            raise ThrottledError(f"{tenant.name}: our own budget of Graph calls is spent", retry_after=wait)
-        return graph.read(self._clients, tenant, report.function, token=token, deadline=deadline, clock=self._clock)
+        def spend() -> None:
+            if not self._budget.spend(key, tenant.report.format):
+                wait = self._budget.free_at(key, tenant.report.format) - self._clock()
+                raise ThrottledError(
+                    f"{tenant.name}: the exporter's own budget of Graph calls is spent", retry_after=wait
+                )
+
+        return graph.read(
+            self._clients,
+            tenant,
+            report.function,
+            token=token,
+            deadline=deadline,
+            clock=self._clock,
+            spend=spend,
+        )
 
     def _may_call(self, tenant: Tenant, key: Key) -> bool:
         return self._budget.remaining(key, tenant.report.format) > 0
@@ -149,7 +164,8 @@ class Poller:
 
     def _snapshot(self, tenant: Tenant, report: Report, raw: graph.RawReport) -> tuple[Snapshot, int]:
         try:
-            parsed = report.parse(raw.pages, raw.form)
+            with self._parsing:
+                parsed = report.parse(raw.pages, raw.form, now=self._clock(), measured=raw.measured)
         except ReportError as error:
             raise ReportError(
                 f"{tenant.name}: the report is not usable: {error.message}", request_id=raw.request_id

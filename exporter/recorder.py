@@ -70,6 +70,7 @@ class Recorder:
         elif recorded.stale:
             self._own.count_stale_report()
         _log(tenant, report, outcome, recorded)
+        _log_vanished(tenant, report, recorded)
         return outcome
 
     def adopt(self, keys: Iterable[Key]) -> None:
@@ -114,7 +115,9 @@ def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> N
     failure, snapshot = outcome.failure, outcome.snapshot
     if failure is not None:
         log.warning(
-            "poll failed; the last good report stays",
+            "poll failed; the last good report stays"
+            if recorded.after.snapshot
+            else "poll failed; no report was read yet",
             **about,
             reason=failure.reason.value,
             error=failure.message,
@@ -130,4 +133,20 @@ def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> N
             **about,
             refresh_date=snapshot.refresh_date.isoformat(),
             product_types=len(snapshot.rows),
+        )
+
+
+def _log_vanished(tenant: Tenant, report: str, recorded: Recorded) -> None:
+    """Name the product types that the new report no longer has, whose series end with it."""
+    before, after = recorded.before.snapshot, recorded.after.snapshot
+    if before is None or after is None:
+        return
+    if gone := {row.product_type for row in before.rows} - {row.product_type for row in after.rows}:
+        log.info(
+            "product types are no longer in the report",
+            tenant=tenant.name,
+            report=report,
+            product_types=", ".join(sorted(gone)),
+            last_seen=before.refresh_date.isoformat(),
+            refresh_date=after.refresh_date.isoformat(),
         )

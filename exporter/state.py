@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from datetime import date
 
     from exporter.errors import Reason
+
+
+_AHEAD = 2 * 86400.0
+
+
+def is_ahead_of_clock(day: date, now: float) -> bool:
+    """Say whether a refresh date lies more than two days ahead of `now` (Unix seconds): no report is made ahead."""
+    return datetime.combine(day, time.min, UTC).timestamp() - now > _AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +107,18 @@ class Standing:
     def after(self, outcome: Outcome) -> Standing:
         """Return the standing once `outcome` has come in.
 
-        A report older than the one held is a good poll that changes no number.
+        A report older than the one held is a good poll that changes no number, unless the one held is dated in the
+        future.
         """
         last = replace(outcome, snapshot=None)
         if outcome.snapshot is None:
             return Standing(self.snapshot, self.last_success, last, self.failures_in_row + 1)
         held = self.snapshot
-        newer = held is None or outcome.snapshot.refresh_date >= held.refresh_date
+        newer = (
+            held is None
+            or outcome.snapshot.refresh_date >= held.refresh_date
+            or is_ahead_of_clock(held.refresh_date, outcome.at)
+        )
         return Standing(outcome.snapshot if newer else held, outcome.at, last, 0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.errors import ReportError
 from exporter.reports import REPORTS
 from exporter.state import Row
-from tests.builders import PLATFORMS, USERS
+from tests.builders import NOON, PLATFORMS, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +37,12 @@ DOCUMENTED_JSON = {
 
 def parse_csv(text: str | bytes, report: str = USERS) -> Any:
     """Parse one CSV report."""
-    return REPORTS[report].parse([text.encode() if isinstance(text, str) else text], "csv")
+    return REPORTS[report].parse([text.encode() if isinstance(text, str) else text], "csv", now=NOON)
 
 
 def parse_json(*documents: Any, report: str = USERS) -> Any:
     """Parse the pages of a JSON report."""
-    return REPORTS[report].parse([json.dumps(document).encode() for document in documents], "json")
+    return REPORTS[report].parse([json.dumps(document).encode() for document in documents], "json", now=NOON)
 
 
 def json_row(**changes: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_reports_on_file_are_read_as_their_golden_files_say(path: Path, golden: 
     """Each stored report gives exactly the rows, rejections or error of its golden file."""
     report = PLATFORMS if path.name.startswith("platforms") else USERS
     try:
-        parsed = REPORTS[report].parse([path.read_bytes()], path.suffix[1:])
+        parsed = REPORTS[report].parse([path.read_bytes()], path.suffix[1:], now=NOON)
     except ReportError as error:
         text = f"error: {error.message}\n"
     else:
@@ -117,7 +117,7 @@ def test_a_product_type_without_a_usable_name_is_rejected(name: str) -> None:
 def test_a_lone_surrogate_is_rejected() -> None:
     """A product type that UTF-8 cannot hold, which JSON can carry, costs its own row only."""
     page = json.dumps({"value": [json_row(), json_row(productType="\ud800")]}).encode()
-    parsed = REPORTS[USERS].parse([page], "json")
+    parsed = REPORTS[USERS].parse([page], "json", now=NOON)
     assert (len(parsed.rows), len(parsed.rejected)) == (1, 1)
 
 
@@ -185,14 +185,14 @@ def test_an_unusable_csv_says_why(body: bytes, why: str) -> None:
 def test_an_unusable_json_is_the_report_error(page: bytes) -> None:
     """Whatever stands in place of the JSON ends in the one error."""
     with pytest.raises(ReportError):
-        REPORTS[USERS].parse([page], "json")
+        REPORTS[USERS].parse([page], "json", now=NOON)
 
 
 def test_a_row_with_a_key_twice_is_rejected() -> None:
     """A JSON row that gives one count twice is withdrawn."""
     good = json.dumps(json_row())
     twice = good.replace('"assigned": 2679', '"assigned": 2679, "assigned": 1').replace("ProPlus", "B")
-    parsed = REPORTS[USERS].parse([f'{{"value": [{good}, {twice}]}}'.encode()], "json")
+    parsed = REPORTS[USERS].parse([f'{{"value": [{good}, {twice}]}}'.encode()], "json", now=NOON)
     assert (len(parsed.rows), len(parsed.rejected)) == (1, 1)
 
 
@@ -218,7 +218,7 @@ json_like = json_values.map(lambda value: json.dumps(value).encode())
 def test_any_bytes_give_good_rows_or_the_report_error(body: bytes, form: str, report: str) -> None:
     """`parse` returns rows that are fit to publish, or raises the report error, and nothing else, for any bytes."""
     try:
-        parsed = REPORTS[report].parse([body], form)
+        parsed = REPORTS[report].parse([body], form, now=NOON)
     except ReportError:
         return
     assert parsed.rows
@@ -249,3 +249,23 @@ def test_good_rows_survive_csv_and_json(table: dict[str, tuple[int, int, int]]) 
         for name, (a, b, c) in table.items()
     ]
     assert parse_json({"value": rows}).rows == expected
+
+
+@pytest.mark.parametrize(("days", "taken"), [(-400, True), (0, True), (2, True), (3, False), (900, False)])
+def test_a_date_in_the_future_is_rejected(days: int, *, taken: bool) -> None:
+    """A refresh date more than two days ahead of the clock is a rejected row, and the reason names the clock."""
+    day = (datetime.fromtimestamp(NOON, UTC) + timedelta(days=days)).date()
+    bad = f"{day},VISIO,3,2,1\n"
+    parsed = parse_csv(DOCUMENTED_CSV + bad)
+    assert len(parsed.rows) == 1 + taken
+    assert [("clock" in why) for why in parsed.rejected] == [True] * (not taken)
+
+
+def test_a_last_line_without_its_end_is_rejected_where_nothing_said_how_long_the_report_is() -> None:
+    """12345 may have become 123: such a line counts only if the answer said where it ends."""
+    cut = DOCUMENTED_CSV + "2017-09-01,VISIO,3,2,1"
+    whole = REPORTS[USERS].parse([cut.encode()], "csv", now=NOON)
+    assert [row.product_type for row in whole.rows] == ["Office 365 ProPlus", "VISIO"]
+    unsure = REPORTS[USERS].parse([cut.encode()], "csv", now=NOON, measured=False)
+    assert [row.product_type for row in unsure.rows] == ["Office 365 ProPlus"]
+    assert unsure.rejected == ("row 2: its line has no end, and the answer did not say where it ends: it may be cut",)

@@ -11,7 +11,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -23,15 +23,16 @@ from exporter.http.proxy import Proxy
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    import httpcore
 
 log = get_logger(__name__)
 
-MAX_BODY = 16 * 1024 * 1024
-"""The largest answer read, in decompressed bytes."""
+MAX_BODY = 2 * 1024 * 1024
+"""The largest answer read, in decompressed bytes: a report stays below 100 KB."""
 
-_CHUNK = 64 * 1024
 _HEADERS = {"User-Agent": f"office365-activations-exporter/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip"}
 _DEFAULT_WAIT = 300.0
 _LONGEST_WAIT = 86400.0
@@ -39,16 +40,30 @@ _LONGEST_WAIT = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, read whole and decompressed; headers and body may hold secrets, so they are not shown."""
+    """One HTTP answer, read whole and decompressed; headers and body may hold secrets, so they are not shown.
+
+    Attributes:
+        status: the status code.
+        headers: by their names in any case.
+        body: the decompressed body.
+        measured: whether the answer itself said where its body ends: by Content-Length, chunks or gzip's trailer.
+    """
 
     status: int
     headers: httpx.Headers = field(repr=False)
     body: bytes = field(repr=False)
+    measured: bool = True
 
     @property
     def text(self) -> str:
         """The body as text, for error messages: what is not UTF-8 is replaced."""
         return self.body.decode("utf-8", "replace")
+
+
+class _StrictSocket(ssl.SSLSocket):
+    """Takes the end of a connection without TLS's close_notify for what it may be: a cut (RFC 8446, section 6.1)."""
+
+    suppress_ragged_eofs = property(lambda _self: False, lambda _self, _wanted: None)
 
 
 def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
@@ -60,6 +75,7 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
         OSError: `ca_file` cannot be read or holds no certificate (`ssl.SSLError`).
     """
     context = ssl.create_default_context()
+    context.sslsocket_class = _StrictSocket
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     return context
@@ -121,6 +137,7 @@ class Clients:
         data: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         direct: bool = False,
+        keep_alive: bool = True,
     ) -> Answer:
         """Send one request and read its whole answer; follow nothing.
 
@@ -133,6 +150,7 @@ class Clients:
             data: a form.
             params: a query.
             direct: past any proxy, as a managed identity's endpoint on this very machine wants it.
+            keep_alive: whether the connection may serve further requests.
 
         Raises:
             NetworkError: DNS, connect, TLS, proxy, timeout, a cut or malformed answer.
@@ -148,7 +166,7 @@ class Clients:
             request = httpx.Request(
                 method,
                 target,
-                headers={**_HEADERS, **(headers or {})},
+                headers={**_HEADERS, **({} if keep_alive else {"Connection": "close"}), **(headers or {})},
                 data=data,
                 params=params,
                 extensions=_extensions(deadline),
@@ -209,34 +227,92 @@ def _extensions(deadline: Deadline) -> dict[str, Any]:
 
 
 def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadline) -> Answer:
-    """Send and read, below httpx's client: that would keep cookies and look at redirects, and nobody is to."""
+    """Send and read, below httpx's client: that would keep cookies and follow redirects."""
     response = line.handle_request(request)
+    surplus: list[httpcore.ConnectionInterface] = []
     try:
-        body = b"".join(_decompressed(response.iter_raw(_CHUNK), response.headers, deadline))
+        body = _Body(response.headers)
+        for chunk in cast("httpx.SyncByteStream", response.stream):
+            body.feed(chunk)
+            if deadline.remaining() <= 0:
+                raise httpx.ReadTimeout("deadline")
+        surplus = _with_surplus(line)
+        if surplus:
+            raise httpx.RemoteProtocolError("bytes follow the answer")
+        return Answer(response.status_code, response.headers, body.whole(), body.measured)
     finally:
         response.close()
-    return Answer(response.status_code, response.headers, body)
+        for connection in surplus:
+            connection.close()
 
 
-def _decompressed(chunks: Iterator[bytes], headers: httpx.Headers, deadline: Deadline) -> Iterator[bytes]:
-    """Yield the body's pieces, decompressed no further than the limit allows."""
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"identity", "gzip", "x-gzip", ""}:
-        raise ServerError("the answer is compressed in a way that was not asked for (Content-Encoding)")
-    inflate = zlib.decompressobj(wbits=31) if encoding.endswith("gzip") else None
-    total = 0
-    for chunk in chunks:
-        piece = chunk
-        if inflate is not None:
+class _Body:
+    """A body that arrives in pieces, decompressed no further than the limit allows.
+
+    Args:
+        headers: of the answer.
+
+    Raises:
+        ServerError: it is compressed in a way that was not asked for.
+    """
+
+    def __init__(self, headers: httpx.Headers) -> None:
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in {"identity", "gzip", "x-gzip", ""}:
+            raise ServerError("the answer is compressed in a way that was not asked for (Content-Encoding)")
+        self._gzip = encoding.endswith("gzip")
+        self._member: zlib._Decompress | None = None
+        self._body = bytearray()
+        self.measured = self._gzip or "content-length" in headers or "transfer-encoding" in headers
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body.
+
+        Raises:
+            httpx.DecodingError: they are not gzip where gzip was promised.
+            ReportError: the body is too large.
+        """
+        if not self._gzip:
+            self._add(data)
+            return
+        while data:  # a gzip file is a row of members (RFC 1952, section 2.2)
+            self._member = self._member or zlib.decompressobj(wbits=31)
             try:
-                piece = inflate.decompress(chunk, MAX_BODY + 1 - total)
+                self._add(self._member.decompress(data, MAX_BODY + 1 - len(self._body)))
             except zlib.error:
                 raise httpx.DecodingError("the answer's gzip is broken") from None
-        total += len(piece)
-        if total > MAX_BODY:
+            data = self._member.unused_data
+            if self._member.eof:
+                self._member = None
+
+    def whole(self) -> bytes:
+        """Return the body after its last piece.
+
+        Raises:
+            httpx.DecodingError: gzip's end is missing.
+        """
+        if self._member is not None:
+            raise httpx.DecodingError("the answer's gzip ends too early")
+        return bytes(self._body)
+
+    def _add(self, piece: bytes) -> None:
+        self._body += piece
+        if len(self._body) > MAX_BODY:
             raise ReportError(f"the answer is larger than {MAX_BODY // 1024 // 1024} MiB decompressed")
-        if deadline.remaining() <= 0:
-            raise httpx.ReadTimeout("deadline")
-        yield piece
-    if inflate is not None and total and not inflate.eof:
-        raise httpx.DecodingError("the answer's gzip ends too early")
+
+
+def _with_surplus(line: httpx.BaseTransport) -> list[httpcore.ConnectionInterface]:
+    """Return the connections that hold bytes behind their answer: on a kept one they would become the next answer.
+
+    Bytes that arrive later are noticed by httpcore: it uses no connection that is readable before its request.
+    """
+    found = []
+    # Nothing public leads to h11's buffer.
+    for connection in line._pool.connections if isinstance(line, httpx.HTTPTransport) else ():  # noqa: SLF001
+        inner: Any = connection
+        while (deeper := getattr(inner, "_connection", None)) is not None:
+            inner = deeper
+        state = getattr(inner, "_h11_state", None)
+        if state is not None and state.trailing_data[0]:
+            found.append(connection)
+    return found

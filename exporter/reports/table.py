@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ReportError
-from exporter.state import Row
+from exporter.state import Row, is_ahead_of_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -87,24 +87,27 @@ class Report:
     columns: tuple[Column, ...]
     permission: str = "Reports.Read.All"
 
-    def parse(self, pages: Sequence[bytes], form: str) -> ParsedReport:
+    def parse(self, pages: Sequence[bytes], form: str, *, now: float, measured: bool = True) -> ParsedReport:
         """Read the report from its raw bytes.
 
         Args:
             pages: one CSV file, or the pages of a JSON answer.
             form: csv or json.
+            now: Unix seconds: a date more than two days ahead of it is no refresh date.
+            measured: whether the answer said where it ends. A CSV file that did not may have been cut anywhere, so its
+                last line counts only with its line end; a cut between two lines cannot be told from a whole file.
 
         Raises:
             ReportError: it cannot be read, or has no good row. Nothing else is raised, whatever the bytes.
         """
-        cells = _csv_rows(pages[0], self.columns) if form == "csv" else _json_rows(pages, self.columns)
+        cells = _csv_rows(pages[0], self.columns, measured) if form == "csv" else _json_rows(pages, self.columns)
         good: dict[str, list[tuple[date, tuple[int, ...]]]] = {}
         rejected: list[str] = []
         for number, row in enumerate(cells, start=1):
             if number > MAX_ROWS:
                 raise ReportError(f"it has more than {MAX_ROWS} rows")
             try:
-                day, product_type, counts = _checked(row)
+                day, product_type, counts = _checked(row, now)
             except ValueError as why:
                 rejected.append(f"row {number}: {why}")
             else:
@@ -127,21 +130,26 @@ def _assembled(good: dict[str, list[tuple[date, tuple[int, ...]]]], rejected: li
     return ParsedReport(min(days), tuple(rows), tuple(rejected))
 
 
-def _checked(cells: Sequence[object]) -> tuple[date, str, tuple[int, ...]]:
+def _checked(cells: Sequence[object] | str, now: float) -> tuple[date, str, tuple[int, ...]]:
     """Return a row's date, product type and counts.
 
     Raises:
         ValueError: why the row is not taken; the message is short and holds no more of the row than its product type.
     """
+    if isinstance(cells, str):
+        raise ValueError(cells)  # noqa: TRY004 - it is the reason why there are no cells
     day, product_type, *counts = cells
-    return _day(day), _name(product_type), tuple(_count(count) for count in counts)
+    return _day(day, now), _name(product_type), tuple(_count(count) for count in counts)
 
 
-def _day(value: object) -> date:
+def _day(value: object, now: float) -> date:
     found = _DATE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("its refresh date is not a date")
-    return date.fromisoformat(found.group(1))
+    day = date.fromisoformat(found.group(1))
+    if is_ahead_of_clock(day, now):
+        raise ValueError(f"its refresh date {day} is more than two days ahead of this machine's clock: check the clock")
+    return day
 
 
 def _name(value: object) -> str:
@@ -164,8 +172,8 @@ def _count(value: object) -> int:
     return value
 
 
-def _csv_rows(body: bytes, columns: Iterable[Column]) -> Iterator[Sequence[object]]:
-    """Yield each row's cells: date, product type, counts; an empty sequence of cells never comes.
+def _csv_rows(body: bytes, columns: Iterable[Column], measured: bool) -> Iterator[Sequence[object] | str]:  # noqa: FBT001 - as in `parse`
+    """Yield each row's cells (date, product type, counts), or why it has none.
 
     The columns are found by their names; a byte-order mark may stand before them, once or twice.
     """
@@ -175,13 +183,20 @@ def _csv_rows(body: bytes, columns: Iterable[Column]) -> Iterator[Sequence[objec
         raise ReportError("it is not UTF-8 text") from None
     if text.lstrip()[:1] in {"<", "{"}:
         raise ReportError("it is a page of HTML, XML or JSON and no CSV")
+    rest = ""
+    if not measured:
+        text, end, rest = text.rpartition("\n")
+        text += end
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip().casefold() for name in next(lines, [])]
         at = [_position(header, name) for name in (_DATE_COLUMN, _PRODUCT_COLUMN, *(c.csv for c in columns))]
         for line in lines:
             if line:
-                yield [line[i] for i in at] if len(line) == len(header) else [None] * len(at)
+                wrong = f"it has {len(line)} cells where the header line has {len(header)}"
+                yield [line[i] for i in at] if len(line) == len(header) else wrong
+        if rest:
+            yield "its line has no end, and the answer did not say where it ends: it may be cut"
     except csv.Error as error:
         raise ReportError(f"it is not CSV: {error} (line {lines.line_num})") from None
 
@@ -192,13 +207,16 @@ def _position(header: list[str], name: str) -> int:
     return header.index(name.casefold())
 
 
-def _json_rows(pages: Sequence[bytes], columns: Iterable[Column]) -> Iterator[Sequence[object]]:
+def _json_rows(pages: Sequence[bytes], columns: Iterable[Column]) -> Iterator[Sequence[object] | str]:
     names = ("reportRefreshDate", "productType", *(column.json for column in columns))
     for page in pages:
         value = _json_page(page)
         for row in value:
             # Text is no count here: JSON has numbers.
-            cells = [row.get(name) for name in names] if isinstance(row, dict) else [None] * len(names)
+            if not isinstance(row, dict):
+                yield "it is no object, or one with a key twice"
+                continue
+            cells = [row.get(name) for name in names]
             yield [*cells[:2], *(None if isinstance(cell, str) else cell for cell in cells[2:])]
 
 

@@ -167,7 +167,7 @@ def after_a_poll(bench: Bench) -> Result:
 def live(bench: Bench, size: int, every: str, *flags: str) -> Iterator[Exporter]:
     """Start an exporter of which a few tenants are polled often; the others come from storage.
 
-    A tenant's budget is ten calls in ten minutes.
+    A tenant's budget is seven calls in ten minutes.
 
     Args:
         bench: how.

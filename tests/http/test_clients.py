@@ -6,20 +6,22 @@ import gzip
 import threading
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import NetworkError, ReportError, ServerError
-from exporter.http import MAX_BODY, Answer, Clients, Deadline, retry_after
+from exporter.http import MAX_BODY, Answer, Clients, Deadline, retry_after, tls_context
 from tests.http.leaks import assert_clean, said
-from tests.http.servers import answering, serving
+from tests.http.servers import answering, certificate, serving
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
 NOON = 1_790_000_000.0
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -52,6 +54,95 @@ def test_a_compressed_answer_is_decompressed(encoding: bytes) -> None:
     assert asked.counted == [("download", "200")]
 
 
+def test_every_member_of_a_gzip_answer_is_read() -> None:
+    """A body of several gzip members is read to its end."""
+    asked = Asked(HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"rep") + gzip.compress(b"ort"))
+    assert asked.answer.body == b"report"
+
+
+@pytest.mark.parametrize(
+    ("framing", "measured"),
+    [
+        (b"Content-Length: 6\r\n\r\nreport", True),
+        (b"Transfer-Encoding: chunked\r\n\r\n6\r\nreport\r\n0\r\n\r\n", True),
+        (b"\r\nreport", False),
+    ],
+    ids=["length", "chunked", "until the end"],
+)
+def test_an_answer_tells_whether_it_said_where_it_ends(framing: bytes, *, measured: bool) -> None:
+    """Only a body that ends with its connection is not measured."""
+    asked = Asked(HEAD + framing)
+    assert (asked.answer.body, asked.answer.measured) == (b"report", measured)
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_a_connection_that_ends_without_close_notify_was_cut(*, keep_alive: bool) -> None:
+    """Under TLS, a body that ends with its connection counts only if TLS itself said that it ends."""
+    authority = trustme.CA()
+    trust = tls_context()
+    authority.configure_trust(trust)
+    polite = False
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(HEAD + b"\r\n12345")
+        if polite:
+            cast("ssl.SSLSocket", connection).unwrap()
+
+    clients = Clients(tls=trust)
+    with serving(handle, certificate(authority, "localhost")) as port:
+
+        def ask() -> Answer:
+            url = f"https://localhost:{port}/"
+            return clients.request("GET", url, endpoint="graph", deadline=Deadline(10), keep_alive=keep_alive)
+
+        with pytest.raises(NetworkError, match="the connection broke"):
+            ask()
+        polite = True
+        assert ask().body == b"12345"
+    clients.close()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["with the answer", "after it"])
+def test_bytes_that_nobody_asked_for_are_no_answer(*, late: bool) -> None:
+    """What a kept connection holds behind an answer never becomes the next one."""
+    met: list[int] = []
+    sent = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        met.append(1)
+        first, stray = HEAD + b"Content-Length: 2\r\n\r\nok", HEAD + b"Content-Length: 5\r\n\r\nstray"
+        connection.recv(65536)
+        if len(met) > 1:
+            connection.sendall(first)
+            return
+        connection.sendall(first if late else first + stray)
+        if late:
+            answered.wait(10)
+            connection.sendall(stray)
+            sent.set()
+        connection.recv(65536)
+
+    answered = threading.Event()
+    clients = Clients()
+    with serving(handle) as port:
+
+        def ask() -> bytes:
+            url = f"http://localhost:{port}/"
+            return clients.request("GET", url, endpoint="graph", deadline=Deadline(10)).body
+
+        if late:
+            assert ask() == b"ok"
+            answered.set()
+            assert sent.wait(10)
+        else:
+            with pytest.raises(NetworkError, match="breaks the rules of HTTP"):
+                ask()
+        assert ask() == b"ok"
+        assert len(met) == 2
+        clients.close()
+
+
 @pytest.mark.parametrize(
     ("rest", "kind", "message"),
     [
@@ -65,13 +156,35 @@ def test_a_compressed_answer_is_decompressed(encoding: bytes) -> None:
         (
             b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(MAX_BODY + 1)),
             ReportError,
-            "larger than 16 MiB decompressed",
+            "larger than 2 MiB decompressed",
         ),
+        (
+            b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"report") + b"rubbish",
+            NetworkError,
+            "the answer's gzip is broken",
+        ),
+        (
+            b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"report") + gzip.compress(b"more")[:12],
+            NetworkError,
+            "the answer's gzip ends too early",
+        ),
+        (b"Content-Length: 6\r\n\r\nreport and more", NetworkError, "its answer breaks the rules of HTTP"),
         (b"Content-Length: 9\r\n\r\nshort", NetworkError, "the connection broke: peer closed connection"),
         (b"Location hush\r\n\r\n", NetworkError, "its answer breaks the rules of HTTP"),
         (b"Location: https://x/?sig=hush\x00\r\n\r\n", NetworkError, "its answer breaks the rules of HTTP"),
     ],
-    ids=["encoding", "no gzip", "half a gzip", "bomb", "cut", "no header", "bad header"],
+    ids=[
+        "encoding",
+        "no gzip",
+        "half a gzip",
+        "bomb",
+        "rubbish",
+        "half a member",
+        "surplus",
+        "cut",
+        "no header",
+        "bad header",
+    ],
 )
 def test_an_answer_that_is_none_says_why(rest: bytes, kind: type[Exception], message: str) -> None:
     """Each broken answer is its own error, counted as one, and quotes nothing of what came."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.soak.clock import Time
 
 WINDOW = 600.0
-LIMITS = {"csv": 10, "json": 70, "page": 30}
+LIMITS = {"csv": 7, "json": 50}
 _TOO_MANY = 429
 _LONGEST_WAIT = 86400.0
 _ROUNDING = 1e-3
@@ -132,7 +132,7 @@ class Network(httpx.BaseTransport):
             )
         if graph:
             query = request.url.query.decode()
-            self.windows.call(key, "page" if "skiptoken" in query else "json" if "json" in query else "csv", now)
+            self.windows.call(key, "json" if "json" in query else "csv", now)
 
     def _wait(self, response: httpx.Response, key: Key, *, graph: bool) -> None:
         value = response.headers.get("retry-after", "")
