@@ -201,7 +201,7 @@ class World:
 
     def calls(self, stage: Stage = Stage.GRAPH) -> int:
         """Return how many calls came to a stage."""
-        return self.simulator.world.count(self.simulator.tenants[0], stage)
+        return self.simulator.state.count(self.simulator.tenants[0], stage)
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def world() -> Iterator[World]:
         made = World(server)
         yield made
         made.clients.close()
-        assert made.simulator.world.leaks == []
+        assert made.simulator.state.leaks == []
 
 
 def test_every_fault_of_the_simulation_is_in_one_of_the_tables() -> None:
@@ -223,7 +223,7 @@ def test_every_fault_of_the_simulation_is_in_one_of_the_tables() -> None:
 def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(world: World, fault: str) -> None:
     """Each fault ends in its reason with a hint, in bounded time, memory and number of calls, and leaks nothing."""
     reason, calls = CSV_FAULTS[fault]
-    world.simulator.world.inject(world.simulator.tenants[0], fault, times=None)
+    world.simulator.state.inject(world.simulator.tenants[0], fault, times=None)
     known = world.tenant(timeout="1s" if fault in TIMED else "30s")
     outcome = world.poll_in_bounds(known)
     assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
@@ -234,7 +234,7 @@ def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(world: World, f
         assert outcome.snapshot is None
     else:
         assert outcome.snapshot is not None
-        served = world.simulator.world.served(known.name, USERS, outcome.snapshot.refresh_date)
+        served = world.simulator.state.served(known.name, USERS, outcome.snapshot.refresh_date)
         rows = {(row.product_type, row.counts) for row in outcome.snapshot.rows}
         # A fault may change one line's name or date; no number is ever one that was not served.
         assert len(rows - served) <= (fault in CHANGED_LINE)
@@ -243,7 +243,7 @@ def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(world: World, f
 @pytest.mark.parametrize("fault", TOKEN_FAULTS)
 def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(world: World, fault: str) -> None:
     """What the token endpoint does wrong is told apart, and Graph is never asked."""
-    world.simulator.world.inject(world.simulator.tenants[0], fault, times=None)
+    world.simulator.state.inject(world.simulator.tenants[0], fault, times=None)
     outcome = world.poll_in_bounds(world.tenant(timeout="1s"))
     assert outcome.failure is not None
     assert outcome.failure.reason == TOKEN_FAULTS[fault]
@@ -254,7 +254,7 @@ def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(world: World, f
 def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(world: World, fault: str) -> None:
     """The same for JSON of the beta version."""
     reason, calls = JSON_FAULTS[fault]
-    world.simulator.world.inject(world.simulator.tenants[0], fault, times=None)
+    world.simulator.state.inject(world.simulator.tenants[0], fault, times=None)
     outcome = world.poll_in_bounds(world.tenant(version="beta", form="json"))
     assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
     assert world.calls() == calls
@@ -263,7 +263,7 @@ def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(world: World, 
 @pytest.mark.parametrize("fault", [name for name, (_, calls) in CSV_FAULTS.items() if calls == 7] + ["401-expired"])
 def test_a_passing_fault_is_healed_within_the_poll(world: World, fault: str) -> None:
     """A transient fault costs one more call and no failed poll."""
-    world.simulator.world.inject(world.simulator.tenants[0], fault, times=1)
+    world.simulator.state.inject(world.simulator.tenants[0], fault, times=1)
     outcome = world.poll(world.tenant())
     assert outcome.failure is None
     assert world.calls() == 2
@@ -278,7 +278,7 @@ def test_a_good_poll_gives_exactly_what_was_served(world: World, version: str, f
     assert outcome.failure is None
     assert outcome.snapshot is not None
     snapshot = outcome.snapshot
-    assert {(row.product_type, row.counts) for row in snapshot.rows} == world.simulator.world.served(
+    assert {(row.product_type, row.counts) for row in snapshot.rows} == world.simulator.state.served(
         known.name, report, snapshot.refresh_date
     )
     assert len(snapshot.request_id) == 36
@@ -287,7 +287,7 @@ def test_a_good_poll_gives_exactly_what_was_served(world: World, version: str, f
 
 def test_the_pages_of_a_report_are_read_as_one(world: World) -> None:
     """A next page on the same Graph host is followed, and its rows belong to the report."""
-    world.simulator.world.inject(world.simulator.tenants[0], "nextlink", times=1)
+    world.simulator.state.inject(world.simulator.tenants[0], "nextlink", times=1)
     known = world.tenant(version="beta", form="json")
     outcome = world.poll(known)
     assert outcome.snapshot is not None
@@ -330,14 +330,14 @@ def test_a_report_dated_in_the_future_gives_way_to_the_next_good_one() -> None:
 
 def test_retry_after_moves_the_next_poll(world: World) -> None:
     """A throttled poll says from when on Microsoft may be asked again."""
-    world.simulator.world.inject(world.simulator.tenants[0], "429", times=1)
+    world.simulator.state.inject(world.simulator.tenants[0], "429", times=1)
     outcome = world.poll(world.tenant())
     assert outcome.not_before == pytest.approx(outcome.at + 600, abs=5)
 
 
 def test_a_short_retry_after_is_waited_for(world: World) -> None:
     """A wait that fits into the poll is waited, at least as long as asked, and the poll succeeds."""
-    world.simulator.world.inject(world.simulator.tenants[0], "429-short", times=1)
+    world.simulator.state.inject(world.simulator.tenants[0], "429-short", times=1)
     clock = Clock(world.server._clock())
     slept: list[float] = []
     tokens = TokenSource(world.clients, Credentials(), clock=clock)
@@ -351,7 +351,7 @@ def test_a_short_retry_after_is_waited_for(world: World) -> None:
 def test_after_a_refusal_the_next_poll_takes_a_fresh_token(world: World) -> None:
     """Consent granted between two polls is seen at the second, though the old token still stands in the cache."""
     tenants = world.simulator.tenants
-    world.simulator.world.revoke_consent(tenants[0])
+    world.simulator.state.revoke_consent(tenants[0])
     clock = Clock(world.server._clock())
     tokens = TokenSource(world.clients, Credentials(), clock=clock)
     poller = Poller(world.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None)
@@ -359,7 +359,7 @@ def test_after_a_refusal_the_next_poll_takes_a_fresh_token(world: World) -> None
     first = poller.poll(known, USERS, Standing())
     assert first.failure is not None
     assert first.failure.reason is Reason.PERMISSION
-    world.simulator.world.grant_consent(tenants[0])
+    world.simulator.state.grant_consent(tenants[0])
     assert poller.poll(known, USERS, Standing().after(first)).failure is None
 
 
@@ -450,7 +450,7 @@ def test_documented_rows_arrive_as_they_stand_there(world: World) -> None:
         def documented(_call: object, _good: object, answer: Response = answer) -> Response:
             return answer
 
-        world.simulator.world.inject(
+        world.simulator.state.inject(
             world.simulator.tenants[0], Fault("documented", Stage.REPORT, "the example", documented)
         )
         outcome = world.poll(world.tenant(version=version, form=form))

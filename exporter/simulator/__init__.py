@@ -17,8 +17,8 @@ from exporter.simulator.devices import Decision, Plan
 from exporter.simulator.faults import FAULTS, Fault
 from exporter.simulator.messages import Request, Response, Stage, Wire
 from exporter.simulator.scenarios import SCENARIOS, Scenario
+from exporter.simulator.state import CallRecord, State
 from exporter.simulator.tenants import Tenant
-from exporter.simulator.world import CallRecord, World
 
 if TYPE_CHECKING:
     from exporter.simulator.server import SimulatorServer
@@ -43,9 +43,9 @@ __all__ = [
     "SimulatorServer",
     "SimulatorTransport",
     "Stage",
+    "State",
     "Tenant",
     "Wire",
-    "World",
     "federated_assertion",
 ]
 

@@ -147,7 +147,7 @@ class AadstsError(Exception):
 def refusal(call: Call, code: int, **words: str) -> Response:
     """Return the token endpoint's answer for an AADSTS code."""
     status, error, sentence = _ERRORS[code]
-    correlation = call.request.headers.get("client-request-id", make_uuid(call.world.seed, "correlation", call.number))
+    correlation = call.request.headers.get("client-request-id", make_uuid(call.state.seed, "correlation", call.number))
     stamp = f"{call.moment:%Y-%m-%d %H:%M:%SZ}"
     trailer = f" Trace ID: {call.request_id} Correlation ID: {correlation} Timestamp: {stamp}"
     document: dict[str, Any] = {

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from exporter.simulator.faults import Fault
     from exporter.simulator.messages import Request, Response
     from exporter.simulator.reports import Line, Report
+    from exporter.simulator.state import State
     from exporter.simulator.tenants import Tenant
-    from exporter.simulator.world import World
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Call:
     """What is known about a request while it is being answered.
 
     Attributes:
-        world: the state of the simulation.
+        state: the state of the simulation.
         request: what was asked.
         now: when, Unix seconds.
         stage: the step it belongs to.
@@ -42,7 +42,7 @@ class Call:
         number: the call's own number, from 1.
     """
 
-    world: World
+    state: State
     request: Request
     now: float
     stage: Stage
@@ -53,7 +53,7 @@ class Call:
     number: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.number = self.world.next_number()
+        self.number = self.state.next_number()
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class Call:
     @property
     def request_id(self) -> str:
         """The id that Microsoft's support would ask for."""
-        return make_uuid(self.world.seed, "request", self.number)
+        return make_uuid(self.state.seed, "request", self.number)
 
     def form(self) -> dict[str, str]:
         """Return the fields of a form in the body."""
@@ -104,10 +104,10 @@ class Call:
     def lines(self, day: date | None = None) -> list[Line]:
         """Return the true lines of the report for `day` (the newest if left out), and note them as served."""
         (tenant, report), day = self.subject(), day or self.day()
-        rows = true_rows(self.world, tenant, report, day)
+        rows = true_rows(self.state, tenant, report, day)
         if not self.json:
             rows = tuple(replace(row, product_type=row.product_type.upper()) for row in rows)
-        self.world.record_served(tenant, report.name, day, rows)
+        self.state.record_served(tenant, report.name, day, rows)
         return [(day.isoformat(), row.product_type, *row.counts) for row in rows]
 
     def data(self, lines: Iterable[Line], *, next_link: str = "") -> bytes:
@@ -125,19 +125,19 @@ class Call:
         if self.tenant is None:
             return None
         stages = (self.stage, Stage.REPORT) if data else (self.stage,)
-        injected = self.world.take_fault(self.tenant, stages)
+        injected = self.state.take_fault(self.tenant, stages)
         if injected is not None:
             return injected
-        seen = self.world.calls[self.tenant.tenant_id, self.name, self.stage]
-        chance = draw(self.world.seed, self.tenant.name, self.name, self.stage, seen)
-        name = self.world.scenario(self.tenant).fault(self.stage, chance, data=data)
-        return self.world.faults[name] if name else None
+        seen = self.state.calls[self.tenant.tenant_id, self.name, self.stage]
+        chance = draw(self.state.seed, self.tenant.name, self.name, self.stage, seen)
+        name = self.state.scenario(self.tenant).fault(self.stage, chance, data=data)
+        return self.state.faults[name] if name else None
 
 
-def true_rows(world: World, tenant: Tenant, report: Report, day: date) -> tuple[Row, ...]:
+def true_rows(state: State, tenant: Tenant, report: Report, day: date) -> tuple[Row, ...]:
     """Return what the tenant's report says for `day` by its scenario and Microsoft's corrections so far."""
-    rows = make_rows(world.seed, tenant.name, report, day, low=world.scenario(tenant).low)
-    revision = world.revision(tenant)
+    rows = make_rows(state.seed, tenant.name, report, day, low=state.scenario(tenant).low)
+    revision = state.revision(tenant)
     if not revision:
         return rows
     return tuple(replace(row, counts=(row.counts[0] + revision, *row.counts[1:])) for row in rows)

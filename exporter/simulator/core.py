@@ -14,8 +14,8 @@ from exporter.simulator.identity import answer_identity
 from exporter.simulator.login import answer_login, login_stage
 from exporter.simulator.messages import Response, Stage, json_response
 from exporter.simulator.reports import REPORTS
+from exporter.simulator.state import CallRecord, State
 from exporter.simulator.tenants import make_tenants
-from exporter.simulator.world import CallRecord, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,22 +49,22 @@ class Simulator:
 
     Attributes:
         tenants: who exists.
-        world: the state, with the handles to change it.
+        state: the state, with the handles to change it.
     """
 
     def __init__(self, seed: int = 0, tenants: int = 3, scenario: str = "healthy", *, shared_app: bool = False) -> None:
         self.tenants = make_tenants(seed, tenants, shared_app=shared_app)
-        self.world = World(seed, self.tenants, scenario, FAULTS)
+        self.state = State(seed, self.tenants, scenario, FAULTS)
 
     def answer(self, request: Request, now: float) -> Response:
         """Return what Microsoft would answer to `request` at `now` (Unix seconds)."""
         stage = login_stage(request.path) if request.origin is Origin.LOGIN else _STAGES[request.origin]
         if stage is None:
             return json_response(404, {"error": "not_found"})
-        call = Call(self.world, request, now, stage)
+        call = Call(self.state, request, now, stage)
         response = _ANSWERS[request.origin](call)
         name, tenant_id = (call.tenant.name, call.tenant.tenant_id) if call.tenant else ("", "")
-        self.world.record_call(CallRecord(now, name, call.name, stage, response.status, call.fault), tenant_id)
+        self.state.record_call(CallRecord(now, name, call.name, stage, response.status, call.fault), tenant_id)
         return response
 
     def rows(self, tenant: Tenant | str, report: str, day: date) -> tuple[Row, ...]:
@@ -73,7 +73,7 @@ class Simulator:
         Raises:
             KeyError: there is no such tenant or report.
         """
-        return true_rows(self.world, self.world.tenant(tenant), REPORTS[report], day)
+        return true_rows(self.state, self.state.tenant(tenant), REPORTS[report], day)
 
     def refresh_date(self, now: float) -> date:
         """Return the date of the newest report at `now` (Unix seconds)."""

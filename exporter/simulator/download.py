@@ -29,18 +29,18 @@ def signed_address(call: Call) -> str:
         "exp": int(call.now) + LIFETIME,
     }
     blob = encode_part(call.request_id.encode())
-    return f"{call.request.cloud.download}{_PATH}{blob}?{urlencode({'token': call.world.seal.close(claims)})}"
+    return f"{call.request.cloud.download}{_PATH}{blob}?{urlencode({'token': call.state.seal.close(claims)})}"
 
 
 def answer_download(call: Call) -> Response:
     """Answer a request to the download host."""
-    claims = call.world.seal.open(call.request.query.get("token", ""))
+    claims = call.state.seal.open(call.request.query.get("token", ""))
     if claims is None or claims.get("use") != "download" or not call.request.path.startswith(_PATH):
         return xml_error(403, "AuthenticationFailed", "Signature did not match.")
-    call.tenant, call.report = call.world.find(claims["tid"]), REPORTS[claims["report"]]
+    call.tenant, call.report = call.state.find(claims["tid"]), REPORTS[claims["report"]]
     leaked = [name for name in _SECRETS if name in call.request.headers]
     if leaked:
-        call.world.record_leak(f"{claims['report']} of {claims['tid']}: {', '.join(leaked)} sent to the download host")
+        call.state.record_leak(f"{claims['report']} of {claims['tid']}: {', '.join(leaked)} sent to the download host")
         return xml_error(
             400, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format."
         )

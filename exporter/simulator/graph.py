@@ -55,7 +55,7 @@ def _answer(call: Call) -> Response:
     version, _, rest = call.request.path.strip("/").partition("/")
     function = rest.removeprefix("reports/").removesuffix("()")
     call.report = BY_FUNCTION.get(function)
-    claims = call.world.seal.open(_bearer(call))
+    claims = call.state.seal.open(_bearer(call))
     refused = _authenticate(call, claims)
     if refused or claims is None:
         return refused or unauthorized(call, "Access token is empty.")
@@ -71,7 +71,7 @@ def _answer(call: Call) -> Response:
 def _limited(call: Call, claims: dict[str, Any], version: str) -> Response:
     call.json = call.request.query.get("$format") == _JSON
     tenant, report = call.subject()
-    wait = call.world.admit(tenant, claims["appid"], report.name, json=call.json, now=call.now)
+    wait = call.state.admit(tenant, claims["appid"], report.name, json=call.json, now=call.now)
     if wait:
         return throttled(call, str(wait))
     return call.may_fail(lambda: _read(call, claims, version), data=call.json)
@@ -90,7 +90,7 @@ def _authenticate(call: Call, claims: dict[str, Any] | None) -> Response | None:
         return unauthorized(call, "CompactToken parsing failed with error code: 80049217")
     if claims["tid"] == PERSONAL_TENANT:
         return graph_error(call, 403, "UnknownError", "Personal Microsoft accounts are not supported.")
-    call.tenant = call.world.find(claims["tid"])
+    call.tenant = call.state.find(claims["tid"])
     wrong = _what_is_wrong(call, claims)
     return unauthorized(call, wrong) if wrong else None
 
@@ -101,7 +101,7 @@ def _what_is_wrong(call: Call, claims: dict[str, Any]) -> str:
         return "Access token validation failure. Invalid audience."
     if claims["exp"] <= call.now:
         return "Lifetime validation failed, the token is expired."
-    return "Access token has been revoked." if call.world.is_revoked(call.tenant, claims["number"]) else ""
+    return "Access token has been revoked." if call.state.is_revoked(call.tenant, claims["number"]) else ""
 
 
 def _read(call: Call, claims: dict[str, Any], version: str) -> Response:

@@ -37,7 +37,7 @@ def _imds(call: Call) -> Response:
 
 def _app_service(call: Call) -> Response:
     given = call.request.headers.get("x-identity-header", "")
-    if not hmac.compare_digest(given.encode(), call.world.identity_header.encode()):
+    if not hmac.compare_digest(given.encode(), call.state.identity_header.encode()):
         return json_response(401, {"statusCode": 401, "message": "Unauthorized"})
     if not _identify(call):
         sentence = "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
@@ -49,14 +49,14 @@ def _app_service(call: Call) -> Response:
 
 
 def _identify(call: Call) -> bool:
-    """Set the call's tenant: a user-assigned identity goes by its client id, the machine's own by the world."""
+    """Set the call's tenant: a user-assigned identity goes by its client id, the machine's own by the state."""
     client_id = call.request.query.get("client_id")
     if client_id is None:
-        call.tenant = call.world.find(call.world.system_identity)
+        call.tenant = call.state.find(call.state.system_identity)
     else:
-        app = call.world.app(client_id)
+        app = call.state.app(client_id)
         home = min(app.tenant_ids) if app and app.tenant_ids else ""
-        call.tenant = call.world.find(home)
+        call.tenant = call.state.find(home)
     return call.tenant is not None
 
 
@@ -65,9 +65,9 @@ def _issue(call: Call) -> Response | None:
     audience = call.request.cloud.audience(resource)
     if tenant is None or audience is None:
         return None
-    client_id = call.request.query.get("client_id") or make_uuid(call.world.seed, "system identity")
+    client_id = call.request.query.get("client_id") or make_uuid(call.state.seed, "system identity")
     document: dict[str, Any] = {
-        "access_token": call.world.seal.close(application_claims(call, tenant, client_id, audience)),
+        "access_token": call.state.seal.close(application_claims(call, tenant, client_id, audience)),
         "client_id": client_id,
         "expires_in": str(LIFETIME),
         "expires_on": str(int(call.now) + LIFETIME),

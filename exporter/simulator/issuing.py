@@ -38,22 +38,22 @@ class Grant:
 def application_claims(call: Call, tenant: Tenant, client_id: str, audience: str) -> dict[str, Any]:
     """Return the claims of a token by which an app acts as itself: what was granted stands in `roles`."""
     claims = _claims(call, tenant, client_id, audience) | {"idtyp": "app", "appidacr": "1"}
-    if call.world.has_consent(tenant):
+    if call.state.has_consent(tenant):
         claims["roles"] = [PERMISSION]
     return claims
 
 
 def application_token(call: Call, tenant: Tenant, client_id: str, audience: str) -> Response:
     """Return the token endpoint's answer to client credentials."""
-    token = call.world.seal.close(application_claims(call, tenant, client_id, audience))
+    token = call.state.seal.close(application_claims(call, tenant, client_id, audience))
     return json_response(200, _bearer(token), NO_CACHE)
 
 
 def delegated_tokens(call: Call, tenant: Tenant, grant: Grant, audience: str) -> Response:
     """Return the token endpoint's answer when a person has signed in: access, refresh and id token."""
-    user = make_uuid(call.world.seed, "user", tenant.name, grant.personal)
+    user = make_uuid(call.state.seed, "user", tenant.name, grant.personal)
     home = PERSONAL_TENANT if grant.personal else tenant.tenant_id
-    scopes = " ".join(("openid", "profile", "email", *((PERMISSION,) if call.world.has_consent(tenant) else ())))
+    scopes = " ".join(("openid", "profile", "email", *((PERMISSION,) if call.state.has_consent(tenant) else ())))
     claims = _claims(call, tenant, grant.client_id, audience) | {
         "tid": home,
         "oid": user,
@@ -62,13 +62,13 @@ def delegated_tokens(call: Call, tenant: Tenant, grant: Grant, audience: str) ->
         "wids": [*grant.roles, ORDINARY_USER],
         "upn": f"reader@{'outlook.com' if grant.personal else tenant.domain}",
     }
-    document = _bearer(call.world.seal.close(claims)) | {"scope": scopes}
+    document = _bearer(call.state.seal.close(claims)) | {"scope": scopes}
     document["client_info"] = encode_part(json.dumps({"uid": user, "utid": home}).encode())
     wanted = grant.scope.split()
     if "offline_access" in wanted:
-        document["refresh_token"] = call.world.seal.close(_refresh_claims(call, tenant, grant))
+        document["refresh_token"] = call.state.seal.close(_refresh_claims(call, tenant, grant))
     if "openid" in wanted:
-        document["id_token"] = call.world.seal.close(_id_claims(call, tenant, grant, claims))
+        document["id_token"] = call.state.seal.close(_id_claims(call, tenant, grant, claims))
     return json_response(200, document, NO_CACHE)
 
 
@@ -78,7 +78,7 @@ def _bearer(token: str) -> dict[str, Any]:
 
 def _claims(call: Call, tenant: Tenant, client_id: str, audience: str) -> dict[str, Any]:
     issued = int(call.now)
-    principal = make_uuid(call.world.seed, "principal", tenant.name, client_id)
+    principal = make_uuid(call.state.seed, "principal", tenant.name, client_id)
     return {
         "aud": audience,
         "iss": f"{call.request.cloud.login}/{tenant.tenant_id}/",

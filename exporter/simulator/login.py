@@ -37,7 +37,7 @@ def login_stage(path: str) -> Stage | None:
 def answer_login(call: Call) -> Response:
     """Answer a request to the login host."""
     name = call.request.path.lstrip("/").partition("/")[0]
-    call.tenant = call.world.find(name)
+    call.tenant = call.state.find(name)
     if call.tenant is None:
         return refusal(call, 90002, tenant=name)
     tenant = call.tenant
@@ -76,15 +76,15 @@ def _device_code(call: Call, tenant: Tenant) -> Response:
     form = call.form()
     app = _known_app(call, tenant, _required(form, "client_id"))
     device = make_device(
-        call.world.seed,
+        call.state.seed,
         call.number,
         tenant_id=tenant.tenant_id,
         client_id=app.client_id,
         scope=_required(form, "scope"),
         now=call.now,
-        plan=call.world.sign_in_plan,
+        plan=call.state.sign_in_plan,
     )
-    call.world.add_device(device)
+    call.state.add_device(device)
     page = f"{call.request.cloud.login}/device"
     return json_response(
         200,
@@ -93,7 +93,7 @@ def _device_code(call: Call, tenant: Tenant) -> Response:
             "device_code": device.device_code,
             "verification_uri": page,
             "expires_in": LIFETIME,
-            "interval": call.world.poll_interval,
+            "interval": call.state.poll_interval,
             "message": f"To sign in, use a web browser to open the page {page} and enter the code"
             f" {device.user_code} to authenticate.",
         },
@@ -119,7 +119,7 @@ def _token(call: Call, tenant: Tenant) -> Response:
 
 
 def _known_app(call: Call, tenant: Tenant, client_id: str) -> App:
-    app = call.world.app(client_id)
+    app = call.state.app(client_id)
     if app is None or tenant.tenant_id not in app.tenant_ids:
         raise AadstsError(700016, app=client_id, tenant=tenant.name)
     return app
@@ -130,7 +130,7 @@ def _check_client(call: Call, tenant: Tenant, app: App, form: Mapping[str, str])
     if secret:
         if secret not in app.secrets:
             raise AadstsError(7000215, app=app.client_id)
-        if call.world.secret_is_expired(tenant, app, secret):
+        if call.state.secret_is_expired(tenant, app, secret):
             raise AadstsError(7000222, app=app.client_id)
     elif assertion:
         check_assertion(call, tenant, app, assertion)
@@ -154,13 +154,13 @@ def _audience(call: Call, tenant: Tenant, resource: str) -> str:
 
 
 def _redeem_device(call: Call, tenant: Tenant, device_code: str) -> Response:
-    device = call.world.device(device_code)
+    device = call.state.device(device_code)
     if device is None or device.tenant_id != tenant.tenant_id:
         raise AadstsError(70000, field="device_code")
     decision = device.decide(call.now)
     if decision is Decision.PENDING:
         raise AadstsError(70016)
-    call.world.drop_device(device_code)
+    call.state.drop_device(device_code)
     codes = {Decision.DECLINED: 65004, Decision.EXPIRED: 70020, Decision.BLOCKED: 53003}
     if decision in codes:
         raise AadstsError(codes[decision])
@@ -169,10 +169,10 @@ def _redeem_device(call: Call, tenant: Tenant, device_code: str) -> Response:
 
 
 def _refresh(call: Call, tenant: Tenant, form: Mapping[str, str]) -> Response:
-    claims = call.world.seal.open(_required(form, "refresh_token"))
+    claims = call.state.seal.open(_required(form, "refresh_token"))
     if not claims or claims.get("use") != "refresh" or claims["tid"] != tenant.tenant_id:
         raise AadstsError(70000, field="refresh_token")
-    if claims["exp"] <= call.now or call.world.is_revoked(tenant, claims["number"]):
+    if claims["exp"] <= call.now or call.state.is_revoked(tenant, claims["number"]):
         raise AadstsError(50173)
     scope = form.get("scope") or claims["scope"]
     grant = Grant(claims["appid"], scope, tuple(claims["roles"]), personal=claims["personal"])

@@ -127,7 +127,7 @@ class SimulatorServer:
         """The variables by which Azure's libraries find the managed identity of App Service."""
         return {
             "IDENTITY_ENDPOINT": f"{self.cloud.identity}{APP_SERVICE_PATH}",
-            "IDENTITY_HEADER": self.simulator.world.identity_header,
+            "IDENTITY_HEADER": self.simulator.state.identity_header,
         }
 
     def now(self) -> float:

@@ -43,7 +43,7 @@ class SimulatorTransport(httpx.BaseTransport):
         known = self._hosts.get(request.url.netloc.decode())
         address = f"{request.url.scheme}://{request.url.netloc.decode()}"
         if known is None or getattr(known[0], known[1].value) != address:
-            self._simulator.world.record_leak(f"{request.method} to {address}, which is no host of Microsoft")
+            self._simulator.state.record_leak(f"{request.method} to {address}, which is no host of Microsoft")
             raise httpx.ConnectError(f"no such host in the simulation: {request.url.host}", request=request)
         cloud, origin = known
         response = self._simulator.answer(

@@ -41,7 +41,7 @@ class Virtual:
 
     def calls(self, stage: Stage = Stage.TOKEN) -> int:
         """Return how often all tenants' hosts were asked."""
-        return sum(self.simulator.world.count(known, stage) for known in self.simulator.tenants)
+        return sum(self.simulator.state.count(known, stage) for known in self.simulator.tenants)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,7 +199,7 @@ def test_an_answer_that_msal_cannot_read_is_the_hosts_fault() -> None:
     bad = Fault(
         "bad", Stage.TOKEN, "no number", lambda _c, _g: Response(200, (), b'{"access_token": "hush", "expires_in": []}')
     )
-    virtual.simulator.world.inject("contoso", bad)
+    virtual.simulator.state.inject("contoso", bad)
     with pytest.raises(ServerError) as caught:
         virtual.token()
     assert "not what OAuth prescribes" in said(caught.value)

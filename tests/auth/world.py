@@ -59,7 +59,7 @@ class World:
         self, server: SimulatorServer, proxy: ConnectProxy, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.server = server
-        self.microsoft = server.simulator.world
+        self.microsoft = server.simulator.state
         self.microsoft.poll_interval = 0
         self.known = server.simulator.tenants[next(_NUMBERS)]
         self.proxy = proxy

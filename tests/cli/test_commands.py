@@ -109,7 +109,7 @@ def assert_numbers_are_the_served_ones(text: str, server: SimulatorServer) -> No
     names = ("assigned_users", "activated_users", "shared_computer_users")
     for tenant in server.simulator.tenants:
         day = server.simulator.refresh_date(server._clock())
-        served = server.simulator.world.served(tenant.name, USERS, day)
+        served = server.simulator.state.served(tenant.name, USERS, day)
         ours = {
             (product, tuple(int(v[n]) for n in names)) for (name, product), v in found.items() if name == tenant.name
         }
@@ -124,7 +124,7 @@ def test_once_replaces_its_file_whole_and_keeps_the_last_good_report(tmp_path: P
         words = ("once", "--config.file", str(path), "--output", str(output))
         assert run(*words).returncode == 0
         first = output.read_text(encoding="utf-8")
-        server.simulator.world.set_scenario("contoso", "outage")
+        server.simulator.state.set_scenario("contoso", "outage")
         failed = run(*words)
         assert failed.returncode == 1
         assert 'reason="server"' in output.read_text(encoding="utf-8")
@@ -151,7 +151,7 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
         run("once", "--config.file", str(path))
         rows = list(csv.DictReader(run("history", "--config.file", str(path)).stdout.splitlines()))
         day = server.simulator.refresh_date(server._clock())
-        served = server.simulator.world.served("contoso", USERS, day)
+        served = server.simulator.state.served("contoso", USERS, day)
     assert {
         (
             row["product_type"],

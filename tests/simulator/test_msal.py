@@ -71,7 +71,7 @@ def test_a_certificate(
     over_tls: Plain, session: requests.Session, server: SimulatorServer, pair: Pair, form: str
 ) -> None:
     """A certificate's key, in every form that msal takes, gets a token that reads the report."""
-    server.simulator.world.register_certificate(over_tls.tenant, pair.certificate)
+    server.simulator.state.register_certificate(over_tls.tenant, pair.certificate)
     forms: dict[str, dict[str, Any]] = {
         "key object": {
             "private_key": pair.private,
@@ -93,7 +93,7 @@ def test_a_certificate_that_is_not_registered(over_tls: Plain, session: requests
 
 def test_a_federated_token(over_tls: Plain, session: requests.Session, server: SimulatorServer) -> None:
     """A token of a trusted issuer gets a token that reads the report."""
-    server.simulator.world.register_federation(over_tls.tenant, FEDERATION)
+    server.simulator.state.register_federation(over_tls.tenant, FEDERATION)
     made = federated_assertion(FEDERATION, server.now())
     result = confidential(over_tls, session, {"client_assertion": lambda: made})
     assert over_tls.csv(result["access_token"]).status_code == 200
@@ -103,9 +103,9 @@ def test_a_device_code_and_its_refresh_token(
     over_tls: Plain, session: requests.Session, server: SimulatorServer
 ) -> None:
     """A person approves after two polls; the delegated token reads the report and is refreshed silently."""
-    world = server.simulator.world
-    world.poll_interval = 0
-    world.plan_sign_in(Plan(Decision.APPROVED, polls=2))
+    state = server.simulator.state
+    state.poll_interval = 0
+    state.plan_sign_in(Plan(Decision.APPROVED, polls=2))
     app = public(over_tls, session)
     scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
     flow = app.initiate_device_flow(scopes)
@@ -124,13 +124,13 @@ def test_a_device_code_and_its_refresh_token(
 
 def test_a_revoked_refresh_token(over_tls: Plain, session: requests.Session, server: SimulatorServer) -> None:
     """After revocation nothing is refreshed."""
-    world = server.simulator.world
-    world.poll_interval = 0
-    world.plan_sign_in(Plan(Decision.APPROVED))
+    state = server.simulator.state
+    state.poll_interval = 0
+    state.plan_sign_in(Plan(Decision.APPROVED))
     app = public(over_tls, session)
     scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
     app.acquire_token_by_device_flow(app.initiate_device_flow(scopes))
-    world.revoke_tokens(over_tls.tenant)
+    state.revoke_tokens(over_tls.tenant)
     result = app.acquire_token_silent_with_error(scopes, app.get_accounts()[0], force_refresh=True)
     assert (result["error"], result["error_codes"]) == ("invalid_grant", [50173])
 
@@ -147,11 +147,11 @@ def test_a_sign_in_that_comes_to_nothing(
     *, over_tls: Plain, session: requests.Session, server: SimulatorServer, decision: Decision, name: str, code: int
 ) -> None:
     """Declined, expired and blocked by Conditional Access are told apart."""
-    world = server.simulator.world
-    world.poll_interval = 0
+    state = server.simulator.state
+    state.poll_interval = 0
     app = public(over_tls, session)
     flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/.default"])
-    world.decide(flow["user_code"], Plan(decision, polls=1))
+    state.decide(flow["user_code"], Plan(decision, polls=1))
     result = app.acquire_token_by_device_flow(flow)
     assert (result["error"], result["error_codes"]) == (name, [code])
 
@@ -161,7 +161,7 @@ def test_a_device_code_lives_for_fifteen_minutes(plain: Plain, simulator: Simula
     flow = plain.post("devicecode", client_id=plain.tenant.client_id, scope="openid offline_access").json()
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": flow["device_code"]}
     with pytest.raises(KeyError):
-        simulator.world.decide("NOBODYS", Plan(Decision.APPROVED))
+        simulator.state.decide("NOBODYS", Plan(Decision.APPROVED))
     seen = []
     for seconds in (0, 899, 1, 0):
         clock.sleep(seconds)
@@ -178,9 +178,9 @@ def test_not_everybody_may_read_reports(
     *, over_tls: Plain, session: requests.Session, server: SimulatorServer, plan: Plan, status: int
 ) -> None:
     """A user without one of the report's roles, and a personal account, get a token that Graph refuses."""
-    world = server.simulator.world
-    world.poll_interval = 0
-    world.plan_sign_in(plan)
+    state = server.simulator.state
+    state.poll_interval = 0
+    state.plan_sign_in(plan)
     app = public(over_tls, session)
     flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/Reports.Read.All"])
     token = app.acquire_token_by_device_flow(flow)["access_token"]
@@ -193,10 +193,10 @@ def test_a_person_cannot_give_what_the_tenant_did_not(
     over_tls: Plain, session: requests.Session, server: SimulatorServer
 ) -> None:
     """Without consent a delegated token lacks the scope, and Graph refuses it."""
-    world = server.simulator.world
-    world.poll_interval = 0
-    world.plan_sign_in(Plan(Decision.APPROVED))
-    world.set_scenario(over_tls.tenant, "no-consent")
+    state = server.simulator.state
+    state.poll_interval = 0
+    state.plan_sign_in(Plan(Decision.APPROVED))
+    state.set_scenario(over_tls.tenant, "no-consent")
     app = public(over_tls, session)
     flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/.default"])
     answer = over_tls.graph(app.acquire_token_by_device_flow(flow)["access_token"])
@@ -215,7 +215,7 @@ def test_a_managed_identity(
     service: str,
 ) -> None:
     """The machine's identity, and one of the user's, get a token that reads the report from both services."""
-    server.simulator.world.system_identity = over_tls.tenant.tenant_id
+    server.simulator.state.system_identity = over_tls.tenant.tenant_id
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.cloud.identity)
     if service == "App Service":
         for name, value in server.identity_environment.items():

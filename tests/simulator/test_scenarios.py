@@ -22,10 +22,10 @@ def polls(scenario: str, *, seed: int = 1, tenants: int = 3, times: int = 20) ->
     for tenant in simulator.tenants:
         plain = in_process(simulator, clock, tenant=tenant)
         for _ in range(times):
-            simulator.world.open_windows()
+            simulator.state.open_windows()
             ends.append(_poll(plain))
             clock.sleep(3600)
-    assert simulator.world.leaks == []
+    assert simulator.state.leaks == []
     return ends
 
 
@@ -102,39 +102,39 @@ def test_garbage_is_never_a_report() -> None:
         for _ in range(14):
             with contextlib.suppress(httpx.DecodingError):
                 plain.csv()
-    seen = {record.fault for record in simulator.world.log if record.stage is Stage.DOWNLOAD}
+    seen = {record.fault for record in simulator.state.log if record.stage is Stage.DOWNLOAD}
     assert "" not in seen
     assert len(seen) >= 8
 
 
 def test_consent_heals_no_consent(plain: Plain, simulator: Simulator) -> None:
     """A tenant that is moved to `no-consent` loses its tokens; consent granted makes the next one good."""
-    world = simulator.world
+    state = simulator.state
     token = plain.token()
-    world.set_scenario("contoso", "no-consent")
+    state.set_scenario("contoso", "no-consent")
     assert plain.graph(token).status_code == 401
     refused = plain.graph()
     assert (refused.status_code, error(refused)["code"]) == (403, "S2SUnauthorized")
-    world.grant_consent("contoso")
+    state.grant_consent("contoso")
     assert plain.graph().status_code == 302
 
 
 def test_a_new_secret_heals_expired_secret(plain: Plain, simulator: Simulator) -> None:
     """A tenant that is moved to `expired-secret` needs a new one."""
-    world = simulator.world
-    world.set_scenario("contoso", "expired-secret")
+    state = simulator.state
+    state.set_scenario("contoso", "expired-secret")
     assert plain.ask_token().json()["error_codes"] == [7000222]
-    world.set_secret("contoso", "fresh")
+    state.set_secret("contoso", "fresh")
     assert plain.ask_token(client_secret="fresh").status_code == 200
 
 
 def test_a_scenario_may_be_one_tenants_own(simulator: Simulator, clock: Clock) -> None:
     """One tenant may be in another scenario than the rest, and come back."""
-    world = simulator.world
-    world.set_scenario("fabrikam", "new-tenant")
+    state = simulator.state
+    state.set_scenario("fabrikam", "new-tenant")
     codes = [in_process(simulator, clock, tenant=tenant).graph().status_code for tenant in simulator.tenants]
     assert codes == [302, 404, 302]
-    world.set_scenario("fabrikam", "healthy")
+    state.set_scenario("fabrikam", "healthy")
     assert in_process(simulator, clock, tenant=simulator.tenants[1]).graph().status_code == 302
 
 

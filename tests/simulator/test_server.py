@@ -89,11 +89,11 @@ def test_a_proxy_may_want_credentials(simulator: Simulator) -> None:
 
 def test_faults_below_http_reach_the_client(over_tls: Plain, server: SimulatorServer) -> None:
     """A cut connection, before and inside the answer, is one for the client."""
-    world = server.simulator.world
-    world.inject("contoso", "cut")
+    state = server.simulator.state
+    state.inject("contoso", "cut")
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         over_tls.graph()
-    world.inject("contoso", "cut-body")
+    state.inject("contoso", "cut-body")
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         over_tls.csv()
     assert over_tls.csv().status_code == 200
@@ -101,7 +101,7 @@ def test_faults_below_http_reach_the_client(over_tls: Plain, server: SimulatorSe
 
 def test_silence_is_silence(over_tls: Plain, server: SimulatorServer) -> None:
     """A hanging answer lets the client's own timeout strike."""
-    server.simulator.world.inject("contoso", "hang")
+    server.simulator.state.inject("contoso", "hang")
     token = over_tls.token()
     over_tls.client.timeout = httpx.Timeout(0.2)
     with pytest.raises(httpx.ReadTimeout):
@@ -112,7 +112,7 @@ def test_silence_is_silence(over_tls: Plain, server: SimulatorServer) -> None:
 def test_a_drip_comes_byte_by_byte(over_tls: Plain, server: SimulatorServer, fault: str, stage: Stage) -> None:
     """A dripping answer outlives every timeout of a single read and never ends in a test's time."""
     token = over_tls.token()
-    server.simulator.world.inject("contoso", fault, stage=stage)
+    server.simulator.state.inject("contoso", fault, stage=stage)
     over_tls.client.timeout = httpx.Timeout(0.3)
     with pytest.raises(httpx.ReadTimeout):
         over_tls.client.get(over_tls.graph(token).headers["Location"])
@@ -120,7 +120,7 @@ def test_a_drip_comes_byte_by_byte(over_tls: Plain, server: SimulatorServer, fau
 
 def test_an_endless_body_goes_on(over_tls: Plain, server: SimulatorServer) -> None:
     """A client that does not stop reading reads for ever; one that goes away is forgotten."""
-    server.simulator.world.inject("contoso", "endless")
+    server.simulator.state.inject("contoso", "endless")
     seen = 0
     with over_tls.client.stream("GET", over_tls.graph().headers["Location"]) as answer:
         for chunk in answer.iter_raw():
@@ -132,7 +132,7 @@ def test_an_endless_body_goes_on(over_tls: Plain, server: SimulatorServer) -> No
 
 def test_a_flood_of_headers_is_too_much_for_the_client(over_tls: Plain, server: SimulatorServer) -> None:
     """Half a megabyte of headers reaches the client, whose own limit strikes."""
-    server.simulator.world.inject("contoso", "header-flood")
+    server.simulator.state.inject("contoso", "header-flood")
     with pytest.raises(httpx.RemoteProtocolError):
         over_tls.graph()
 
@@ -150,10 +150,10 @@ def test_one_that_hangs_keeps_nobody_waiting(over_tls: Plain, server: SimulatorS
     """While one tenant's call hangs, another's is answered."""
     token = over_tls.token()
     other = Plain(over_tls.client, server.cloud, server.simulator.tenants[1])
-    server.simulator.world.inject("contoso", "hang")
+    server.simulator.state.inject("contoso", "hang")
     with ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(over_tls.graph, token)
-        while not server.simulator.world.count("contoso", Stage.GRAPH):
+        while not server.simulator.state.count("contoso", Stage.GRAPH):
             time.sleep(0.01)
         assert other.csv().status_code == 200
         assert not hanging.done()
@@ -163,8 +163,8 @@ def test_one_that_hangs_keeps_nobody_waiting(over_tls: Plain, server: SimulatorS
 
 def test_requests_may_follow_each_other_at_once(server: SimulatorServer, trust: ssl.SSLContext) -> None:
     """Pipelined requests are answered in order, also behind one that takes its time."""
-    world, tenant = server.simulator.world, server.simulator.tenants[0]
-    world.inject(tenant, "slow", stage=Stage.DISCOVERY)
+    state, tenant = server.simulator.state, server.simulator.tenants[0]
+    state.inject(tenant, "slow", stage=Stage.DISCOVERY)
     one = f"GET /{tenant.domain}/v2.0/.well-known/openid-configuration HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answers = exchange(server.cloud.login, trust, (one + one + last).encode())

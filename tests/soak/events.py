@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping
 
-    from tests.soak.estate import Account
+    from tests.soak.configuration import Account
     from tests.soak.run import Run
 
 _HOUR = 3600.0
@@ -31,7 +31,7 @@ class Events:
     def __init__(self, run: Run, rng: random.Random, tenants: int) -> None:
         self._run = run
         self._rng = rng
-        self._world = run.simulator.world
+        self._state = run.simulator.state
         of_all = 5 / max(tenants, 5)
         self._events: Mapping[Callable[[], str], float] = {
             self._fault: 50,
@@ -58,57 +58,57 @@ class Events:
         return event()
 
     def _account(self) -> Account:
-        return self._rng.choice(list(self._run.estate.accounts.values()))
+        return self._rng.choice(list(self._run.configuration.accounts.values()))
 
     def _fault(self) -> str:
         account = self._account()
         name = self._rng.choice(_POOLS[account.json])
         times = self._rng.choice((1, 1, 1, 2, 3, 12, None))
-        self._world.inject(account.tenant_id, name, times=times)
+        self._state.inject(account.tenant_id, name, times=times)
         if times is None or times > 3:
-            self._run.later(self._rng.uniform(0.5, 8) * _HOUR, lambda: self._world.clear(account.tenant_id))
+            self._run.later(self._rng.uniform(0.5, 8) * _HOUR, lambda: self._state.clear(account.tenant_id))
         return f"fault {name} x{times} at {account.name}"
 
     def _scenario(self) -> str:
         account, name = self._account(), self._rng.choice(_SCENARIOS)
-        self._world.set_scenario(account.tenant_id, name)
+        self._state.set_scenario(account.tenant_id, name)
         hours = self._rng.choice((0.2, 2, 12, 12, 30, 100))
-        self._run.later(hours * _HOUR, lambda: self._world.set_scenario(account.tenant_id, "healthy"))
+        self._run.later(hours * _HOUR, lambda: self._state.set_scenario(account.tenant_id, "healthy"))
         return f"scenario {name} at {account.name}"
 
     def _outage(self) -> str:
-        for account in self._run.estate.accounts.values():
-            self._world.set_scenario(account.tenant_id, "outage")
+        for account in self._run.configuration.accounts.values():
+            self._state.set_scenario(account.tenant_id, "outage")
 
         def end() -> None:
-            for account in self._run.estate.accounts.values():
-                self._world.set_scenario(account.tenant_id, "healthy")
+            for account in self._run.configuration.accounts.values():
+                self._state.set_scenario(account.tenant_id, "healthy")
 
         self._run.later(self._rng.choice((0.5, 4, 20)) * _HOUR, end)
         return "outage everywhere"
 
     def _consent(self) -> str:
         account = self._account()
-        self._world.revoke_consent(account.tenant_id)
+        self._state.revoke_consent(account.tenant_id)
         if self._rng.random() < 0.5:
-            self._world.revoke_tokens(account.tenant_id)
-        self._run.later(self._rng.uniform(0.01, 10) * _HOUR, lambda: self._world.grant_consent(account.tenant_id))
+            self._state.revoke_tokens(account.tenant_id)
+        self._run.later(self._rng.uniform(0.01, 10) * _HOUR, lambda: self._state.grant_consent(account.tenant_id))
         return f"consent revoked at {account.name}"
 
     def _tokens(self) -> str:
         account = self._account()
-        self._world.revoke_tokens(account.tenant_id)
+        self._state.revoke_tokens(account.tenant_id)
         return f"tokens revoked at {account.name}"
 
     def _rotation(self) -> str:
         account = self._account()
         secret = f"rotated {self._rng.random()}"
-        self._world.expire_secret(account.tenant_id)
-        self._world.set_secret(account.tenant_id, secret)
-        self._world.revoke_tokens(account.tenant_id)
+        self._state.expire_secret(account.tenant_id)
+        self._state.set_secret(account.tenant_id, secret)
+        self._state.revoke_tokens(account.tenant_id)
 
         def write() -> None:
-            self._run.estate.keep_secret(account.tenant_id, secret)
+            self._run.configuration.keep_secret(account.tenant_id, secret)
 
         self._run.later(self._rng.choice((0, 0.5, 5)) * _HOUR, write)
         return f"secret rotated at {account.name}"
@@ -130,21 +130,21 @@ class Events:
 
     def _revision(self) -> str:
         account = self._account()
-        self._world.revise(account.tenant_id)
+        self._state.revise(account.tenant_id)
         return f"numbers corrected at {account.name}"
 
     def _reload(self) -> str:
         account = self._account()
-        self._world.clear(account.tenant_id)  # its faults are those of its format
-        what = self._run.estate.change(account, self._rng)
+        self._state.clear(account.tenant_id)  # its faults are those of its format
+        what = self._run.configuration.change(account, self._rng)
         if self._rng.random() < 0.5:
             self._run.reload()
         return f"configuration: {what}"
 
     def _bad_reload(self) -> str:
-        self._run.estate.spoil()
+        self._run.configuration.spoil()
         self._run.reload()
-        self._run.later(self._rng.uniform(0.1, 3) * _HOUR, self._run.estate.write)
+        self._run.later(self._rng.uniform(0.1, 3) * _HOUR, self._run.configuration.write)
         return "a configuration that cannot be used"
 
     def _restart(self) -> str:

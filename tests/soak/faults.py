@@ -11,7 +11,7 @@ from tests.test_poller import CSV_FAULTS, JSON_FAULTS, TOKEN_FAULTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.simulator.world import CallRecord
+    from exporter.simulator.state import CallRecord
 
 HEAVY = frozenset({"endless", "gzip-bomb", "huge-cell", "deep-json", "header-flood"})
 """Faults of many megabytes: drawn less often, for they cost a hundred polls each."""

@@ -95,7 +95,7 @@ class Kills:
 
     def __init__(self, server: SimulatorServer, folder: Path, rng: random.Random) -> None:
         self._server = server
-        self._world = server.simulator.world
+        self._state = server.simulator.state
         self._folder = folder
         self._rng = rng
         self._configuration = configure(
@@ -107,7 +107,7 @@ class Kills:
         self._killed_at = 0.0
         server.latency = 0.02
         for tenant in server.simulator.tenants:
-            self._world.set_scenario(tenant, "flaky")
+            self._state.set_scenario(tenant, "flaky")
 
     def kill(self) -> None:
         """Start an exporter, hold what it publishes against what its predecessor did, and kill it.
@@ -145,7 +145,7 @@ class Kills:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for tenant in self._rng.sample(self._server.simulator.tenants, 20):
-                self._world.revise(tenant)
+                self._state.revise(tenant)
             self._take(read(exporter.metrics()))
             time.sleep(self._rng.uniform(0, 0.03))
         self.polls += sum(shown.polls for shown in self.published.values())
@@ -160,7 +160,7 @@ class Kills:
     def _take(self, now: Scrape) -> None:
         for (tenant, report), shown in now.items():
             day = datetime.fromtimestamp(shown.day, UTC).date()
-            served = self._world.served(tenant, report, day)
+            served = self._state.served(tenant, report, day)
             for row in shown.rows.items():
                 if row not in served:
                     raise ViolationError(f"never served: {tenant}, {report}, {day}, {row}")
@@ -178,7 +178,7 @@ class Kills:
             ViolationError: there were more.
         """
         calls: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-        for record in self._world.log:
+        for record in self._state.log:
             if record.stage is Stage.GRAPH:
                 calls[record.tenant, record.report].append(record.at)
         for key, made in calls.items():

@@ -14,7 +14,7 @@ from tests.soak.errors import KilledError, ViolationError
 
 if TYPE_CHECKING:
     from exporter.simulator import Simulator
-    from exporter.simulator.world import CallRecord
+    from exporter.simulator.state import CallRecord
     from exporter.state import Key
     from tests.soak.clock import Time
 
@@ -79,7 +79,7 @@ class Network(httpx.BaseTransport):
 
     def __init__(self, simulator: Simulator, time: Time) -> None:
         self._transport = SimulatorTransport(simulator, time.truth, time.sleep)
-        self._world = simulator.world
+        self._state = simulator.state
         self._time = time
         self._kill_in = 0
         self.polling: Key | None = None
@@ -98,11 +98,11 @@ class Network(httpx.BaseTransport):
         self._die()
         graph = request.url.host == "graph.microsoft.com"
         self._look(request, graph=graph)
-        before = self._world.log[-1] if self._world.log else None
+        before = self._state.log[-1] if self._state.log else None
         try:
             response = self._transport.handle_request(request)
         finally:
-            record = self._world.log[-1]
+            record = self._state.log[-1]
             if record is not before:
                 self.records.append(record)
                 if record.fault:
@@ -122,8 +122,8 @@ class Network(httpx.BaseTransport):
         key, now = self.polling, self._time.true
         if key is None:
             raise ViolationError(f"a request outside of any poll: {request.url.host}")
-        if self._world.leaks:
-            raise ViolationError(f"leak: {self._world.leaks}")
+        if self._state.leaks:
+            raise ViolationError(f"leak: {self._state.leaks}")
         if not graph and request.method != "POST":
             return
         if now < self.windows.not_before.get((key, graph), 0.0) - 1:

@@ -18,10 +18,10 @@ from tests.soak.network import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from exporter.simulator.world import CallRecord
+    from exporter.simulator.state import CallRecord
     from exporter.state import Key, Outcome, Snapshot
     from tests.soak.clock import Time
-    from tests.soak.estate import Account
+    from tests.soak.configuration import Account
     from tests.soak.network import Network
 
 # A series: its metric without the prefix, and its labels, sorted by name.
@@ -158,7 +158,7 @@ class Oracle:
         days = [snapshot.refresh_date]
         if "mixed-dates" in met:  # the report's date is its oldest line's
             days.append(snapshot.refresh_date + timedelta(days=1))
-        served = set().union(*(self._simulator.world.served(key.tenant_id, key.report, day) for day in days))
+        served = set().union(*(self._simulator.state.served(key.tenant_id, key.report, day) for day in days))
         for row in snapshot.rows:
             if (row.product_type, row.counts) in served:
                 continue
@@ -265,7 +265,7 @@ class Oracle:
 
 def account_name(simulator: Simulator, key: Key) -> str:
     """Return the simulated tenant's own name."""
-    return simulator.world.tenant(key.tenant_id).name
+    return simulator.state.tenant(key.tenant_id).name
 
 
 def _counts(account: Account, report: str, snapshot: Snapshot) -> Iterator[tuple[Series, float]]:

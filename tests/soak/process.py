@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from exporter.schedule import Task
     from exporter.state import Key, Outcome, Standing
     from tests.soak.clock import Time
+    from tests.soak.configuration import Configuration
     from tests.soak.disk import Disk
-    from tests.soak.estate import Estate
     from tests.soak.network import Network
     from tests.soak.oracle import Oracle
 
@@ -109,7 +109,7 @@ class Process(Exporter):
     """The exporter as `serve` makes it, with the network, the time and the schedule of a run.
 
     Args:
-        estate: its configuration.
+        configuration: its configuration.
         disk: its storage.
         network: its way to Microsoft.
         time: of everything.
@@ -117,8 +117,10 @@ class Process(Exporter):
         seed: of the pauses between attempts.
     """
 
-    def __init__(self, estate: Estate, disk: Disk, *, network: Network, time: Time, oracle: Oracle, seed: int) -> None:
-        flags = {"config.file": str(estate.file)}
+    def __init__(
+        self, configuration: Configuration, disk: Disk, *, network: Network, time: Time, oracle: Oracle, seed: int
+    ) -> None:
+        flags = {"config.file": str(configuration.file)}
         self._network = network
         self._time = time
         self._oracle = oracle

@@ -21,9 +21,9 @@ from exporter.simulator.counts import make_rows
 from exporter.storage import StorageError
 from exporter.storage.schema import FILE_NAME
 from tests.soak.clock import START, Time
+from tests.soak.configuration import DAY, Configuration
 from tests.soak.disk import Disk, FailingConnection, copy_files, cut_power
 from tests.soak.errors import KilledError, ViolationError
-from tests.soak.estate import DAY, Estate
 from tests.soak.events import Events
 from tests.soak.ledger import Ledger
 from tests.soak.network import Network
@@ -62,12 +62,12 @@ class Run:
         self.wreck = folder / "wreck"
         self.time = Time()
         self.simulator = Simulator(seed, tenants)
-        self.simulator.world.log = deque(maxlen=10)
+        self.simulator.state.log = deque(maxlen=10)
         self.network = Network(self.simulator, self.time)
         self.oracle = Oracle(self.simulator, self.network, self.time)
         self.ledger = Ledger()
         retention = self._rng.choice((20, 60, 1825)) * DAY
-        self.estate = Estate(folder, self.simulator, self._rng, retention)
+        self.configuration = Configuration(folder, self.simulator, self._rng, retention)
         self.result = Result(seed)
         self._ears = Ears()
         log.set_up("error", stream=self._ears)
@@ -96,9 +96,9 @@ class Run:
                 self.result.violation = self._where(str(violation))
             except Exception as error:  # noqa: BLE001 - whatever it is, the seed is to be known
                 self.result.violation = self._where(f"{type(error).__name__}: {error}")
-        result, world = self.result, self.network
+        result, network = self.result, self.network
         result.days = (self.time.true - START) / DAY
-        result.polls, result.requests, result.faults = self.oracle.total, world.requests, world.faults
+        result.polls, result.requests, result.faults = self.oracle.total, network.requests, network.faults
         return result
 
     def _where(self, what: str) -> str:
@@ -163,12 +163,12 @@ class Run:
 
     def begin(self) -> None:
         """Start a process on whatever storage holds."""
-        disk = Disk.open(self.estate.storage, clock=self.time.now)
+        disk = Disk.open(self.configuration.storage, clock=self.time.now)
         disk.ledger = self.ledger
         self.ledger.settle()  # opening writes SQLite's log back into the file
-        self.estate.write()
+        self.configuration.write()
         self.process = Process(
-            self.estate,
+            self.configuration,
             disk,
             network=self.network,
             time=self.time,
@@ -176,7 +176,7 @@ class Run:
             seed=self._rng.getrandbits(32),
         )
         self._config = self.process._config
-        self.oracle.start(self.estate.accounts.values(), self.ledger.standings)
+        self.oracle.start(self.configuration.accounts.values(), self.ledger.standings)
         self.process.begin()
         self._watch.look(self.process)  # everything is published again before any poll
         self.process.start_polling()
@@ -193,16 +193,16 @@ class Run:
         self.result.deaths += 1
         disk = self.process.disk
         if not disk.dead:
-            copy_files(self.estate.storage, self.wreck)
+            copy_files(self.configuration.storage, self.wreck)
         power_cut = power_cut and cut_power(self.wreck, self._rng)
         with suppress(StorageError):
             disk.close()
-        shutil.rmtree(self.estate.storage)
-        self.wreck.rename(self.estate.storage)
+        shutil.rmtree(self.configuration.storage)
+        self.wreck.rename(self.configuration.storage)
         self._lost_memories(power_cut=power_cut)
         if damage:
-            (self.estate.storage / f"{FILE_NAME}-wal").unlink(missing_ok=True)  # a good log would mend the file
-            (self.estate.storage / FILE_NAME).write_bytes(b"\xff" * 8192)
+            (self.configuration.storage / f"{FILE_NAME}-wal").unlink(missing_ok=True)  # a good log would mend the file
+            (self.configuration.storage / FILE_NAME).write_bytes(b"\xff" * 8192)
             self.ledger = Ledger()
             self.network.windows.forget(self.time.true)
             self.time.sleep(700)
@@ -212,7 +212,7 @@ class Run:
         self.begin()
 
     def _restored_after_power_cut(self) -> None:
-        disk = Disk.open(self.estate.storage, clock=self.time.now)
+        disk = Disk.open(self.configuration.storage, clock=self.time.now)
         restored = disk.restore()
         disk.close()
         if not self.ledger.cut(restored):
@@ -248,11 +248,11 @@ class Run:
 
     def _reloaded(self) -> None:
         self._config = self.process._config
-        for account in self.estate.accounts.values():
+        for account in self.configuration.accounts.values():
             for key in account.report_keys():
                 if key not in self.oracle.standings and self.ledger.standings.get(key) is None:
                     self.network.windows.free(key)
-        self.oracle.reload(self.estate.accounts.values(), self._readable())
+        self.oracle.reload(self.configuration.accounts.values(), self._readable())
 
     def _readable(self) -> Mapping[Key, Standing]:
         broken = isinstance(self.process.disk._connection, FailingConnection)
@@ -264,8 +264,8 @@ class Run:
 
     def _check_storage(self) -> None:
         now = self.time.now() + 100 * 3600  # wherever the clock has been
-        kept = self.simulator.refresh_date(now - self.estate.retention + 3 * DAY).toordinal()
-        self.result.reports = self.ledger.check(self.estate.storage, kept)
+        kept = self.simulator.refresh_date(now - self.configuration.retention + 3 * DAY).toordinal()
+        self.result.reports = self.ledger.check(self.configuration.storage, kept)
 
 
 def _kind(what: str) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tests.bench.measuring import resident
 from tests.soak.clock import START
+from tests.soak.configuration import DAY
 from tests.soak.errors import ViolationError
-from tests.soak.estate import DAY
 from tests.soak.page import Page
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class Watch:
         if wrong := set(process.restored().items()) ^ set(self._oracle.standings.items()):
             first = sorted(wrong, key=repr)[:2]
             raise ViolationError(f"the standings in memory are not what the polls came to: {first}")
-        world = self._simulator.world
+        state = self._simulator.state
         oldest = self._simulator.refresh_date(self._time.true - _SERVED * DAY)
-        world._served = {key: rows for key, rows in world._served.items() if key[2] > oldest}
+        state._served = {key: rows for key, rows in state._served.items() if key[2] > oldest}
 
     def memory(self, ledger: Ledger) -> None:
         """Look whether memory has grown since the tenth day.

@@ -81,7 +81,7 @@ class Account:
         }
 
 
-class Estate:
+class Configuration:
     """The configuration file, and the secrets beside it.
 
     Args:

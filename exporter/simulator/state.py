@@ -43,7 +43,7 @@ class _Planned:
     left: int | None
 
 
-class World(Directory):
+class State(Directory):
     """The state of the simulation. Every method may be called from any thread.
 
     A tenant is named by itself, its name, its id or its domain; an unknown one is a KeyError.
