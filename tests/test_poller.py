@@ -304,12 +304,12 @@ def test_each_page_is_a_call_of_the_budget(world: World) -> None:
     poller = Poller(world.clients, tokens, budget, clock=clock, sleep=lambda _seconds: None)
     known = world.tenant(version="beta", form="json")
     key = key_of(known, USERS)
-    world.simulator.world.inject(world.simulator.tenants[0], "nextlink", times=1)
+    world.simulator.state.inject(world.simulator.tenants[0], "nextlink", times=1)
     assert poller.poll(known, USERS, Standing()).failure is None
     assert budget.remaining(key, "json") == LIMITS["json"] - 2
     while budget.remaining(key, "json") > 1:
         budget.spend(key, "json")
-    world.simulator.world.inject(world.simulator.tenants[0], "nextlink", times=1)
+    world.simulator.state.inject(world.simulator.tenants[0], "nextlink", times=1)
     before = world.calls()
     outcome = poller.poll(known, USERS, Standing())
     assert outcome.failure is not None
