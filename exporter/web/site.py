@@ -140,6 +140,8 @@ class Site:
     # The endpoints.
 
     def _metrics(self, request: Request) -> Response:
+        if not self._source.ready():  # an empty page would end every series
+            return text(503, "not ready yet: the first rendering is not done", ("Retry-After", "1"))
         leave = self._scrapes.enter(request.drop)
         if leave is None:
             return text(503, "too many scrapes are under way: try again later", ("Retry-After", "1"))

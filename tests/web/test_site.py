@@ -65,6 +65,16 @@ def test_health_and_readiness() -> None:
         assert [client.get(path).status_code for path in ("/-/healthy", "/-/ready")] == [200, 200]
 
 
+def test_before_the_first_rendering_there_are_no_metrics() -> None:
+    """Until the first rendering is done, /metrics is 503 with Retry-After: an empty page would end every series."""
+    source = Fake(is_ready=False)
+    with running(source) as server, httpx.Client(base_url=server.url) as client:
+        answer = client.get("/metrics")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        source.is_ready = True
+        assert client.get("/metrics").status_code == 200
+
+
 def test_status_is_json(server: Running) -> None:
     """The status is the source's, as JSON."""
     answer = httpx.get(f"{server.url}/api/v1/status")
