@@ -57,14 +57,14 @@ class InternalError(ExporterError):
 
 
 class ConfigError(ExporterError):
-    """The configuration cannot be used; `faults` lists every reason, one line each."""
+    """The configuration cannot be used; `errors` lists every reason, one line each."""
 
     reason = Reason.CONFIG
-    default_hint = "mend the configuration as the lines above say"
+    default_hint = "fix the configuration as the lines above say"
 
-    def __init__(self, faults: tuple[str, ...], *, hint: str = "") -> None:
-        super().__init__("\n".join(faults), hint=hint)
-        self.faults = faults
+    def __init__(self, errors: tuple[str, ...], *, hint: str = "") -> None:
+        super().__init__("\n".join(errors), hint=hint)
+        self.errors = errors
 
 
 class CredentialsError(ExporterError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from exporter import log
 from exporter.cli.progress import for_each
-from exporter.config import file_faults, load
+from exporter.config import file_errors, load
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.quota import Budget
@@ -30,7 +30,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         sys.stderr.write(f"note: {notice}\n")
     known = tenants(config)
     if arguments.options["offline"]:
-        if faults := file_faults(known, ca_file=config.http.ca_file):
+        if faults := file_errors(known, ca_file=config.http.ca_file):
             raise ConfigError(faults)
         sys.stdout.write(f"the configuration is good: {len(known)} tenants; Microsoft was not asked (--offline)\n")
         return 0

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter import __version__, log
-from exporter.config import file_faults, load, masked
+from exporter.config import file_errors, load, masked
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.exporter import Exporter
@@ -63,7 +63,7 @@ def _check_files(config: Config) -> None:
     Raises:
         ConfigError: a file cannot be used.
     """
-    if faults := file_faults(tenants(config), ca_file=config.http.ca_file):
+    if faults := file_errors(tenants(config), ca_file=config.http.ca_file):
         raise ConfigError(faults)
     if config.web.config.file is not None:
         from exporter.web import webconfig  # noqa: PLC0415 - YAML and TLS that most starts do without

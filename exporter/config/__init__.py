@@ -1,10 +1,10 @@
-"""Configuration: file, environment and flags → a frozen `Config`, or `ConfigError` that lists every fault."""
+"""Configuration: file, environment and flags → a frozen `Config`, or `ConfigError` that lists every error."""
 
 from __future__ import annotations
 
 from exporter.config.clouds import CLOUDS, Cloud
 from exporter.config.credential import Auth, AuthKind, DeviceCode, ManagedIdentity
-from exporter.config.files import file_faults, watched
+from exporter.config.files import file_errors, watched
 from exporter.config.load import load
 from exporter.config.masked import masked
 from exporter.config.models import Http, Invocation, Log, Poll, ProductTarget, Report, Storage, Targets, Web
@@ -31,7 +31,7 @@ __all__ = [
     "Targets",
     "TenantEntry",
     "Web",
-    "file_faults",
+    "file_errors",
     "load",
     "masked",
     "watched",

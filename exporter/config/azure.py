@@ -68,7 +68,7 @@ def cloud(environ: Mapping[str, str]) -> Cloud | None:
     """Return the cloud that AZURE_AUTHORITY_HOST names, with or without scheme and slash; None where it is unset.
 
     Raises:
-        ValueError: it names none that is known; the message is the fault's line.
+        ValueError: it names none that is known; the message is the error's line.
     """
     value = environ.get(AUTHORITY_HOST, "").strip()
     if not value:
@@ -78,6 +78,6 @@ def cloud(environ: Mapping[str, str]) -> Cloud | None:
     found = by_authority(parts.hostname or "") if parts is not None and is_bare else None
     if found is None:
         hosts = ", ".join(dict.fromkeys(one.authority.removeprefix("https://") for one in CLOUDS.values()))
-        mend = f"use one of {hosts}, or set OFFICE365_EXPORTER_CLOUD"
-        raise ValueError(sentence(AUTHORITY_HOST, "is not the login of a known cloud", mend))
+        fix = f"use one of {hosts}, or set OFFICE365_EXPORTER_CLOUD"
+        raise ValueError(sentence(AUTHORITY_HOST, "is not the login of a known cloud", fix))
     return found

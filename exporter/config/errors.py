@@ -1,7 +1,7 @@
-"""Faults of the configuration, in our own words.
+"""Errors of the configuration, in our own words.
 
 pydantic's messages and error objects hold the input, secrets included: only the location and the kind of an error are
-taken from them. A fault reads `file:key.path: what is wrong; how to mend it`.
+taken from them. An error reads `file:key.path: what is wrong; how to fix it`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _FIXED: Final[Mapping[str, tuple[str, str]]] = {
     "too_short": ("is empty", "name at least one, or leave the key out"),
     "finite_number": ("is no finite number", "write it in digits"),
 }
-# A bound of pydantic: its name among the error's details, what is wrong, and the mend.
+# A bound of pydantic: its name among the error's details, what is wrong, and the fix.
 _BOUNDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "greater_than": ("gt", "is not more than {}", "write more than {}"),
     "greater_than_equal": ("ge", "is less than {}", "write {} or more"),
@@ -63,20 +63,20 @@ _BOUNDS: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 
-def sentence(place: str, what: str, mend: str) -> str:
-    """Return one fault's line."""
-    return f"{place}: {what}; {mend}"
+def sentence(place: str, what: str, fix: str) -> str:
+    """Return one error's line."""
+    return f"{place}: {what}; {fix}"
 
 
-def rule(what: str, mend: str, *keys: str) -> PydanticCustomError:
+def rule(what: str, fix: str, *keys: str) -> PydanticCustomError:
     """Return the error by which a validator says that a rule is broken.
 
     Args:
         what: what is wrong, never with the value.
-        mend: what to do about it.
+        fix: what to do about it.
         keys: the keys of the block that clash, where several do.
     """
-    return PydanticCustomError(_RULE, "a rule is broken", {"what": what, "mend": mend, "keys": keys})
+    return PydanticCustomError(_RULE, "a rule is broken", {"what": what, "fix": fix, "keys": keys})
 
 
 def key_path(path: Iterable[str | int]) -> str:
@@ -115,7 +115,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def choose(word: object, known: Sequence[str]) -> str:
-    """Return the mend of a word that is none of the known ones."""
+    """Return the fix of a word that is none of the known ones."""
     match = nearest(word, known) if isinstance(word, str) else None
     return f"did you mean {match}?" if match else f"write {one_of(known)}"
 
@@ -131,13 +131,13 @@ class Finding(NamedTuple):
     Attributes:
         path: where, from the top of the data.
         what: what is wrong.
-        mend: what to do about it.
+        fix: what to do about it.
         keys: the keys below `path` that clash, where several do.
     """
 
     path: tuple[str | int, ...]
     what: str
-    mend: str
+    fix: str
     keys: tuple[str, ...] = ()
 
 
@@ -153,8 +153,8 @@ def findings(error: ValidationError, model: type[BaseModel]) -> list[Finding]:
         path = detail["loc"]
         if detail["type"] == "too_short" and any(path == other.path[:-1] for other in result):
             continue  # pydantic counts the good items only
-        what, mend = _explain(detail, model)
-        result.append(Finding(path, what, mend, detail.get("ctx", {}).get("keys", ())))
+        what, fix = _explain(detail, model)
+        result.append(Finding(path, what, fix, detail.get("ctx", {}).get("keys", ())))
     return result
 
 
@@ -162,12 +162,12 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     kind = detail["type"]
     context: dict[str, Any] = detail.get("ctx", {})
     if kind == _RULE:
-        return context["what"], context["mend"]
+        return context["what"], context["fix"]
     if kind == "extra_forbidden":
         return "is not a known key", _unknown(str(detail["loc"][-1]), _known_keys(model, detail["loc"]), model)
     if kind in _WANTED:
-        wanted, mend = _WANTED[kind]
-        return f"must be {wanted}, not {_KINDS.get(type(detail['input']), 'something else')}", mend
+        wanted, fix = _WANTED[kind]
+        return f"must be {wanted}, not {_KINDS.get(type(detail['input']), 'something else')}", fix
     if kind == "literal_error":
         known = tuple(re.findall(r"'([^']*)'", context["expected"]))
         return f"is none of {', '.join(known)}", choose(detail["input"], known)

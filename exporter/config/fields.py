@@ -14,7 +14,7 @@ from exporter.config.base import Kind
 from exporter.config.durations import parse_duration, print_duration
 from exporter.config.errors import nearest, rule
 
-UUID_MEND: Final = "write it as 00000000-0000-0000-0000-000000000000"
+UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
 # Where Microsoft puts personal accounts; they have no such report.
 # https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -47,16 +47,16 @@ def _name(value: str) -> str:
 
 
 def _duration(value: object) -> float:
-    mend = "write one such as 90s, 1h30m or 5y, largest unit first"
+    fix = "write one such as 90s, 1h30m or 5y, largest unit first"
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str):
-        raise rule("must be a duration", mend)
+        raise rule("must be a duration", fix)
     if text.isdecimal() and text != "0":
-        raise rule("is a duration without a unit", mend)
+        raise rule("is a duration without a unit", fix)
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise rule(f"is {error}", mend) from None
+        raise rule(f"is {error}", fix) from None
 
 
 def at_least(low: float) -> AfterValidator:
@@ -109,7 +109,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 def _uuid(value: str) -> str:
     if not _UUID.fullmatch(value.lower()):
-        raise rule("is not a UUID", UUID_MEND)
+        raise rule("is not a UUID", UUID_FIX)
     return value.lower()
 
 
@@ -119,7 +119,7 @@ def _tenant_id(value: str) -> str:
         raise rule("is where personal Microsoft accounts live", "use the tenant of a work or school organisation")
     if _UUID.fullmatch(lower) or _DOMAIN.fullmatch(lower):
         return lower
-    raise rule("is neither a UUID nor a domain", f"{UUID_MEND} or as contoso.onmicrosoft.com")
+    raise rule("is neither a UUID nor a domain", f"{UUID_FIX} or as contoso.onmicrosoft.com")
 
 
 def _crontab(value: str) -> str:
@@ -139,8 +139,8 @@ def _timezone(value: str) -> str:
         zoneinfo.ZoneInfo(value)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         match = nearest(value, zoneinfo.available_timezones())
-        mend = f"did you mean {match}?" if match else "write a name such as Europe/Berlin, or UTC"
-        raise rule("is not a known time zone", mend) from None
+        fix = f"did you mean {match}?" if match else "write a name such as Europe/Berlin, or UTC"
+        raise rule("is not a known time zone", fix) from None
     return value
 
 

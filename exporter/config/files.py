@@ -45,7 +45,7 @@ def watched(config: Config) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def file_faults(tenants: Iterable[HasAuth], *, ca_file: Path | None = None) -> tuple[str, ...]:
+def file_errors(tenants: Iterable[HasAuth], *, ca_file: Path | None = None) -> tuple[str, ...]:
     """Return what is wrong with the files that the tenants' credentials are read from, one line a file.
 
     Only that they are there, readable and not empty is looked at, not what they hold.
@@ -61,11 +61,11 @@ def file_faults(tenants: Iterable[HasAuth], *, ca_file: Path | None = None) -> t
     return tuple(
         sentence(str(path), f"{what} ({user})", "check the path and its permissions")
         for path, user in users.items()
-        if (what := _fault(path))
+        if (what := _error(path))
     )
 
 
-def _fault(path: Path) -> str:
+def _error(path: Path) -> str:
     """Return what keeps a file from being read; empty where nothing does."""
     try:
         with path.open("rb") as file:

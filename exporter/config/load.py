@@ -1,4 +1,4 @@
-"""File, environment and flags → a `Config`, or an error that lists every fault."""
+"""File, environment and flags → a `Config`, or an error that lists every error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from exporter.config.models import Http, Root
 from exporter.config.resolve import Entry, Resolver, Top, validated, version_finding
 from exporter.config.result import Config, TenantEntry
 from exporter.config.settings import NOT_IN_FILE, settings
-from exporter.config.sources import Places, from_environment, from_flags, read_file, rooted
+from exporter.config.sources import Places, from_environment, from_flags, rooted
+from exporter.config.yamlfile import read_yaml
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,18 +38,18 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenant
     Args:
         flags: what the command line gave, by `Flag.path`; None means not given.
         environ: the environment.
-        need_tenants: whether it is a fault that no tenant is named.
+        need_tenants: whether it is an error that no tenant is named.
 
     Returns:
-        The configuration. Secret files are not read here: see `files.file_faults`.
+        The configuration. Secret files are not read here: see `files.file_errors`.
 
     Raises:
-        ConfigError: something is wrong; it lists every fault, one line each, never with a secret.
+        ConfigError: something is wrong; it lists every error, one line each, never with a secret.
     """
     loading = _Loading(flags, environ)
     config = loading.config(need_tenants=need_tenants)
-    if loading.faults:
-        raise ConfigError(tuple(dict.fromkeys(loading.faults)))
+    if loading.errors:
+        raise ConfigError(tuple(dict.fromkeys(loading.errors)))
     return config
 
 
@@ -66,19 +67,19 @@ def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterato
 
 
 class _Loading:
-    """One pass over all sources; collects the faults on the way."""
+    """One pass over all sources; collects the errors on the way."""
 
     def __init__(self, flags: Mapping[str, object], environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._notices: list[str] = []
         self._files: list[Path] = []
         by_flag, by_variable = from_flags(flags), from_environment(environ)
-        self.faults: list[str] = [*by_flag.faults, *by_variable.faults]
+        self.errors: list[str] = [*by_flag.errors, *by_variable.errors]
         origins = by_variable.origins | by_flag.origins
         above = overlay(by_variable.data, by_flag.data)
         config = above.get("config")
         file = config.get("file") if isinstance(config, dict) else None
-        # Whether some tenants are not known because of a fault: then it is no fault that there are none.
+        # Whether some tenants are not known because of an error: then it is no error that there are none.
         self._broken = bool(_TENANTS & (by_flag.unread | by_variable.unread))
         data = self._file(Path(file)) if isinstance(file, str) else {}
         self._places = Places(file if isinstance(file, str) else _NO_FILE, origins)
@@ -90,21 +91,21 @@ class _Loading:
         data = self._mapping(path, "write lines of key: value, as docs/configuration.md shows")
         for name in sorted(NOT_IN_FILE & data.keys()):
             flags = [one.flag for one in settings() if one.path[0] == name and one.has_flag]
-            self.faults.append(sentence(f"{path}:{name}", "is not set in the file", f"use {', '.join(flags)}"))
+            self.errors.append(sentence(f"{path}:{name}", "is not set in the file", f"use {', '.join(flags)}"))
         data = {key: value for key, value in data.items() if value is not None and key not in NOT_IN_FILE}
         if isinstance(data.get("tenants"), list):
             data["tenants"] = self._rooted(data["tenants"], path)
         return rooted(data, path.parent)
 
-    def _mapping(self, path: Path, mend: str) -> dict[str, Any]:
-        document = read_file(path)
-        self.faults += document.faults
-        self._broken |= bool(document.faults)
+    def _mapping(self, path: Path, fix: str) -> dict[str, Any]:
+        document = read_yaml(path)
+        self.errors += document.errors
+        self._broken |= bool(document.errors)
         if isinstance(document.data, dict):
             return document.data
         if document.data is not None:
             self._broken = True
-            self.faults.append(sentence(str(path), "is not a map", mend))
+            self.errors.append(sentence(str(path), "is not a map", fix))
         return {}
 
     @staticmethod
@@ -112,7 +113,7 @@ class _Loading:
         return [rooted(entry, path.parent) if isinstance(entry, dict) else entry for entry in entries]
 
     def config(self, *, need_tenants: bool) -> Config:
-        """Return the configuration; where `faults` is not empty, it must not be used."""
+        """Return the configuration; where `errors` is not empty, it must not be used."""
         top = self._top()
         entries = [*self._own_entries(top), *self._file_entries(top)]
         if entries:
@@ -121,33 +122,33 @@ class _Loading:
             top, entries = self._azure(top)
         resolver = Resolver(top)
         resolved = [resolver.resolve(entry) for entry in entries]
-        self.faults += resolver.faults
+        self.errors += resolver.errors
         if not entries and not self._broken:
-            self._without_tenants(top, is_fault=need_tenants)
+            self._without_tenants(top, is_error=need_tenants)
         tenants = tuple(tenant for tenant in resolved if tenant is not None)
         self._warn_of_beta(tenants)
         # The tenants as they are written hold secrets, and are of no more use.
         root = self._with_proxy(top.root).model_copy(update={"tenants": ()})
         return Config(root, tenants, tuple(self._files), tuple(self._notices))
 
-    def _without_tenants(self, top: Top, *, is_fault: bool) -> None:
+    def _without_tenants(self, top: Top, *, is_error: bool) -> None:
         finding = version_finding(top.root.cloud, top.root.report)
         if finding is not None:
-            self.faults.append(sentence(self._places.of(finding), finding.what, finding.mend))
-        if is_fault and top.root.tenant_files:
-            mend = "check the globs, which are relative to the folder of the configuration file"
-            self.faults.append(sentence(self._places.at(("tenant_files",)), "no tenant is in these files", mend))
-        elif is_fault:
-            self.faults.append(sentence(self._places.at(("tenants",)), "no tenant is configured", _NO_TENANTS))
+            self.errors.append(sentence(self._places.of(finding), finding.what, finding.fix))
+        if is_error and top.root.tenant_files:
+            fix = "check the globs, which are relative to the folder of the configuration file"
+            self.errors.append(sentence(self._places.at(("tenant_files",)), "no tenant is in these files", fix))
+        elif is_error:
+            self.errors.append(sentence(self._places.at(("tenants",)), "no tenant is configured", _NO_TENANTS))
 
     def _top(self) -> Top:
-        """Return the settings at the top; a faulty key holds its default from here on."""
+        """Return the settings at the top; a wrong key holds its default from here on."""
         root, found = validated(Root, self._data)
-        self.faults += [sentence(self._places.of(finding), finding.what, finding.mend) for finding in found]
-        faulty = frozenset(str(finding.path[0]) for finding in found)
-        self._broken |= bool(_TENANTS & faulty)
-        data = {key: value for key, value in self._data.items() if key not in faulty}
-        return Top(root, data, self._places, faulty)
+        self.errors += [sentence(self._places.of(finding), finding.what, finding.fix) for finding in found]
+        wrong = frozenset(str(finding.path[0]) for finding in found)
+        self._broken |= bool(_TENANTS & wrong)
+        data = {key: value for key, value in self._data.items() if key not in wrong}
+        return Top(root, data, self._places, wrong)
 
     def _own_entries(self, top: Top) -> Iterator[Entry]:
         for index, raw in enumerate(top.root.tenants):
@@ -167,14 +168,14 @@ class _Loading:
         places = Places(str(path))
         for key in sorted(data.keys() - {"tenants"}):
             self._broken = True
-            mend = "keep only tenants here; defaults stand in the configuration file"
-            self.faults.append(sentence(places.at((key,)), "is not a key of a tenant file", mend))
+            fix = "keep only tenants here; defaults stand in the configuration file"
+            self.errors.append(sentence(places.at((key,)), "is not a key of a tenant file", fix))
         entries = data.get("tenants")
         if entries is None:
             return
         if not isinstance(entries, list):
             self._broken = True
-            self.faults.append(sentence(places.at(("tenants",)), "is not a list", "put a dash before each tenant"))
+            self.errors.append(sentence(places.at(("tenants",)), "is not a list", "put a dash before each tenant"))
             return
         for index, raw in enumerate(self._rooted(entries, path)):
             yield Entry(places, index, raw)
@@ -193,12 +194,12 @@ class _Loading:
 
     def _azure_cloud(self, top: Top) -> Top:
         """Return the top with the cloud of AZURE_AUTHORITY_HOST, unless a variable of our own names one."""
-        if "cloud" in top.faulty or any(path[0] == "cloud" for path in self._places.origins):
+        if "cloud" in top.wrong or any(path[0] == "cloud" for path in self._places.origins):
             return top
         try:
             cloud = azure.cloud(self._environ)
         except ValueError as error:
-            self.faults.append(str(error))
+            self.errors.append(str(error))
             return top
         if cloud is None or cloud.authority == top.root.cloud.authority:
             return top
@@ -225,10 +226,10 @@ class _Loading:
             proxy = Http.model_validate({"proxy": address}).proxy
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            self.faults.append(sentence(place, f"cannot be read: {reason}", "check the path and its permissions"))
+            self.errors.append(sentence(place, f"cannot be read: {reason}", "check the path and its permissions"))
             return root
         except ValidationError as error:
             finding = findings(error, Http)[0]
-            self.faults.append(sentence(place, f"its content {finding.what}", finding.mend))
+            self.errors.append(sentence(place, f"its content {finding.what}", finding.fix))
             return root
         return root.model_copy(update={"http": root.http.model_copy(update={"proxy": proxy})})

@@ -20,9 +20,9 @@ _INTRO: Final = f"""\
 <!-- Made by `python -m exporter.config.reference` from the code; a test holds both together. -->
 
 Every setting has a variable, most have a key in the configuration file (`--config.file`, YAML), and those of the
-process have a flag. A flag beats a variable, a variable the file, the file the default. All faults are told at once,
-each as `file:key.path: what is wrong; how to mend it`; `--config.check` does so and exits, `--config.print` shows the
-effective configuration without its secrets.
+process have a flag. A flag beats a variable, a variable the file, the file the default. All errors are reported at
+once, each as `file:key.path: what is wrong; how to fix it`; `--config.check` does so and exits, `--config.print` shows
+the effective configuration without its secrets.
 
 - **Durations** are written as in Prometheus: `90s`, `1h30m`, `5y`. The unit is required.
 - **Variables** are `{PREFIX}` and the key's path in upper case, `__` for each dot or level and `_` for each dash.
@@ -32,7 +32,7 @@ effective configuration without its secrets.
 - **Paths** in a file are relative to that file's folder, in variables and flags to the working directory.
 - **Unknown keys**, a key that stands twice, and a value of the wrong type are errors.
 - The configuration file, tenant files and the files of secrets and certificates are looked at every 30 s; a change
-  acts like SIGHUP. A configuration with a fault changes nothing.
+  acts like SIGHUP. A configuration with an error changes nothing.
 """
 
 _ONE_TENANT: Final = """\

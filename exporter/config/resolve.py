@@ -1,4 +1,4 @@
-"""One tenant's entry + the top's defaults → a resolved tenant, or its faults."""
+"""One tenant's entry + the top's defaults → a resolved tenant, or its errors."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Top:
     """The settings at the top.
 
     Attributes:
-        root: the checked settings; a faulty block holds its defaults, so that its faults are told once.
-        data: what they were made from, without the faulty blocks.
+        root: the checked settings; a wrong block holds its defaults, so that its errors are reported once.
+        data: what they were made from, without the wrong blocks.
         places: what the place of a key is called.
-        faulty: the keys at the top that have faults.
+        wrong: the keys at the top that have errors.
     """
 
     root: Root
     data: Mapping[str, Any]
     places: Places
-    faulty: frozenset[str]
+    wrong: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Entry:
 
 
 def validated(model: type[Model], data: Mapping[str, Any]) -> tuple[Model, list[Finding]]:
-    """Return the data as a model, and what is wrong with them; a faulty key at the top holds its default.
+    """Return the data as a model, and what is wrong with them; a wrong key at the top holds its default.
 
     Args:
         model: a model whose keys all have a default.
@@ -76,7 +76,7 @@ def validated(model: type[Model], data: Mapping[str, Any]) -> tuple[Model, list[
 
 
 class Resolver:
-    """Resolves one tenant after the other; equal parts of tenants become one object, clashes become faults.
+    """Resolves one tenant after the other; equal parts of tenants become one object, clashes become errors.
 
     Args:
         top: the settings at the top.
@@ -88,37 +88,37 @@ class Resolver:
         self._shared: dict[Hashable, Any] = {}
         self._names: dict[str, Entry] = {}
         self._ids: dict[tuple[str, str], Entry] = {}
-        # An ordered set: a fault of the top that many tenants inherit is told once.
-        self.faults: dict[str, None] = {}
+        # An ordered set: an error of the top that many tenants inherit is reported once.
+        self.errors: dict[str, None] = {}
 
     def resolve(self, entry: Entry) -> TenantEntry | None:
-        """Return the resolved tenant; None where it has a fault, which is then in `faults`."""
-        before = len(self.faults)
+        """Return the resolved tenant; None where it has an error, which is then in `errors`."""
+        before = len(self.errors)
         if not isinstance(entry.raw, dict):
-            self._fault(entry.place(), "is not a map", "write it as name, tenant_id, client_id and auth")
+            self._error(entry.place(), "is not a map", "write it as name, tenant_id, client_id and auth")
             return None
         raw = {key: value for key, value in entry.raw.items() if value is not None}
         own = self._own(entry, raw)
         label = own.name or own.tenant_id or ""
         tenant = self._tenant(entry, raw, own, label)
         self._unique(entry, own, tenant.cloud if tenant else own.cloud or self._top.root.cloud)
-        return tenant if len(self.faults) == before else None
+        return tenant if len(self.errors) == before else None
 
-    def _fault(self, place: str, what: str, mend: str, label: str = "") -> None:
-        self.faults[sentence(place, f"{what} (tenant {label})" if label else what, mend)] = None
+    def _error(self, place: str, what: str, fix: str, label: str = "") -> None:
+        self.errors[sentence(place, f"{what} (tenant {label})" if label else what, fix)] = None
 
     def _find(self, entry: Entry, finding: Finding, label: str) -> None:
         path = ("tenants", entry.index, *finding.path)
-        self._fault(entry.places.of(finding._replace(path=path)), finding.what, finding.mend, label)
+        self._error(entry.places.of(finding._replace(path=path)), finding.what, finding.fix, label)
 
     def _own(self, entry: Entry, raw: Mapping[str, Any]) -> TenantSettings:
-        """Return the tenant's own settings, without the keys that have faults."""
+        """Return the tenant's own settings, without the keys that have errors."""
         own, found = validated(TenantSettings, raw)
         label = own.name or own.tenant_id or ""
         for finding in found:
             self._find(entry, finding, label)
         if "tenant_id" not in raw:
-            self._fault(entry.place("tenant_id"), "is missing", "add the tenant's UUID, or one of its domains", label)
+            self._error(entry.place("tenant_id"), "is missing", "add the tenant's UUID, or one of its domains", label)
         return own
 
     def _tenant(self, entry: Entry, raw: Mapping[str, Any], own: TenantSettings, label: str) -> TenantEntry | None:
@@ -129,8 +129,8 @@ class Resolver:
         cloud = self._share(own.cloud or top.cloud)
         auth = self._share(own.auth or top.auth)
         client_id = self._client_id(entry, raw, own, auth, label)
-        if auth is None and "auth" not in raw and "auth" not in self._top.faulty:
-            self._fault(
+        if auth is None and "auth" not in raw and "auth" not in self._top.wrong:
+            self._error(
                 entry.place("auth"),
                 "is missing",
                 "add the app's credential, such as {client_secret_file: PATH}, here or at the top",
@@ -139,7 +139,7 @@ class Resolver:
         self._check_version(entry, own, cloud, report, label)
         if auth is not None and auth.kind == "device_code" and top.storage.path is None:
             what = "device_code has nowhere to keep its sign-in"
-            self._fault(entry.place("auth", "device_code"), what, "set storage.path", label)
+            self._error(entry.place("auth", "device_code"), what, "set storage.path", label)
         if auth is None or own.tenant_id is None:
             return None
         return TenantEntry(
@@ -172,13 +172,13 @@ class Resolver:
         return merged
 
     def _merge(self, name: str, override: Mapping[str, Any]) -> tuple[Any, tuple[Finding, ...]]:
-        """Return the merged block, and what is wrong with it; a faulty one is the top's."""
+        """Return the merged block, and what is wrong with it; a wrong one is the top's."""
         below = self._top.data.get(name, {})
         model = _BLOCKS[name]
         found: list[Finding] = []
         if name == _WHOLE[0] and _WHOLE[1] in override:
-            mend = "set it at the top"
-            found.append(Finding((_WHOLE[1],), "holds for all tenants together, not for one", mend))
+            fix = "set it at the top"
+            found.append(Finding((_WHOLE[1],), "holds for all tenants together, not for one", fix))
         try:
             merged: Any = model.model_validate(overlay(below, override, (name,)))
         except ValidationError as error:
@@ -192,9 +192,9 @@ class Resolver:
         if auth is not None and auth.managed_identity is not None:
             return auth.managed_identity.client_id or ""
         client_id = own.client_id or self._top.root.client_id
-        if client_id is None and "client_id" not in raw and "client_id" not in self._top.faulty:
-            mend = "add the app registration's application (client) ID, here or at the top"
-            self._fault(entry.place("client_id"), "is missing", mend, label)
+        if client_id is None and "client_id" not in raw and "client_id" not in self._top.wrong:
+            fix = "add the app registration's application (client) ID, here or at the top"
+            self._error(entry.place("client_id"), "is missing", fix, label)
         return str(self._share(client_id or ""))
 
     def _check_version(self, entry: Entry, own: TenantSettings, cloud: Cloud, report: Report, label: str) -> None:
@@ -203,7 +203,7 @@ class Resolver:
         if finding is None:
             return
         if own.cloud is None and not own.report:
-            self._fault(self._top.places.at(finding.path), finding.what, finding.mend)
+            self._error(self._top.places.at(finding.path), finding.what, finding.fix)
         else:
             self._find(entry, finding, label)
 
@@ -214,11 +214,11 @@ class Resolver:
         first = self._names.setdefault(name, entry)
         if first is not entry:
             what = f"the name {name} is taken by {first.place()}"
-            self._fault(entry.place("name"), what, "give each tenant a name of its own")
+            self._error(entry.place("name"), what, "give each tenant a name of its own")
         first = self._ids.setdefault((cloud.name, own.tenant_id), entry)
         if first is not entry:
             what = f"the tenant {own.tenant_id} of the cloud {cloud.name} is configured already by {first.place()}"
-            self._fault(entry.place("tenant_id"), what, "remove one of the two")
+            self._error(entry.place("tenant_id"), what, "remove one of the two")
 
 
 def version_finding(cloud: Cloud, report: Report) -> Finding | None:

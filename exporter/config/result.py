@@ -41,7 +41,7 @@ class TenantEntry:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration without a fault.
+    """A configuration without an error.
 
     Attributes:
         root: everything as it is set at the top, by whichever source.

@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.config.document import MAX_BYTES, Document, parse_yaml
 from exporter.config.errors import Finding, key_path, nearest, sentence
 from exporter.config.settings import PREFIX, Setting, settings
 
@@ -71,13 +70,13 @@ class Layer:
         data: the settings, nested as in the file.
         origins: where each of them comes from.
         unread: the keys at the top of which something could not be read.
-        faults: what is wrong, one line each.
+        errors: what is wrong, one line each.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[tuple[str | int, ...], str] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def put(self, path: tuple[str, ...], value: Any, label: str) -> None:
         """Set one key."""
@@ -89,24 +88,6 @@ class Layer:
             data = inner
         data[path[-1]] = value
         self.origins[path] = label
-
-
-def read_file(path: Path) -> Document:
-    """Read one YAML file; that it cannot be read is one of the faults."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "this is no path"
-        return Document(None, (sentence(str(path), f"cannot be read: {reason}", "check the path and its permissions"),))
-    if len(raw) > MAX_BYTES:
-        mend = "spread the tenants over several tenant_files"
-        return Document(None, (sentence(str(path), f"is larger than {MAX_BYTES >> 20} MiB", mend),))
-    try:
-        return parse_yaml(raw.decode(), str(path))
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        return Document(None, (sentence(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8"),))
 
 
 def rooted(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -133,15 +114,15 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         if name in known:
             _put(layer, known[name], given[name], name)
         elif name != TENANT_NAME and not _is_service_link(name, environ):
-            layer.faults.append(_unknown_variable(name, known))
+            layer.errors.append(_unknown_variable(name, known))
     return layer
 
 
 def _unknown_variable(name: str, known: Mapping[str, Setting]) -> str:
     # Without the prefix, which would make all of them alike.
     match = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in (*known, TENANT_NAME)])
-    mend = f"did you mean {PREFIX}{match}?" if match else "remove it; docs/configuration.md lists the known ones"
-    return sentence(name, "is not a known variable", mend)
+    fix = f"did you mean {PREFIX}{match}?" if match else "remove it; docs/configuration.md lists the known ones"
+    return sentence(name, "is not a known variable", fix)
 
 
 def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
@@ -179,7 +160,7 @@ def _put(layer: Layer, one: Setting, text: str, label: str) -> None:
         layer.put(one.path, _value(one, text), label)
     except _JsonError as error:
         layer.unread.add(one.path[0])
-        layer.faults.append(sentence(label, f"is not JSON: {error}", f"write it as {error.example}"))
+        layer.errors.append(sentence(label, f"is not JSON: {error}", f"write it as {error.example}"))
 
 
 class _JsonError(Exception):

@@ -54,7 +54,7 @@ class Watch:
             log.error(  # noqa: TRY400 - the faults say it all
                 "the web configuration cannot be used: what was in force stays so",
                 file=str(self._path),
-                faults="; ".join(error.faults),
+                faults="; ".join(error.errors),
             )
             return None
         if self._now() != self._seen:

@@ -31,8 +31,8 @@ def loaded(folder: Path, text: str, environ: Mapping[str, str] | None = None) ->
     return load(written(folder, text if has_tenants else f"{text}\ntenants: [{TENANT}]\n"), environ or {})
 
 
-def faults(flags: Mapping[str, object], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Load what must fail and return its faults."""
+def errors(flags: Mapping[str, object], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Load what must fail and return its errors."""
     with pytest.raises(ConfigError) as caught:
         load(flags, environ)
-    return caught.value.faults
+    return caught.value.errors

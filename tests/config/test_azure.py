@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import load
-from tests.config.loading import AZURE, TENANT, UUID, faults, written
+from tests.config.loading import AZURE, TENANT, UUID, errors, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_authority_host(host: str, cloud: str) -> None:
 @pytest.mark.parametrize("host", ["login.example.com", "http://login.microsoftonline.com", "https://[", "x/y"])
 def test_unknown_authority_host(host: str) -> None:
     """An unknown login is an error that lists the known ones."""
-    assert faults({}, {**AZURE, HOST: host}) == (
+    assert errors({}, {**AZURE, HOST: host}) == (
         (
             "AZURE_AUTHORITY_HOST: is not the login of a known cloud; use one of login.microsoftonline.com, "
             "login.microsoftonline.us, login.chinacloudapi.cn, or set OFFICE365_EXPORTER_CLOUD"
@@ -164,17 +164,17 @@ def test_the_files_defaults_hold(tmp_path: Path) -> None:
 )
 def test_incomplete(changes: dict[str, str], lines: tuple[str, ...]) -> None:
     """What is missing, doubled or malformed is told by the variable's own name."""
-    assert faults({}, {**AZURE, **changes}) == lines
+    assert errors({}, {**AZURE, **changes}) == lines
 
 
 def test_a_label_alone_defines_no_tenant() -> None:
     """OFFICE365_EXPORTER_TENANT_NAME by itself is no tenant, nor is AZURE_AUTHORITY_HOST."""
-    (line,) = faults({}, {NAME: "x", HOST: "login.microsoftonline.com"})
+    (line,) = errors({}, {NAME: "x", HOST: "login.microsoftonline.com"})
     assert line.startswith("configuration:tenants: no tenant is configured; set AZURE_TENANT_ID")
 
 
 def test_not_used_beside_a_broken_file(tmp_path: Path) -> None:
-    """A tenant file that cannot be read is the only fault: the variables do not step in for it."""
+    """A tenant file that cannot be read is the only error: the variables do not step in for it."""
     (tmp_path / "t.yaml").write_text("tenants: [", encoding="utf-8")
-    found = faults(written(tmp_path, "tenant_files: [t.yaml]"), {"AZURE_TENANT_ID": "x"})
+    found = errors(written(tmp_path, "tenant_files: [t.yaml]"), {"AZURE_TENANT_ID": "x"})
     assert [line.split(": ")[:2] for line in found] == [[f"{tmp_path}/t.yaml:2:1", "is not YAML"]]

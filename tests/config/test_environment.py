@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from exporter.config import FLAGS, load
 from exporter.config.settings import settings
-from tests.config.loading import TENANT, UUID, faults, loaded, written
+from tests.config.loading import TENANT, UUID, errors, loaded, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,9 +192,9 @@ def test_empty_variable_counts_as_unset() -> None:
     ],
 )
 def test_bad_variable(variable: str, value: str, line: str | None) -> None:
-    """A fault of a variable names the variable, the rule and the mend, and suggests the nearest known name."""
+    """An error of a variable names the variable, the rule and the fix, and suggests the nearest known name."""
     environ = {**TENANTS, PREFIX + variable: value}
-    found = faults({}, environ)
+    found = errors({}, environ)
     assert len(found) == 1
     expected = "POLL.interval: is not a duration; write one such as 90s, 1h30m or 5y, largest unit first"
     assert found[0] == (f"{PREFIX}{variable}: {line}" if line else f"{PREFIX}{expected}")
@@ -203,13 +203,13 @@ def test_bad_variable(variable: str, value: str, line: str | None) -> None:
 def test_clash_of_two_variables(tmp_path: Path) -> None:
     """Where two variables clash, both are named; the file's other keys are not blamed."""
     environ = {f"{PREFIX}POLL__INTERVAL": "1h", f"{PREFIX}POLL__SCHEDULE": "0 6 * * *"}
-    assert faults(written(tmp_path, f"poll: {{jitter: 1m}}\ntenants: [{TENANT}]"), environ) == (
+    assert errors(written(tmp_path, f"poll: {{jitter: 1m}}\ntenants: [{TENANT}]"), environ) == (
         f"{PREFIX}POLL__INTERVAL, {PREFIX}POLL__SCHEDULE: gives interval and schedule; keep one of them",
     )
 
 
 def test_service_links_of_kubernetes() -> None:
-    """Variables that Kubernetes sets for a Service whose name begins like our prefix are no faults, others are."""
+    """Variables that Kubernetes sets for a Service whose name begins like our prefix are no errors, others are."""
     links = {
         f"{PREFIX}METRICS_SERVICE_HOST": "10.0.0.1",
         f"{PREFIX}METRICS_SERVICE_PORT": "9365",
@@ -221,7 +221,7 @@ def test_service_links_of_kubernetes() -> None:
         f"{PREFIX}METRICS_PORT_9365_TCP_ADDR": "10.0.0.1",
     }
     assert load({}, {**TENANTS, **links}).tenants
-    assert len(faults({}, {**TENANTS, f"{PREFIX}METRICS_PORT": "tcp://10.0.0.1:9365"})) == 1
+    assert len(errors({}, {**TENANTS, f"{PREFIX}METRICS_PORT": "tcp://10.0.0.1:9365"})) == 1
 
 
 def test_service_named_like_the_prefix() -> None:
@@ -298,8 +298,8 @@ def test_flags_as_argparse_gives_them() -> None:
 
 
 def test_bad_flags() -> None:
-    """A fault of a flag names the flag; of several values, also which."""
-    found = faults(
+    """An error of a flag names the flag; of several values, also which."""
+    found = errors(
         {"web.listen_address": [":9365", "9365"], "web.telemetry_path": "metrics", "log.format": "logfm"}, TENANTS
     )
     assert found == (
@@ -336,7 +336,7 @@ def test_web_prefix(prefix: str | None, url: str | None, expected: str) -> None:
 @pytest.mark.parametrize("path", ["/-/healthy", "/api/v1/status", "/a b", "metrics", "/", "/a?b"])
 def test_telemetry_path_of_another_endpoint(path: str) -> None:
     """The metrics may not take another endpoint's path, nor what is none."""
-    assert faults({"web.telemetry_path": path}, TENANTS)[0].startswith("--web.telemetry-path: ")
+    assert errors({"web.telemetry_path": path}, TENANTS)[0].startswith("--web.telemetry-path: ")
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_telemetry_path_of_another_endpoint(path: str) -> None:
 )
 def test_bad_listen_address(address: str) -> None:
     """What cannot be listened on is refused before the start."""
-    assert faults({"web.listen_address": [address]}, TENANTS)[0].startswith("--web.listen-address: ")
+    assert errors({"web.listen_address": [address]}, TENANTS)[0].startswith("--web.listen-address: ")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_bad_listen_address(address: str) -> None:
 )
 def test_bad_external_url(url: str) -> None:
     """An external URL is a plain web address."""
-    assert faults({"web.external_url": url}, TENANTS)[0].startswith("--web.external-url: ")
+    assert errors({"web.external_url": url}, TENANTS)[0].startswith("--web.external-url: ")
 
 
 def test_proxy_from_a_file(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_proxy_from_a_file(tmp_path: Path) -> None:
     assert config.http.proxy is not None
     assert config.http.proxy.get_secret_value() == "http://me:s3cret~@proxy.example:3128"
     (tmp_path / "proxy").write_text("me:s3cret~@proxy.example", encoding="utf-8")
-    found = faults({"config.file": str(tmp_path / "config.yml")}, {})
+    found = errors({"config.file": str(tmp_path / "config.yml")}, {})
     assert found == (
         (
             f"{tmp_path}/config.yml:http.proxy_file: its content is no address of a proxy; "
@@ -371,4 +371,4 @@ def test_proxy_from_a_file(tmp_path: Path) -> None:
         ),
     )
     (tmp_path / "proxy").write_bytes(b"\xff")
-    assert "it is not UTF-8" in faults({"config.file": str(tmp_path / "config.yml")}, {})[0]
+    assert "it is not UTF-8" in errors({"config.file": str(tmp_path / "config.yml")}, {})[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.config import file_faults, load, watched
+from exporter.config import file_errors, load, watched
 from exporter.config.tenants import tenants
 from tests.config.loading import UUID, loaded, written
 
@@ -37,21 +37,21 @@ def test_watched(tmp_path: Path) -> None:
     assert [path.name for path in watched(config)] == [*names[:2], "t-2.yml", *names[2:]]
 
 
-def test_file_faults(tmp_path: Path) -> None:
-    """Files that are missing, empty or no files are told, each once, with the tenant that needs them."""
+def test_file_errors(tmp_path: Path) -> None:
+    """Files that are missing, empty or no files are reported, each once, with the tenant that needs them."""
     text = TEXT.replace("proxy_file: proxy, ", "").replace('tenant_files: ["t-*.yml", "*.yml"]', "")
     (tmp_path / "a").write_text("secret", encoding="utf-8")
     (tmp_path / "b.pfx").mkdir()
     (tmp_path / "b").touch()
     config = loaded(tmp_path, text)
-    mend = "check the path and its permissions"
-    assert file_faults(tenants(config), ca_file=config.http.ca_file) == (
-        f"{tmp_path}/ca.pem: cannot be read: No such file or directory (http.ca_file); {mend}",
-        f"{tmp_path}/b.pfx: cannot be read: Is a directory (tenant b.example); {mend}",
-        f"{tmp_path}/b: is empty (tenant b.example); {mend}",
-        f"{tmp_path}/c: cannot be read: No such file or directory (tenant c.example); {mend}",
+    fix = "check the path and its permissions"
+    assert file_errors(tenants(config), ca_file=config.http.ca_file) == (
+        f"{tmp_path}/ca.pem: cannot be read: No such file or directory (http.ca_file); {fix}",
+        f"{tmp_path}/b.pfx: cannot be read: Is a directory (tenant b.example); {fix}",
+        f"{tmp_path}/b: is empty (tenant b.example); {fix}",
+        f"{tmp_path}/c: cannot be read: No such file or directory (tenant c.example); {fix}",
     )
-    assert file_faults(config.tenants[:1]) == ()
+    assert file_errors(config.tenants[:1]) == ()
 
 
 def test_a_glob_without_a_match_is_a_notice(tmp_path: Path) -> None:

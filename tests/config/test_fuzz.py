@@ -1,4 +1,4 @@
-"""Whatever comes in: a configuration or its faults, and never a secret among these."""
+"""Whatever comes in: a configuration or its errors, and never a secret among these."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.config import Config
 
 SECRET = "Qx7~hunter2.SECRET"
-# Names of tenants and products are shown in faults, so they hold no secret here.
+# Names of tenants and products are shown in errors, so they hold no secret here.
 KEYS = sorted({key for one in table() for key in one.path} | {"tenant_id", "enabled", "x", "a b", ""})
 PROXY = f"http://me:{SECRET}@proxy.example"
 SCALARS = st.sampled_from([None, True, False, 0, 1, -1, 0.5, 1e400, "", SECRET, PROXY, UUID, "\x00"]) | st.sampled_from(
@@ -49,8 +49,8 @@ def _load(flags: dict[str, Any], environ: dict[str, str]) -> None:
     config, error = _outcome(flags, environ)
     if config is None:
         assert error is not None
-        assert error.faults
-        assert all(": " in line and "; " in line for line in error.faults)
+        assert error.errors
+        assert all(": " in line and "; " in line for line in error.errors)
         assert "hunter2" not in repr([error, error.__context__])
     else:
         assert yaml.safe_load(masked(config))
@@ -67,21 +67,21 @@ def _outcome(flags: dict[str, Any], environ: dict[str, str]) -> tuple[Config | N
 @ONCE_A_FOLDER
 @given(text=st.text())
 def test_any_text(text: str, tmp_path: Path) -> None:
-    """Any text is a configuration or an error with its faults."""
+    """Any text is a configuration or an error with its errors."""
     _load(written(tmp_path, text.replace("\r", "")), {})
 
 
 @ONCE_A_FOLDER
 @given(data=SHAPED)
 def test_any_data(data: dict[str, Any], tmp_path: Path) -> None:
-    """Any data in the configuration's shape are a configuration or an error, and no fault shows a value."""
+    """Any data in the configuration's shape are a configuration or an error, and no error shows a value."""
     _load(written(tmp_path, yaml.safe_dump(data)), {})
 
 
 @ONCE_A_FOLDER
 @given(blocks=st.dictionaries(st.sampled_from(["poll", "report", "targets", "auth", "cloud", "reports"]), VALUES))
 def test_any_tenant(blocks: dict[str, Any], tmp_path: Path) -> None:
-    """Any overrides in a tenant are merged or refused, and no fault shows a value."""
+    """Any overrides in a tenant are merged or refused, and no error shows a value."""
     entry = {"tenant_id": "t.example", "client_id": UUID, "auth": {"client_secret": SECRET}, **blocks}
     _load(written(tmp_path, yaml.safe_dump({"tenants": [entry]})), {})
 
@@ -95,7 +95,7 @@ def test_any_tenant(blocks: dict[str, Any], tmp_path: Path) -> None:
     )
 )
 def test_any_environment(environ: dict[str, str], tmp_path: Path) -> None:
-    """Any variables are a configuration or an error, and no fault shows a value."""
+    """Any variables are a configuration or an error, and no error shows a value."""
     _load(written(tmp_path, f"tenants: [{TENANT}]"), environ)
 
 

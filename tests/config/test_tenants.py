@@ -1,4 +1,4 @@
-"""Many tenants: small in memory, whole in their faults."""
+"""Many tenants: small in memory, whole in their errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from exporter.config import load
 from exporter.config.tenants import tenants
-from tests.config.loading import UUID, faults, written
+from tests.config.loading import UUID, errors, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,21 +37,21 @@ def test_many_tenants_stay_small(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_top_is_told_once(tmp_path: Path) -> None:
-    """What all tenants inherit is told where it stands, not once a tenant; what each lacks is told for each."""
+    """What all tenants inherit is reported where it stands, not once a tenant; what each lacks is reported for each."""
     flags = _entries(tmp_path)
     text = (tmp_path / "config.yml").read_text(encoding="utf-8")
-    assert len(faults(flags, {"OFFICE365_EXPORTER_POLL__JITTER": "soon"})) == 1
-    assert len(faults(written(tmp_path, f"{text}\nreport: {{format: json}}"), {})) == 1
-    assert len(faults(written(tmp_path, text.replace(UUID, "x")), {})) == 1
-    assert len(faults(written(tmp_path, text.replace("client_secret_file", "client_secret_fil")), {})) == 1
-    assert len(faults(written(tmp_path, text.replace("auth:", "# ")), {})) == ENTRIES
+    assert len(errors(flags, {"OFFICE365_EXPORTER_POLL__JITTER": "soon"})) == 1
+    assert len(errors(written(tmp_path, f"{text}\nreport: {{format: json}}"), {})) == 1
+    assert len(errors(written(tmp_path, text.replace(UUID, "x")), {})) == 1
+    assert len(errors(written(tmp_path, text.replace("client_secret_file", "client_secret_fil")), {})) == 1
+    assert len(errors(written(tmp_path, text.replace("auth:", "# ")), {})) == ENTRIES
 
 
 def test_tenants_by_variable() -> None:
-    """The tenants may come as JSON in a variable, and a fault in them names it with the place inside."""
+    """The tenants may come as JSON in a variable, and an error in them names it with the place inside."""
     entry = {"name": "a", "tenant_id": "a.example", "client_id": UUID, "auth": {"client_secret": "x"}}
     environ = {"OFFICE365_EXPORTER_TENANTS": json.dumps([entry, {**entry, "auth": {"client_secret": 5}}])}
-    assert faults({}, environ) == (
+    assert errors({}, environ) == (
         "OFFICE365_EXPORTER_TENANTS[1].auth.client_secret: must be text, not a number (tenant a); put it in quotes",
         (
             "OFFICE365_EXPORTER_TENANTS[1].name: the name a is taken by OFFICE365_EXPORTER_TENANTS[0]; "

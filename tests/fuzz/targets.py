@@ -95,7 +95,7 @@ def check_web(content: bytes) -> None:
         try:
             webconfig.check(path)
         except ConfigError as error:
-            faults = error.faults
+            faults = error.errors
     assert faults is None or faults
 
 
@@ -122,8 +122,8 @@ def _load(path: Path) -> None:
     if config is not None:
         assert len(tenants(config)) <= len(config.tenants)
     elif found is not None:
-        assert found.faults
-        assert all(": " in line for line in found.faults)
+        assert found.errors
+        assert all(": " in line for line in found.errors)
         assert _SECRET not in repr(found)
 
 

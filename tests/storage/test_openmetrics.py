@@ -196,7 +196,7 @@ def test_options_that_cannot_be_used_are_refused(folder: Path, options: dict[str
     save(folder, [])
     with pytest.raises(ConfigError) as caught:
         text_of(folder, now=START, **options)
-    assert caught.value.faults == (fault,)
+    assert caught.value.errors == (fault,)
 
 
 POLLS = st.lists(

@@ -47,7 +47,7 @@ def test_bad_addresses(written: str) -> None:
     """What is no address is refused with the forms that are."""
     with pytest.raises(ConfigError) as caught:
         listen.parse(written)
-    assert caught.value.faults == (
+    assert caught.value.errors == (
         f"--web.listen-address: {written!r}: write :9365, host:9365, [::1]:9365 or unix:/path",
     )
     with pytest.raises(ConfigError, match="must be absolute"):
@@ -80,7 +80,7 @@ def test_an_address_in_use_is_named() -> None:
         taken = f"127.0.0.1:{server.port}"
         with pytest.raises(ConfigError) as caught, running(listen_address=(taken,)):
             pass
-    assert f"--web.listen-address: '{taken}': cannot listen there: Address already in use" in caught.value.faults[0]
+    assert f"--web.listen-address: '{taken}': cannot listen there: Address already in use" in caught.value.errors[0]
 
 
 def test_a_name_that_is_unknown_is_named() -> None:

@@ -213,7 +213,7 @@ def test_bad_options(options: Options, fault: str) -> None:
     fields = {name: getattr(options, name) for name in ("telemetry_path", "external_url")}
     with pytest.raises(ConfigError) as caught, running(**fields):
         pass
-    assert caught.value.faults == (fault,)
+    assert caught.value.errors == (fault,)
 
 
 def test_places_for_scrapes() -> None:

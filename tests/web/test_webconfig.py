@@ -307,8 +307,8 @@ def test_bad_files(certificates: Certificates, name: str) -> None:
     path = certificates.write(content)
     with pytest.raises(ConfigError) as caught, running(config_file=path):
         pass
-    assert all(fault.startswith(f"{path}:") for fault in caught.value.faults)
-    assert any(sentence in fault for fault in caught.value.faults), caught.value.faults
+    assert all(fault.startswith(f"{path}:") for fault in caught.value.errors)
+    assert any(sentence in fault for fault in caught.value.errors), caught.value.errors
     with pytest.raises(ConfigError):
         webconfig.check(path)
 
@@ -323,7 +323,7 @@ def test_differences(certificates: Certificates, difference: tuple[str, ...]) ->
         if sentence:
             with pytest.raises(ConfigError) as caught:
                 webconfig.check(path)
-            assert any(sentence in fault for fault in caught.value.faults), caught.value.faults
+            assert any(sentence in fault for fault in caught.value.errors), caught.value.errors
         else:
             webconfig.check(path)
 
@@ -341,7 +341,7 @@ def test_faults_are_reported_at_once_and_tell_no_secret(certificates: Certificat
     )
     with pytest.raises(ConfigError) as caught:
         webconfig.check(path)
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.errors) == 6
     assert "hunter2" not in str(caught.value)
     broken = certificates.write("basic_auth_users: {john: *hunter2}\n")
     with pytest.raises(ConfigError) as caught:
