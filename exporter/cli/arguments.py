@@ -118,6 +118,7 @@ def _add_latency(command: argparse.ArgumentParser) -> None:
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tenant", action="append", metavar="NAME", help="only this tenant; repeatable")
     command.add_argument("--offline", action="store_true", help="stop before the network")
     command.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
 

@@ -3,83 +3,206 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
+import threading
 import time
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter import log
-from exporter.cli.progress import for_each
+from exporter.cli.tenants import check_names, for_each
 from exporter.config import file_errors, load
 from exporter.config.tenants import tenants
-from exporter.errors import ConfigError
+from exporter.errors import ConfigError, Reason
 from exporter.quota import Budget
+from exporter.reports import REPORTS
+from exporter.state import Failure, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from exporter.cli.arguments import Arguments
-    from exporter.cli.examination import Finding
+    from exporter.config.tenants import Tenant
+    from exporter.pipeline import Pipeline
+
+_TIMEOUT, _SHORT_TIMEOUT = 15.0, 3.0
+"""Seconds that one tenant may take, a person is waiting; the short time after another could not be reached."""
+
+_UNREACHABLE = 3
+"""After so many tenants of a cloud that could not be reached, and none that could, the others are not tried."""
+
+_WIDTH, _HEAD = 80, 9
+_NO_CONSENT = re.compile(r"AADSTS(?:65001|700016|7000229)\b")
+"""The login's refusals of an app that nobody consented to in the tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one report of a tenant.
+
+    Attributes:
+        tenant: the tenant's name.
+        tenant_id: its id.
+        report: which report.
+        token: whether a token was given.
+        permission: whether the token carries the permission; None where it cannot be told.
+        refresh_date: the report's date, where it was read.
+        rows: its counts by column, for each product type.
+        rejected_rows: how many rows could not be read.
+        failure: what is wrong; None if nothing is.
+        consent_url: where an administrator grants the permission; empty if it is there.
+    """
+
+    tenant: str
+    tenant_id: str
+    report: str
+    token: bool = False
+    permission: bool | None = None
+    refresh_date: str = ""
+    rows: Mapping[str, Mapping[str, int]] | None = None
+    rejected_rows: int = 0
+    failure: Failure | None = None
+    consent_url: str = ""
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
-    """Check and print a table or JSON; return 0 only if every tenant is fine."""
+    """Check and print tables or JSON; return 0 only if every report is ok."""
     config = load(arguments.flags, environ)
     log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
     for notice in config.notices:
         sys.stderr.write(f"note: {notice}\n")
-    known = tenants(config)
+    known, names = tenants(config), arguments.options["tenant"] or ()
+    check_names(names, {tenant.name for tenant in known}, "--tenant")
+    chosen = [tenant for tenant in known if not names or tenant.name in names]
     if arguments.options["offline"]:
-        if faults := file_errors(known, ca_file=config.http.ca_file):
-            raise ConfigError(faults)
-        sys.stdout.write(f"the configuration is good: {len(known)} tenants; Microsoft was not asked (--offline)\n")
+        if errors := file_errors(chosen, ca_file=config.http.ca_file):
+            raise ConfigError(errors)
+        sys.stdout.write(f"the configuration is ok: {len(chosen)} tenants; Microsoft was not asked (--offline)\n")
         return 0
-    from exporter.cli.examination import examine  # noqa: PLC0415 - --offline needs neither msal nor httpx
-    from exporter.pipeline import Pipeline  # noqa: PLC0415 - the same
+    from exporter.pipeline import Pipeline  # noqa: PLC0415 - --offline needs neither msal nor httpx
 
     pipeline = Pipeline(config, Budget(time.time), environ=environ)
-    work = [(tenant, report) for tenant in known for report in tenant.reports]
+    examination = _Examination(pipeline)
+    as_json = arguments.options["format"] == "json"
     findings = for_each(
-        work, lambda one: examine(pipeline, *one), concurrency=config.poll.concurrency, title="checking"
+        [(tenant, report) for tenant in chosen for report in tenant.reports],
+        lambda one: examination.examine(*one),
+        concurrency=config.poll.concurrency,
+        title="checking",
+        done=lambda finding: _show_failure(finding, to_stderr=as_json),
     )
     pipeline.close()
-    if arguments.options["format"] == "json":
-        sys.stdout.write(json.dumps([_plain(finding) for finding in findings], indent=2, ensure_ascii=False) + "\n")
+    ok = [finding for finding in findings if finding.failure is None]
+    if as_json:
+        plain = [{"ok": finding.failure is None, **asdict(finding)} for finding in findings]
+        sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(_table(findings))
-    return 0 if all(finding.fine for finding in findings) else 1
+        sys.stdout.write("".join(map(_table, ok)) + f"{len(ok)} of {len(findings)} reports are ok\n")
+    return 0 if len(ok) == len(findings) else 1
 
 
-def _plain(finding: Finding) -> dict[str, object]:
-    return {"fine": finding.fine, **asdict(finding)}
+class _Examination:
+    """Reads reports, and stops trying a cloud that cannot be reached at all.
+
+    Args:
+        pipeline: what talks to Microsoft.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._lock = threading.Lock()
+        self._unreachable: Counter[str] = Counter()
+        self._reached: set[str] = set()
+
+    def examine(self, tenant: Tenant, report: str) -> Finding:
+        """Read the report once, and note what its token says."""
+        cloud = tenant.cloud.authority
+        with self._lock:
+            tried = self._unreachable[cloud]
+            reached = cloud in self._reached or not tried
+        if tried >= _UNREACHABLE and not reached:
+            message = f"{tenant.name}: not tried, after {tried} tenants of this cloud could not be reached"
+            untried = Failure(Reason.NETWORK, message, "fix what the first failure says, then check again")
+            return Finding(tenant.name, tenant.tenant_id, report, failure=untried)
+        timeout = min(tenant.poll.timeout, _TIMEOUT if reached else _SHORT_TIMEOUT)
+        poll = tenant.poll.model_copy(update={"timeout": timeout})
+        outcome = self._pipeline.poller.poll(replace(tenant, poll=poll), report, Standing())
+        failure = outcome.failure
+        with self._lock:
+            if failure is not None and failure.reason is Reason.NETWORK:
+                self._unreachable[cloud] += 1
+            else:
+                self._reached.add(cloud)
+        token = self._pipeline.tokens.held(tenant)
+        permission = None
+        if token is not None and token.permissions is not None:
+            permission = REPORTS[report].permission in token.permissions
+        snapshot, columns = outcome.snapshot, [column.name for column in REPORTS[report].columns]
+        return Finding(
+            tenant.name,
+            tenant.tenant_id,
+            report,
+            token=token is not None,
+            permission=permission,
+            refresh_date=snapshot.refresh_date.isoformat() if snapshot else "",
+            rows={row.product_type: dict(zip(columns, row.counts, strict=True)) for row in snapshot.rows}
+            if snapshot
+            else None,
+            rejected_rows=outcome.rejected_rows or 0,
+            failure=failure,
+            consent_url=_consent_url(tenant, permission, failure),
+        )
 
 
-def _table(findings: Sequence[Finding]) -> str:
-    """Return one line a report, and below the table what is wrong and how to mend it."""
-    header = ("TENANT", "REPORT", "TOKEN", "PERMISSION", "REPORT DATE", "PRODUCT TYPES", "RESULT")
-    table = [header, *(_row(finding) for finding in findings)]
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table
-    ]
-    for finding in findings:
-        if (failure := finding.failure) is not None:
-            lines += ["", failure.message, f"  mend: {failure.hint}"]
-            lines += [f"  request-id: {failure.request_id}"] if failure.request_id else []
-    fine = sum(finding.fine for finding in findings)
-    return "\n".join([*lines, "", f"{fine} of {len(findings)} reports are fine", ""])
+def _consent_url(tenant: Tenant, permission: bool | None, failure: Failure | None) -> str:  # noqa: FBT001 - a finding
+    from exporter.auth.permissions import consent_url  # noqa: PLC0415 - as in `run`
+
+    refused = failure is not None and (failure.reason is Reason.PERMISSION or bool(_NO_CONSENT.search(failure.message)))
+    # A managed identity is given its permission by a script: there is no page for it.
+    lacking = (refused or permission is False) and tenant.auth.kind != "managed_identity"
+    return consent_url(tenant) if lacking else ""
 
 
-def _row(finding: Finding) -> tuple[str, ...]:
-    result = "ok" if finding.failure is None else finding.failure.reason.value
-    if finding.rejected_rows and finding.failure is None:
-        result = f"ok, {finding.rejected_rows} rows rejected"
-    return (
-        finding.tenant,
-        finding.report,
-        "yes" if finding.token else "no",
-        {True: "yes", False: "missing", None: "unknown"}[finding.permission],
-        finding.refresh_date or "-",
-        str(finding.product_types or "-"),
-        result,
-    )
+def _show_failure(finding: Finding, *, to_stderr: bool) -> None:
+    failure = finding.failure
+    if failure is None:
+        return
+    lines = [f"{finding.tenant}  {finding.report}  FAILED: {failure.reason.value}"]
+    details = [failure.message.removeprefix(f"{finding.tenant}: "), f"fix: {failure.hint}"]
+    if finding.consent_url and finding.consent_url not in failure.hint:
+        details.append(f"an administrator of the tenant grants consent at {finding.consent_url}")
+    if failure.request_id:
+        details.append(f"request-id: {failure.request_id}")
+    for detail in details:
+        lines += textwrap.wrap(
+            detail,
+            _WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,  # an address stays whole, to be copied
+            break_on_hyphens=False,
+        )
+    out = sys.stderr if to_stderr else sys.stdout
+    out.write("\n".join([*lines, "", ""]))
+    out.flush()
+
+
+def _table(finding: Finding) -> str:
+    """Return the numbers of one report, at most 80 columns wide."""
+    rejected = f", {finding.rejected_rows} rows rejected" if finding.rejected_rows else ""
+    lines = [f"{finding.tenant}  {finding.report}  ok, of {finding.refresh_date}{rejected}"]
+    names = [column.name.removesuffix("_users").removesuffix("_computer") for column in REPORTS[finding.report].columns]
+    heads = [(name if len(name) <= _HEAD else name.rpartition("_")[2]).upper() for name in names]
+    rows = {"PRODUCT TYPE": heads}
+    for product_type, counts in (finding.rows or {}).items():
+        rows[product_type] = [f"{count:,}" for count in counts.values()]
+    widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
+    room = _WIDTH - 2 - sum(2 + width for width in widths)
+    for name, cells in rows.items():
+        shown = name if len(name) <= room else f"{name[: room // 2]}…{name[room // 2 + 1 - room :]}"
+        numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"  {shown:<{room}}{numbers}")
+    return "\n".join([*lines, "", ""])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from exporter import log
 from exporter.auth.permissions import account_fault
+from exporter.cli.tenants import check_names
 from exporter.config import load
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
@@ -49,10 +49,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
 
 def _tenant(config: Config, name: str) -> Tenant:
     known = {tenant.name: tenant for tenant in tenants(config)}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        mend = f"did you mean {near[0]}?" if near else "check the name, and --config.file"
-        raise ConfigError((f"{name}: there is no enabled tenant of this name; {mend}",))
+    check_names([name], known, "TENANT")
     if known[name].auth.kind != "device_code":
         raise ConfigError((f"{name}: its auth is {known[name].auth.kind}, not device_code: no sign-in is needed",))
     return known[name]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import log
-from exporter.cli.progress import for_each
+from exporter.cli.tenants import for_each
 from exporter.config import load
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError

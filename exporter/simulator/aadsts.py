@@ -44,6 +44,12 @@ _ERRORS: Mapping[int, _Error] = {
         "invalid_grant",
         "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
     ),
+    65001: _Error(
+        400,
+        "invalid_grant",
+        "The user or administrator has not consented to use the application with ID '{app}'. Send an interactive"
+        " authorization request for this user and resource.",
+    ),
     65004: _Error(400, "authorization_declined", "User declined to consent to access the app."),
     70000: _Error(400, "invalid_grant", "The provided value for the input parameter '{field}' is not valid."),
     70003: _Error(400, "unsupported_grant_type", "The app requested an unsupported grant type '{grant}'."),
@@ -131,6 +137,12 @@ _ERRORS: Mapping[int, _Error] = {
         "The provided client secret keys for app '{app}' are expired. Visit the Azure portal to create new keys for"
         " your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security:"
         " https://aka.ms/certCreds.",
+    ),
+    7000229: _Error(
+        401,
+        "invalid_client",
+        "The client application {app} is missing service principal in the tenant {tenant}. See instructions here:"
+        " https://go.microsoft.com/fwlink/?linkid=2225119",
     ),
 }
 

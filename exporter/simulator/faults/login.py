@@ -31,6 +31,8 @@ LOGIN_FAULTS = (
     _refused("wrong-secret", "AADSTS7000215", 7000215),
     _refused("expired-secret", "AADSTS7000222", 7000222),
     _refused("unknown-app", "AADSTS700016", 700016),
+    _refused("no-principal", "AADSTS7000229", 7000229),
+    _refused("no-consent", "AADSTS65001", 65001),
     _refused("unknown-tenant", "AADSTS90002", 90002),
     _refused("certificate", "AADSTS700027", 700027, reason="The key was not found.", thumbprint="00"),
     _refused("conditional-access", "AADSTS53003", 53003),

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.cli.progress import for_each
+from exporter.cli.tenants import for_each
 
 if TYPE_CHECKING:
     import pytest
@@ -46,3 +46,22 @@ def test_a_terminal_shows_a_count_for_many_and_nothing_stays(monkeypatch: pytest
         os.close(ours)
         assert (f"checking: {count} of {count}" in text) is shown
         assert text.endswith("\x1b[K." if shown else ".")
+
+
+def test_results_are_handed_on_as_they_come() -> None:
+    """A result that is there is handed on while others still wait."""
+    came = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert came.wait(20)
+        return number
+
+    results: list[int] = []
+
+    def done(number: int) -> None:
+        results.append(number)
+        came.set()
+
+    assert for_each((0, 1), work, concurrency=2, title="working", done=done) == [0, 1]
+    assert results == [1, 0]

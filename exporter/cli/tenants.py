@@ -1,0 +1,76 @@
+"""What several commands do with tenants: choose them by name, and treat many at the same time."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, TypeVar
+
+from exporter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+_MANY = 10
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def check_names(names: Sequence[str], known: Collection[str], flag: str) -> None:
+    """Refuse names of tenants that nobody knows.
+
+    Args:
+        names: as the user typed them.
+        known: the tenants there are.
+        flag: what they were given by, for the message.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    errors = []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            fix = f"did you mean {near[0]}?" if near else "check the name, and --config.file"
+            errors.append(f"{flag}: there is no enabled tenant {name!r}; {fix}")
+    if errors:
+        raise ConfigError(tuple(errors))
+
+
+def for_each(
+    items: Sequence[Item],
+    do: Callable[[Item], Result],
+    *,
+    concurrency: int,
+    title: str,
+    done: Callable[[Result], None] = lambda _result: None,
+) -> list[Result]:
+    """Return `do` of every item, in the items' order; show progress on stderr if that is a terminal and there are many.
+
+    Args:
+        items: what for.
+        do: what to do, called from several threads.
+        concurrency: how many at the same time.
+        title: what is being done, for the progress line.
+        done: called in this thread with each result, as they come.
+    """
+    shown = len(items) > _MANY and sys.stderr.isatty()
+    with ThreadPoolExecutor(concurrency) as pool:
+        futures = [pool.submit(do, item) for item in items]
+        try:
+            for count, future in enumerate(as_completed(futures), start=1):
+                result = future.result()
+                if shown:
+                    sys.stderr.write("\r\x1b[K")  # gives its line to what `done` prints
+                done(result)
+                if shown:
+                    sys.stderr.write(f"{title}: {count} of {len(items)}")
+                    sys.stderr.flush()
+            if shown:
+                sys.stderr.write("\r\x1b[K")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
