@@ -1,7 +1,8 @@
-"""The Helm chart, rendered by real Helm with several sets of values."""
+"""The Helm chart, rendered by real Helm with each file of values in its `ci/`."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,71 +12,63 @@ import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "helm" / "office365-activations-exporter"
-MONITORS = {"enabled": True, "tlsConfig": {"insecureSkipVerify": True}, "labels": {"release": "prometheus"}}
-
-VALUES: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "configured": {
-        "config": {
-            "tenants": [
-                {
-                    "name": "contoso",
-                    "tenant_id": "00000000-0000-0000-0000-000000000001",
-                    "client_id": "00000000-0000-0000-0000-000000000002",
-                    "auth": {"client_secret_file": "/run/secrets/office365-activations-exporter/contoso"},
-                }
-            ]
-        },
-        "secrets": {"contoso": "hush"},
-        "restartOnChange": True,
-        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
-        "serviceMonitor": MONITORS,
-        "dashboard": {"enabled": True},
-        "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}], "egressPorts": [443, 3128]},
-    },
-    "brought along": {
-        "existingConfigMap": "theirs",
-        "existingSecret": "theirs",
-        "persistence": {"existingClaim": "theirs"},
-        "serviceAccount": {"create": False},
-        "web": {"configSecret": "theirs", "tls": True, "enableLifecycle": True},
-        "podMonitor": MONITORS | {"basicAuth": {"username": {"name": "theirs", "key": "name"}}},
-        "probeOnlyPort": True,
-        "fullnameOverride": "office365",
-        "image": {"digest": "sha256:" + "0" * 64},
-    },
-    "workload identity": {
-        "workloadIdentity": {"enabled": True, "clientId": "1", "tenantId": "2"},
-        "persistence": {"enabled": False},
-        "env": [{"name": "OFFICE365_EXPORTER_TENANT_NAME", "value": "contoso"}],
-        "envFrom": [{"configMapRef": {"name": "more"}}],
-        "extraArgs": ["--web.route-prefix=/o365"],
-        "nodeSelector": {"kubernetes.io/os": "linux"},
-        "tolerations": [{"operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "priorityClassName": "low",
-        "imagePullSecrets": [{"name": "registry"}],
-        "extraVolumes": [{"name": "more", "emptyDir": {}}],
-        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
-        "commonLabels": {"team": "licences"},
-        "podLabels": {"a": "b"},
-        "podAnnotations": {"a": "b"},
-        "service": {"annotations": {"a": "b"}, "labels": {"a": "b"}},
-    },
+CI: dict[str, dict[str, Any]] = {
+    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text("utf-8"))
+    for path in sorted((CHART / "ci").glob("*.yaml"))
 }
-every_values = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES.keys())
+every_values = pytest.mark.parametrize("values", CI.values(), ids=CI.keys())
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key that stands twice, as the API server does with strict validation."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        """Return the map of a node."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        doubled = {key for key in keys if keys.count(key) > 1}
+        if doubled:
+            raise yaml.constructor.ConstructorError(None, None, f"keys stand twice: {doubled}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+@cache
+def loaded() -> helm_python.Chart:
+    """Return the chart, loaded once."""
+    return helm_python.Chart.load(CHART)
+
+
+def texts(values: dict[str, Any], name: str = "release") -> dict[str, str]:
+    """Return the text of each template, rendered by Helm."""
+    loaded().validate_schema(values)
+    prefix = f"{CHART.name}/templates/"
+    rendered = loaded().render(values, name=name, namespace="monitoring")
+    return {path.removeprefix(prefix): text for path, text in sorted(rendered.items())}
 
 
 def render(values: dict[str, Any], name: str = "release") -> list[dict[str, Any]]:
     """Return every manifest that Helm makes of the values."""
-    with helm_python.Chart.load(CHART) as chart:
-        chart.validate_schema(values)
-        rendered = chart.render(values, name=name, namespace="monitoring")
-    texts = [text for path, text in sorted(rendered.items()) if path.endswith(".yaml")]
-    return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
+    return [
+        manifest
+        for path, text in texts(values, name).items()
+        if path.endswith(".yaml")
+        for manifest in yaml.load_all(text, StrictLoader)  # noqa: S506 - a safe loader
+        if manifest
+    ]
 
 
-def one(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """Return the only manifest of a kind."""
-    (found,) = [manifest for manifest in manifests if manifest["kind"] == kind]
+def one(manifests: list[dict[str, Any]], kind: str, suffix: str = "") -> dict[str, Any]:
+    """Return the only manifest of a kind whose name ends so."""
+    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
+    return found
+
+
+def workload(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the StatefulSet or Deployment."""
+    (found,) = [manifest for manifest in manifests if manifest["kind"] in {"StatefulSet", "Deployment"}]
+    return found
+
+
+def container(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the exporter's container."""
+    found: dict[str, Any] = workload(manifests)["spec"]["template"]["spec"]["containers"][0]
     return found

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import helm_python
@@ -15,127 +11,91 @@ import pytest
 import yaml
 
 from exporter import __version__
-from tests.delivery.chart import CHART, ROOT, VALUES, every_values, one, render
+from tests.delivery import chart_files
+from tests.delivery.chart import CHART, CI, container, every_values, loaded, one, render, texts, workload
+from tests.delivery.manifests import refusals
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@every_values
-def test_hardened(values: dict[str, Any]) -> None:
-    """The pod meets Kubernetes' restricted standard, writes only where it must, and is never there twice."""
-    spec = one(render(values), "Deployment")["spec"]
-    pod = spec["template"]["spec"]
-    (container,) = pod["containers"]
-    assert spec["replicas"] == 1
-    assert spec["strategy"] == {"type": "Recreate"}
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["enableServiceLinks"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
-    assert writable - {"/more"} == {"/tmp", "/var/lib/office365-activations-exporter"}  # noqa: S108 - a pod's own
-    assert not any("subPath" in mount for mount in container["volumeMounts"])
-    assert "memory" in container["resources"]["limits"]
+STORAGE = "/var/lib/office365-activations-exporter"
+SECRETS = "/run/secrets/office365-activations-exporter"
+DEMO: dict[str, Any] = {"demo": True}
 
 
 @every_values
-def test_mounts(values: dict[str, Any]) -> None:
-    """Each volume is mounted, each mount has its volume, and each file named in the arguments is mounted."""
-    pod = one(render(values), "Deployment")["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    folders = {mount["mountPath"] for mount in container["volumeMounts"]}
-    assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
-    for argument in container["args"]:
-        if match := re.fullmatch(r"--[\w.]+\.file=(.+)/[^/]+", argument):
-            assert match[1] in folders
+def test_valid(values: dict[str, Any]) -> None:
+    """Every manifest is what Kubernetes takes, within Pod Security's restricted standard, with volumes and selectors that meet."""
+    assert refusals(render(values)) == []
 
 
 @every_values
-def test_selectors(values: dict[str, Any]) -> None:
-    """Service, monitors and network policy find the pod."""
-    manifests = render(values)
-    pod = one(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
-    service = one(manifests, "Service")
-    selectors = [one(manifests, "Deployment")["spec"]["selector"]["matchLabels"], service["spec"]["selector"]]
-    for manifest in manifests:
-        if manifest["kind"] in {"NetworkPolicy", "PodMonitor"}:
-            spec = manifest["spec"]
-            selectors.append((spec.get("podSelector") or spec["selector"])["matchLabels"])
-        if manifest["kind"] == "ServiceMonitor":
-            wanted = manifest["spec"]["selector"]["matchLabels"]
-            assert wanted.items() <= service["metadata"]["labels"].items()
-    for selector in selectors:
-        assert selector.items() <= pod.items()
+def test_writes_only_where_it_must(values: dict[str, Any]) -> None:
+    """The exporter writes to its storage and /tmp alone, and every mount is a whole folder, so that changes reach it."""
+    mounts = container(render(values))["volumeMounts"]
+    assert {m["mountPath"] for m in mounts if not m.get("readOnly")} - {"/more"} == {"/tmp", STORAGE}  # noqa: S108 - a pod's own
+    assert not any("subPath" in mount for mount in mounts)
 
 
-@pytest.mark.parametrize("values", [VALUES["configured"], VALUES["workload identity"]])
-def test_the_exporter_takes_what_the_chart_gives(values: dict[str, Any], tmp_path: Path) -> None:
-    """The exporter accepts the arguments and the configuration file that the chart makes."""
-    manifests = render(values)
-    (container,) = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    mounts = {mount["name"]: tmp_path / mount["name"] for mount in container["volumeMounts"]}
-    for folder in mounts.values():
-        folder.mkdir()
-    (mounts["storage"] / "token").write_text("a federated token", "utf-8")
-
-    def here(text: str) -> str:
-        for mount in container["volumeMounts"]:
-            text = text.replace(mount["mountPath"] + "/", f"{mounts[mount['name']]}/")
-        return text
-
-    for manifest in manifests:
-        if manifest["kind"] == "ConfigMap" and "config.yml" in manifest["data"]:
-            (mounts["config"] / "config.yml").write_text(here(manifest["data"]["config.yml"]), "utf-8")
-        for name, content in (manifest.get("data") or {}).items() if manifest["kind"] == "Secret" else ():
-            (mounts["secrets"] / name).write_bytes(base64.b64decode(content))
-    command = [sys.executable, "-m", "exporter", *map(here, container["args"]), "--config.check"]
-    injected = {} if values.get("config") else workload_identity(mounts["storage"] / "token")
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | injected)
-    assert ended.returncode == 0, ended.stderr
+@every_values
+def test_rendered_alike(values: dict[str, Any]) -> None:
+    """Two renders are equal, and an installation's is an upgrade's, so that Argo CD has nothing to say."""
+    first = texts(values)
+    with helm_python.Chart.load(CHART) as chart:
+        again = chart.render(values, name="release", namespace="monitoring", is_upgrade=True)
+    assert list(first.values()) == [again[name] for name in sorted(again)]
 
 
-def workload_identity(token: Path) -> dict[str, str]:
-    """Return the variables that Azure's webhook injects (azure.github.io/azure-workload-identity)."""
-    return {
-        "AZURE_CLIENT_ID": "00000000-0000-0000-0000-000000000002",
-        "AZURE_TENANT_ID": "00000000-0000-0000-0000-000000000001",
-        "AZURE_FEDERATED_TOKEN_FILE": str(token),
-        "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
-    }
-
-
-@pytest.mark.parametrize("name", ["a", "office365-activations-exporter", "x" * 53])
-def test_names(name: str) -> None:
-    """Names stay within Kubernetes' 63 characters, whatever the release is called."""
-    for manifest in render(VALUES["defaults"], name):
-        assert len(manifest["metadata"]["name"]) <= 63
+@every_values
+def test_pods_carry_no_version(values: dict[str, Any]) -> None:
+    """A new chart with the same settings replaces no pod: neither pod nor claim template names a version."""
+    spec = workload(render(values))["spec"]
+    for metadata in [spec["template"]["metadata"], *(c["metadata"] for c in spec.get("volumeClaimTemplates", []))]:
+        assert {"helm.sh/chart", "app.kubernetes.io/version"}.isdisjoint(metadata["labels"])
 
 
 @pytest.mark.parametrize(
-    ("config", "word"),
+    ("values", "word"),
     [
-        ({"auth": {"client_secret": "hush"}}, "client_secret_file"),
-        ({"tenants": [{"auth": {"client_secret": "hush"}}]}, "client_secret_file"),
-        ({"tenants": [{"auth": {"certificate_password": "hush"}}]}, "certificate_password_file"),
-        ({"http": {"proxy": "http://user:hush@proxy:3128"}}, "proxy_file"),
+        ({}, "no tenant is configured: set config.tenants"),
+        (DEMO | {"config": {"poll": {"interval": "1h"}}}, "remove demo"),
+        (CI["secret"] | {"existingConfigMap": "theirs"}, "config and existingConfigMap"),
+        (DEMO | {"web": {"config": {"http_server_config": {}}, "existingSecret": "x"}}, "web.config and web.existing"),
+        (DEMO | {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "scrape every pod twice"),
+        (CI["existing"] | {"replicas": 2}, "existingClaim is for one replica"),
+        (DEMO | {"prometheusRule": {"enabled": True, "disabled": {"NoSuchAlert": True}}}, "there is no alert NoSuchAl"),
     ],
 )
-def test_no_secret_in_a_config_map(config: dict[str, Any], word: str) -> None:
-    """A secret in `config` is refused with the key to use, and not printed."""
+def test_refusals(values: dict[str, Any], word: str) -> None:
+    """What would end in a broken release is refused with what to set."""
+    with pytest.raises(helm_python.HelmRenderError, match=word):
+        render(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"config": {"auth": {"client_secret": "hush"}}}, r"config\.auth\.client_secret is a secret"),
+        ({"config": {"tenants": [{"auth": {"client_secret": "hush"}}]}}, r"tenants\[0\]\.auth.*client_secret_file"),
+        ({"config": {"tenants": [{"auth": {"certificate_password": "hush"}}]}}, "certificate_password_file"),
+        ({"config": {"http": {"proxy": "http://user:hush@proxy:3128"}}}, "proxy_file"),
+        ({"env": [{"name": "AZURE_CLIENT_SECRET", "value": "hush"}]}, "AZURE_CLIENT_SECRET is a secret"),
+        ({"env": [{"name": "AZURE_CLIENT_CERTIFICATE_PASSWORD", "value": "hush"}]}, "secretKeyRef"),
+        ({"env": [{"name": "OFFICE365_EXPORTER_AUTH__CLIENT_SECRET", "value": "hush"}]}, "secretKeyRef"),
+        ({"env": [{"name": "OFFICE365_EXPORTER_TENANTS", "value": '[{"auth":{"client_secret":"hush"}}]'}]}, "TENANTS"),
+        ({"env": [{"name": "HTTPS_PROXY", "value": "http://user:hush@proxy:3128"}]}, "HTTPS_PROXY is a secret"),
+    ],
+)
+def test_no_secret_in_clear_text(values: dict[str, Any], word: str) -> None:
+    """A secret in `config` or `env` is refused with what to write instead, and not printed."""
     with pytest.raises(helm_python.HelmRenderError, match=word) as caught:
-        render({"config": config})
+        render(values)
     assert "hush" not in str(caught.value)
 
 
 def test_secrets_stay_secret() -> None:
     """A secret's content stands in the Secret and nowhere else."""
-    manifests = render(VALUES["configured"])
+    manifests = render(CI["secret"] | {"secrets": {"contoso": "hush"}})
     assert one(manifests, "Secret")["data"] == {"contoso": "aHVzaA=="}
     others = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
     assert "hush" not in others
@@ -144,48 +104,263 @@ def test_secrets_stay_secret() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"replicaCount": 2}, {"service": {"port": "9365"}}, {"log": {"level": "loud"}}, {"image": {"digest": "1"}}],
+    [
+        {"replicaCount": 2},
+        {"replicas": 3},
+        {"service": {"port": "9365"}},
+        {"log": {"level": "loud"}},
+        {"image": {"digest": "1"}},
+        {"commonLabels": {"team": True}},
+        {"podLabels": {"a b": "c"}},
+        {"web": {"routePrefix": "o365"}},
+        {"serviceMonitor": {"labels": {}}},
+        {"livenessProbe": {"exec": {"command": ["true"]}, "tcpSocket": {"port": 1}}},
+        {"env": [{"name": "A", "value": 1}]},
+        {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}},
+        {"prometheusRule": {"severity": {"Office365ReportStale": "page"}}},
+    ],
 )
 def test_bad_values(values: dict[str, Any]) -> None:
     """Unknown and malformed values are refused by the schema."""
     with pytest.raises(helm_python.HelmValuesError):
-        render(values)
+        render(DEMO | values)
 
 
 def test_schema_is_complete() -> None:
     """Every value of values.yaml is in the schema, and the other way round."""
+    whole = loaded().schema
+    assert whole is not None
 
     def compare(values: dict[str, Any], schema: dict[str, Any], path: str) -> None:
-        if schema.get("additionalProperties") is not False:
+        schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+        if schema.get("additionalProperties") is not False or "Probe" in path or "Disruption" in path:
             return
-        assert set(values) == set(schema["properties"]) - {"global"}, path
+        if "retentionPolicy" not in path:
+            assert set(values) == set(schema["properties"]), path
         for key, value in values.items():
             if isinstance(value, dict):
                 compare(value, schema["properties"][key], f"{path}.{key}")
 
-    with helm_python.Chart.load(CHART) as chart:
-        assert chart.schema is not None
-        compare(chart.values, chart.schema, "values")
+    compare(loaded().values, whole, "values")
 
 
-def test_rules_and_dashboard_are_the_same_files(tmp_path: Path) -> None:
-    """The packed chart carries monitoring/'s rules and dashboard, and what it renders of them is the same."""
+def test_storage_decides_the_kind() -> None:
+    """With a volume it is a StatefulSet whose pods each have a claim; without, a Deployment; updates run two pods at most."""
+    stateful = workload(render(CI["high-availability"]))
+    assert stateful["kind"] == "StatefulSet"
+    assert [claim["metadata"]["name"] for claim in stateful["spec"]["volumeClaimTemplates"]] == ["storage"]
+    assert stateful["spec"]["replicas"] == 2
+    existing = workload(render(CI["existing"]))["spec"]
+    assert "volumeClaimTemplates" not in existing
+    volumes = {volume["name"]: volume for volume in existing["template"]["spec"]["volumes"]}
+    assert volumes["storage"]["persistentVolumeClaim"] == {"claimName": "office365"}
+    for replicas, surge in ((1, 1), (2, 0)):
+        deployment = workload(render(CI["memory"] | {"replicas": replicas}))
+        assert deployment["kind"] == "Deployment"
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == surge
+
+
+def test_web_settings_reach_everything() -> None:
+    """Prefix, port, path and TLS are the same in arguments, probes, monitor, test and notes."""
+    rendered, manifests = texts(CI["tls"]), render(CI["tls"])
+    exporter = container(manifests)
+    assert {"--web.listen-address=:8443", "--web.telemetry-path=/telemetry", "--web.route-prefix=/o365"} <= set(
+        exporter["args"]
+    )
+    assert exporter["ports"] == [{"name": "metrics", "containerPort": 8443, "protocol": "TCP"}]
+    for probe, path in (("startup", "healthy"), ("liveness", "healthy"), ("readiness", "ready")):
+        wanted = {"path": f"/o365/-/{path}", "port": "metrics", "scheme": "HTTPS"}
+        assert exporter[f"{probe}Probe"]["httpGet"] == wanted
+    (endpoint,) = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["path"]) == ("https", "/o365/telemetry")
+    notes = rendered["NOTES.txt"]
+    assert "https://localhost:443/o365/\n" in notes
+    assert "https://release-office365-activations-exporter.monitoring:443/o365/telemetry" in notes
+    assert ".monitoring:443/o365/-/ready" in one(manifests, "Pod")["spec"]["containers"][0]["args"][0]
+    web = yaml.safe_load(base64.b64decode(one(manifests, "Secret", "-web")["data"]["web-config.yml"]))
+    assert web["tls_server_config"] == {
+        "cert_file": "/etc/office365-activations-exporter/tls/tls.crt",
+        "key_file": "/etc/office365-activations-exporter/tls/tls.key",
+    }
+
+
+@pytest.mark.parametrize("prefix", ["/o365", "/o365/", "/a/b"])
+def test_prefix_of_the_external_url(prefix: str) -> None:
+    """The path of the external URL is the prefix where no other is given, as in the exporter."""
+    values = DEMO | {"web": {"externalUrl": f"https://monitoring.example.com{prefix}"}}
+    assert container(render(values))["livenessProbe"]["httpGet"]["path"] == f"{prefix.rstrip('/')}/-/healthy"
+
+
+def test_client_certificates() -> None:
+    """Where client certificates are demanded, which the kubelet lacks, probes only open the port."""
+    config = {
+        "tls_server_config": {"cert_file": "a", "key_file": "b", "client_auth_type": "RequireAndVerifyClientCert"}
+    }
+    for values in (CI["client-certificates"], DEMO | {"web": {"config": config}}):
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            settings = container(render(values))[probe]
+            assert settings["tcpSocket"] == {"port": "metrics"}
+            assert "httpGet" not in settings
+
+
+def test_probes_are_replaced_whole() -> None:
+    """A handler of the user's takes the place of the chart's; null leaves the probe out."""
+    exporter = container(render(CI["everything"]))
+    assert exporter["livenessProbe"]["exec"] == {"command": ["office365-activations-exporter", "healthcheck"]}
+    assert "httpGet" not in exporter["livenessProbe"]
+    assert "startupProbe" not in exporter
+
+
+def test_tenants_of_a_secret() -> None:
+    """Tenant files of a Secret are named in the configuration beside what stands there, and mounted."""
+    manifests = render(CI["tenants-secret"] | {"config": {"tenant_files": ["/more/*.yml"]}})
+    config = yaml.safe_load(one(manifests, "ConfigMap")["data"]["config.yml"])
+    assert config["tenant_files"] == ["/more/*.yml", "/etc/office365-activations-exporter/tenants/*.yml"]
+    mounts = {m["name"]: m["mountPath"] for m in container(manifests)["volumeMounts"]}
+    assert mounts["tenants"] == "/etc/office365-activations-exporter/tenants"
+
+
+def test_workload_identity() -> None:
+    """The webhook finds label and annotations; without it, the chart mounts the token and names it, once."""
+    webhook = render(CI["workload-identity"])
+    assert workload(webhook)["spec"]["template"]["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+    annotations = one(webhook, "ServiceAccount")["metadata"]["annotations"]
+    assert annotations["azure.workload.identity/client-id"].endswith("2")
+    given = {"env": [{"name": "AZURE_CLIENT_ID", "value": "theirs"}]}
+    environment = {e["name"]: e["value"] for e in container(render(CI["projected-identity"] | given))["env"]}
+    assert environment == {
+        "AZURE_CLIENT_ID": "theirs",
+        "AZURE_TENANT_ID": "00000000-0000-0000-0000-000000000001",
+        "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
+    }
+
+
+def test_restart_on_change() -> None:
+    """Pods are replaced for a changed configuration only where that is wished."""
+    changed = {"secrets": {"contoso": "another"}}
+    for wished in (True, False):
+        before, after = (workload(render(CI["secret"] | more | {"restartOnChange": wished})) for more in ({}, changed))
+        assert (before["spec"]["template"] != after["spec"]["template"]) is wished
+
+
+def test_labels_of_users() -> None:
+    """Labels reach every object, once each; the standard ones are the chart's, whatever users give."""
+    for manifest in render(CI["everything"]):
+        labels = manifest["metadata"].get("labels", {})
+        if labels.get("helm.sh/chart"):
+            assert labels["app.kubernetes.io/name"] == "office365"
+            assert labels["team"] == "licences"
+            assert labels["app.kubernetes.io/instance"] == "release"
+    pod = workload(render(CI["everything"]))["spec"]["template"]["metadata"]["labels"]
+    assert (pod["a"], pod["app.kubernetes.io/name"]) == ("b", "office365")
+
+
+@pytest.mark.parametrize("name", ["a", "office365-activations-exporter", "x" * 53])
+def test_names(name: str) -> None:
+    """Names and labels keep within Kubernetes' limits, whatever the release is called."""
+    manifests = render(CI["high-availability"], name)
+    assert refusals(manifests) == []
+    # A pod carries the name and a hash of 10 in a label of 63 (controller-revision-hash).
+    assert len(workload(manifests)["metadata"]["name"]) <= 52
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"global": {"imageRegistry": "r.example"}}, {"image": {"digest": "sha256:" + "0" * 64}}]
+)
+def test_image(values: dict[str, Any]) -> None:
+    """The image is the release's own, by digest where one is given, from the global registry where one is given."""
+    repository = "office365-activations-exporter/office365-activations-exporter"
+    registry = values.get("global", {}).get("imageRegistry", "ghcr.io")
+    version = f"@sha256:{'0' * 64}" if "image" in values else f":{__version__}"
+    assert container(render(DEMO | values))["image"] == f"{registry}/{repository}{version}"
+
+
+def test_rules() -> None:
+    """The PrometheusRule has the shipped rules, but for what the values change."""
+    shipped = yaml.safe_load((chart_files.ROOT / "monitoring" / "rules.yml").read_text("utf-8"))
+    assert one(render(DEMO | {"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"] == shipped
+    changed = one(render(CI["operator"]), "PrometheusRule")
+    assert changed["metadata"]["namespace"] == "observability"
+    rules = [rule for group in changed["spec"]["groups"] for rule in group["rules"]]
+    names = [rule.get("alert", rule.get("record")) for rule in rules]
+    everything = [rule.get("alert", rule.get("record")) for group in shipped["groups"] for rule in group["rules"]]
+    assert names == [name for name in everything if name != "Office365ActivationRatioLow"]
+    for rule in rules:
+        if "alert" in rule:
+            assert rule["labels"]["team"] == "licences"
+            assert rule["annotations"]["chat"] == "#licences"
+            assert rule["annotations"]["runbook_url"].startswith("https://runbooks.example.com/office365/")
+            assert (rule["labels"]["severity"] == "info") >= (rule["alert"] == "Office365ReportStale")
+
+
+def test_inhibitions() -> None:
+    """The AlertmanagerConfig has the shipped inhibitions, matcher for matcher."""
+    source = chart_files.ROOT / "monitoring" / "inhibit_rules.yml"
+    if not source.exists():
+        pytest.skip("monitoring/inhibit_rules.yml is not there yet")
+    shipped = yaml.safe_load(source.read_text("utf-8"))
+    made = one(render(CI["operator"]), "AlertmanagerConfig")["spec"]["inhibitRules"]
+
+    def plain(matchers: list[dict[str, str]]) -> list[str]:
+        return [f'{m["name"]}{m["matchType"]}"{m["value"]}"' for m in matchers]
+
+    def bare(matchers: list[str]) -> list[str]:
+        return [matcher.replace(" ", "") for matcher in matchers]
+
+    assert made
+    for rule, wanted in zip(made, shipped["inhibit_rules"], strict=True):
+        assert plain(rule["sourceMatch"]) == bare(wanted["source_matchers"])
+        assert plain(rule["targetMatch"]) == bare(wanted["target_matchers"])
+        assert rule.get("equal") == wanted.get("equal")
+
+
+def test_dashboards() -> None:
+    """Each dashboard is a ConfigMap with the sidecar's label and the folder's annotation."""
+    boards = [m for m in render(CI["operator"]) if m["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+    sources = sorted((chart_files.ROOT / "monitoring").rglob("*.json"))
+    assert len(boards) == len(sources) > 0
+    for board in boards:
+        ((name, text),) = board["data"].items()
+        (source,) = [path for path in sources if f"office365-{path.name}" == name]
+        assert json.loads(text) == json.loads(source.read_text("utf-8"))
+        assert board["metadata"]["annotations"] == {"grafana_folder": "Microsoft 365"}
+        assert len(text) < 900_000  # a ConfigMap carries 1 MiB
+
+
+def test_metadata_address_only_for_managed_identity() -> None:
+    """HTTPS goes anywhere but to the metadata address, which managed identity opens."""
+    for managed in (True, False):
+        values = CI["network-policy"] | {"networkPolicy": {"enabled": True, "egress": {"managedIdentity": managed}}}
+        rules = one(render(values), "NetworkPolicy")["spec"]["egress"]
+        blocks = [to["ipBlock"] for rule in rules for to in rule.get("to", [])]
+        assert {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]} in blocks
+        assert ({"cidr": "169.254.169.254/32"} in blocks) is managed
+
+
+def test_cilium_names_the_hosts() -> None:
+    """The CiliumNetworkPolicy lets out to login, Graph and download by name, and DNS through Cilium's eyes."""
+    spec = one(render(CI["cilium"]), "CiliumNetworkPolicy")["spec"]
+    dns, names, metadata = spec["egress"]
+    assert dns["toPorts"][0]["rules"] == {"dns": [{"matchPattern": "*"}]}
+    assert names["toFQDNs"] == [
+        {"matchName": "login.microsoftonline.com"},
+        {"matchName": "graph.microsoft.com"},
+        {"matchPattern": "*.office.com"},
+    ]
+    assert metadata["toCIDR"] == ["169.254.169.254/32"]
+
+
+def test_generated_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules, inhibitions, dashboards, version and README are what they are made from (else: make chart)."""
+    monkeypatch.setattr("sys.argv", ["chart_files", "--check"])
+    assert (chart_files.main(), capsys.readouterr().err) == (0, "")
+
+
+def test_package(tmp_path: Path) -> None:
+    """The packed chart carries rules and dashboards, and renders what the folder renders."""
     with helm_python.Chart.load(CHART) as chart:
         archive = chart.save(tmp_path)
     with helm_python.Chart.load(archive) as chart:
-        packed = {file["name"]: file["data"] for file in chart.files}
-    for name in ("rules.yml", "dashboard.json"):
-        assert (CHART / "files" / name).read_bytes() == (ROOT / "monitoring" / name).read_bytes()
-        assert f"files/{name}" in packed
-    manifests = render(VALUES["configured"])
-    rules = yaml.safe_load((ROOT / "monitoring" / "rules.yml").read_text("utf-8"))
-    assert one(manifests, "PrometheusRule")["spec"] == rules
-    (board,) = [m for m in manifests if m["metadata"]["name"].endswith("-dashboard")]
-    dashboard = json.loads((ROOT / "monitoring" / "dashboard.json").read_text("utf-8"))
-    assert json.loads(board["data"]["office365-activations.json"]) == dashboard
-
-
-def test_version() -> None:
-    """The chart starts the exporter of its own version."""
-    with helm_python.Chart.load(CHART) as chart:
-        assert chart.metadata["appVersion"] == __version__
+        rendered = chart.render(CI["operator"], name="release", namespace="monitoring")
+        assert chart.metadata["appVersion"] == chart.metadata["version"] == __version__
+    assert [rendered[name] for name in sorted(rendered)] == list(texts(CI["operator"]).values())
