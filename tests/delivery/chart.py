@@ -51,7 +51,7 @@ def render(values: dict[str, Any], name: str = "release") -> list[dict[str, Any]
         manifest
         for path, text in texts(values, name).items()
         if path.endswith(".yaml")
-        for manifest in yaml.load_all(text, StrictLoader)  # noqa: S506 - a safe loader
+        for manifest in yaml.load_all(text, StrictLoader)
         if manifest
     ]
 

@@ -89,7 +89,7 @@ def _container(container: dict[str, Any]) -> Iterator[str]:
 
 
 def _restricted(spec: dict[str, Any]) -> Iterator[str]:
-    """Yield what breaks Pod Security's "restricted" standard (kubernetes.io/docs/concepts/security/pod-security-standards)."""
+    """Yield what breaks Pod Security's "restricted" standard."""
     allowed = {
         "configMap",
         "csi",
@@ -147,7 +147,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which `=`, a matcher's type in the operator's definitions, is text."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", _Loader.construct_yaml_str)
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
 
 
 @cache
@@ -176,7 +176,7 @@ def _closed(schema: Any) -> Any:
 
 
 def custom_resource_errors(manifest: Manifest) -> list[str]:
-    """Return what the definition of a custom resource refuses; nothing where EXPORTER_CRD_SCHEMAS names no folder with it."""
+    """Return what the definition of a custom resource refuses, where EXPORTER_CRD_SCHEMAS names a folder with it."""
     folder = os.environ.get("EXPORTER_CRD_SCHEMAS")
     schema = _definitions(folder).get(manifest["kind"]) if folder else None
     if schema is None:
