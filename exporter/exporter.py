@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from exporter.config import watched
@@ -16,7 +17,6 @@ from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.recorder import Recorder
 from exporter.rendering import Renderer
-from exporter.status import moment, status
 from exporter.tail import Tail, process_collectors
 from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exporter.pipeline import Pipeline
     from exporter.schedule import Schedule, Task
     from exporter.state import Key
+    from exporter.status import Status
     from exporter.storage import MemoryStorage, Storage
 
 log = get_logger(__name__)
@@ -137,7 +138,7 @@ class Exporter:
                     "a credential expires soon" if days > 0 else "a credential has expired",
                     client_id=expiry.client_id,
                     kind=expiry.kind,
-                    expires=moment(expiry.at),
+                    expires=datetime.fromtimestamp(expiry.at, UTC).isoformat(timespec="seconds"),
                     days=round(days),
                     hint="renew it in the app registration, then replace the file: no restart is needed",
                 )
@@ -159,14 +160,25 @@ class Exporter:
         """Say whether configuration, storage and the first rendering are done."""
         return self._rendered
 
-    def status(self) -> Mapping[str, object]:
-        """Return what `/` and `/api/v1/status` show."""
+    def status(self, tenant: str | None = None) -> Status:
+        """Return what `/` and `/api/v1/status` show; with the history of one `tenant`, or of all without theirs.
+
+        Raises:
+            UnknownTenantError: `tenant` is not configured.
+        """
+        from exporter.status import status  # noqa: PLC0415 - the web endpoints answer before msal is imported
+
         return status(
             self._config,
             self._tenants,
             self._standings,
+            self._storage,
+            only=tenant,
+            now=self._clock(),
             started_at=self._started_at,
+            reloaded_at=self._own.reloaded_at,
             reload_error=self._reload_error,
+            next_poll=self._due,
         )
 
     def reload(self) -> tuple[bool, str]:
@@ -228,18 +240,9 @@ class Exporter:
         return [self._task(tenant, report) for tenant in self._tenants for report in tenant.reports]
 
     def _task(self, tenant: Tenant, report: str) -> Task:
-        from exporter.schedule import Task, next_due  # noqa: PLC0415 - as in start_polling
+        from exporter.schedule import Task  # noqa: PLC0415 - as in start_polling
 
         key = key_of(tenant, report)
-
-        def due() -> float:
-            now = self._clock()
-            standing = self._standings.get(key)
-            wanted = next_due(tenant.poll, key, standing, now)
-            if key in self._urgent and wanted > now:
-                # No reload shortens the wait that Microsoft asked for.
-                wanted = max(now, min(standing.last.not_before, wanted)) if standing.last else now
-            return max(wanted, self._budget.free_at(key, tenant.report.format))
 
         def run() -> None:
             self._urgent.discard(key)
@@ -251,4 +254,16 @@ class Exporter:
                 self._urgent.add(key)  # it began before a reload that may have corrected the cause
             self._renderer.changed(tenant)
 
-        return Task(key, due, run)
+        return Task(key, lambda: self._due(tenant, report), run)
+
+    def _due(self, tenant: Tenant, report: str) -> float:
+        """Return when the report is polled next, Unix seconds; the past means at once."""
+        from exporter.schedule import next_due  # noqa: PLC0415 - as in start_polling
+
+        key, now = key_of(tenant, report), self._clock()
+        standing = self._standings.get(key)
+        wanted = next_due(tenant.poll, key, standing, now)
+        if key in self._urgent and wanted > now:
+            # No reload shortens the wait that Microsoft asked for.
+            wanted = max(now, min(standing.last.not_before, wanted)) if standing.last else now
+        return max(wanted, self._budget.free_at(key, tenant.report.format))

@@ -93,11 +93,12 @@ def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> I
         label = labels[row.product_type]
         for column, count in zip(report.columns, row.counts, strict=True):
             yield Sample(column.metric, (tenant.name, label, *(value for _, value in column.labels)), count)
-            if column.metric == "assigned_users" and (target := _target(tenant.targets, label, count)) is not None:
+            if column.metric == "assigned_users" and (target := target_of(tenant.targets, label, count)) is not None:
                 yield Sample("target_ratio", (tenant.name, label), target)
 
 
-def _target(targets: Targets, product_type: str, assigned: int) -> float | None:
+def target_of(targets: Targets, product_type: str, assigned: int) -> float | None:
+    """Return the target for activated / assigned users of a product type; None where none applies."""
     if assigned < targets.min_assigned:
         return None
     for name, own in targets.product_types.items():

@@ -1,79 +1,315 @@
-"""What the status page and `/api/v1/status` show."""
+"""What the status page and `/api/v1/status` show: frozen values, and how they follow from where the reports stand.
+
+docs/status.schema.json is made from these classes.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
 
 from exporter import __version__
+from exporter.auth.permissions import consent_url
 from exporter.config.tenants import key_of
+from exporter.errors import Reason
+from exporter.exposition import UnknownTenantError
+from exporter.labels import product_labels
+from exporter.log import get_logger
+from exporter.metrics import target_of
+from exporter.reports import REPORTS
+from exporter.storage import MemoryStorage, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from exporter.config import Config
     from exporter.config.tenants import Tenant
-    from exporter.state import Standings
+    from exporter.reports import Report
+    from exporter.state import Failure, Snapshot, Standing, Standings
+    from exporter.storage import Storage
+
+log = get_logger(__name__)
+
+HISTORY_DAYS = 90
+
+State = Literal["ok", "failing", "pending"]
+Moment = Annotated[datetime | None, Field(description="RFC 3339, UTC; null where it is not known")]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureStatus:
+    """Why the last poll failed."""
+
+    reason: Annotated[Reason, Field(description="the label `reason` of office365_activations_failing")]
+    message: Annotated[str, Field(description="what failed, where and why")]
+    hint: Annotated[str, Field(description="what fixes it")]
+    request_id: Annotated[str, Field(description="Graph's request-id, for Microsoft's support; empty if there is none")]
+    consent_url: Annotated[
+        str | None, Field(description="where an administrator of the tenant consents, if that is the fix")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A product's counts in an earlier report."""
+
+    refresh_date: date
+    counts: dict[str, int]
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductStatus:
+    """A product type's row of the report."""
+
+    product_type: Annotated[str, Field(description="the label `product_type`")]
+    counts: Annotated[dict[str, int], Field(description="the report's columns, named as in `history`")]
+    ratio: Annotated[float | None, Field(description="activated / assigned users; null where nobody is assigned")]
+    target: Annotated[float | None, Field(description="the ratio's target, where one applies")]
+    history: Annotated[
+        tuple[Point, ...] | None,
+        Field(description="up to 90 days from storage, oldest first; only with ?tenant=, otherwise null"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStatus:
+    """One report of a tenant."""
+
+    state: State
+    refresh_date: Annotated[date | None, Field(description="the report's own date")]
+    last_success: Moment
+    last_poll: Moment
+    next_poll: Moment
+    data_expires: Annotated[
+        datetime | None,
+        Field(description="when the numbers are withdrawn unless a poll succeeds; past: they have been"),
+    ]
+    consecutive_failures: int
+    rejected_rows: Annotated[int, Field(description="rows of the last report that could not be read")]
+    request_id: Annotated[str, Field(description="Graph's request-id of the report held; empty if there is none")]
+    failure: FailureStatus | None
+    products: Annotated[tuple[ProductStatus, ...], Field(description="empty once the numbers are withdrawn")]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantStatus:
+    """A tenant: failing if one of its reports is, pending if one was never polled."""
+
+    name: Annotated[str, Field(description="the label `tenant`")]
+    tenant_id: str
+    cloud: str
+    state: State
+    reports: dict[str, ReportStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """Where reports are kept."""
+
+    path: Annotated[str | None, Field(description="storage.path; null: in memory only")]
+    problem: Annotated[str | None, Field(description="why storage.path is not used, while it is not")]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStatus:
+    """The last reload of the configuration; the start counts as the first."""
+
+    at: datetime
+    problem: Annotated[str | None, Field(description="why the new configuration was refused, and the old one kept")]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many tenants are enabled, and how many of them are in which state."""
+
+    tenants: int
+    ok: int
+    failing: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer of /api/v1/status."""
+
+    version: str
+    time: Annotated[datetime, Field(description="when this was written")]
+    started: datetime
+    config_file: Annotated[str | None, Field(description="null: configured by variables and flags alone")]
+    storage: StorageStatus
+    reload: ReloadStatus
+    summary: Annotated[Summary, Field(description="of all tenants, also with ?tenant=")]
+    tenants: tuple[TenantStatus, ...]
+
+    def as_json(self) -> bytes:
+        """Return the status as JSON."""
+        return _adapter().dump_json(self) + b"\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of `Status.as_json`."""
+    return _adapter().json_schema(mode="serialization")
+
+
+@cache
+def _adapter() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)
 
 
 def status(
-    config: Config, tenants: Sequence[Tenant], standings: Standings, *, started_at: float, reload_error: str
-) -> Mapping[str, object]:
-    """Return what people want to know, ready for JSON.
+    config: Config,
+    tenants: Sequence[Tenant],
+    standings: Standings,
+    storage: Storage | MemoryStorage,
+    *,
+    only: str | None,
+    now: float,
+    started_at: float,
+    reloaded_at: float,
+    reload_error: str,
+    next_poll: Callable[[Tenant, str], float],
+) -> Status:
+    """Return what is known of all tenants, or of one and the history of its reports.
 
     Args:
         config: the configuration in force.
         tenants: the enabled tenants.
         standings: where their reports stand.
+        storage: for the history.
+        only: the one tenant's name; None for all.
+        now: Unix seconds.
         started_at: Unix seconds.
+        reloaded_at: when the configuration in force was loaded, Unix seconds.
         reload_error: why the last reload failed; empty where it did not.
+        next_poll: when a tenant's report is polled next, Unix seconds.
+
+    Raises:
+        UnknownTenantError: `only` is not configured.
     """
-    return {
-        "version": __version__,
-        "started": moment(started_at),
-        "config_file": str(config.config_file or ""),
-        "storage": str(config.storage.path or "memory only"),
-        "last_reload_successful": not reload_error,
-        "last_reload_error": reload_error,
-        "tenants": [_tenant(tenant, standings) for tenant in tenants],
-    }
+    since = datetime.fromtimestamp(now, UTC).date() - timedelta(days=HISTORY_DAYS)
 
-
-def _tenant(tenant: Tenant, standings: Standings) -> Mapping[str, object]:
-    reports = {}
-    for name in tenant.reports:
-        standing = standings.get(key_of(tenant, name))
-        failure = standing.last.failure if standing.last else None
-        reports[name] = {
-            "last_success": moment(standing.last_success),
-            "last_poll": moment(standing.last.at if standing.last else None),
-            "refresh_date": standing.snapshot.refresh_date.isoformat() if standing.snapshot else None,
-            "failure": None
-            if failure is None
-            else {
-                "reason": failure.reason.value,
-                "message": failure.message,
-                "hint": failure.hint,
-                "request_id": failure.request_id,
-            },
+    def tenant_status(tenant: Tenant) -> TenantStatus:
+        reports = {
+            name: _report(
+                tenant,
+                REPORTS[name],
+                standings.get(key_of(tenant, name)),
+                now=now,
+                next_poll=next_poll(tenant, name),
+                earlier=None if only is None else _history(storage, tenant, name, since),
+            )
+            for name in tenant.reports
         }
-    states = [_state(report) for report in reports.values()]
-    state = next((worst for worst in ("failing", "pending") if worst in states), "ok")
-    return {
-        "name": tenant.name,
-        "tenant_id": tenant.tenant_id,
-        "cloud": tenant.cloud.name,
-        "state": state,
-        "reports": reports,
-    }
+        state = _worst(report.state for report in reports.values())
+        return TenantStatus(tenant.name, tenant.tenant_id, tenant.cloud.name, state, reports)
+
+    chosen = [tenant for tenant in tenants if only in (None, tenant.name)]
+    if only is not None and not chosen:
+        raise UnknownTenantError(only)
+    states = Counter(_worst(_state(standings.get(key_of(one, name))) for name in one.reports) for one in tenants)
+    path = config.storage.path
+    memory_only = path is not None and isinstance(storage, MemoryStorage)
+    return Status(
+        version=__version__,
+        time=_moment(now),
+        started=_moment(started_at),
+        config_file=None if config.config_file is None else str(config.config_file),
+        storage=StorageStatus(None if path is None else str(path), "; ".join(storage.events) if memory_only else None),
+        reload=ReloadStatus(_moment(reloaded_at), reload_error or None),
+        summary=Summary(len(tenants), states["ok"], states["failing"], states["pending"]),
+        tenants=tuple(tenant_status(tenant) for tenant in chosen),
+    )
 
 
-def _state(report: Mapping[str, object]) -> str:
-    if report["failure"] is not None:
+def _history(storage: Storage | MemoryStorage, tenant: Tenant, report: str, since: date) -> Sequence[Snapshot]:
+    try:
+        return storage.reports(key_of(tenant, report), since)
+    except StorageError as error:
+        log.warning("the history is not shown", tenant=tenant.name, error=error.message, hint=error.hint)
+        return ()
+
+
+def _worst(states: Iterable[State]) -> State:
+    return min(states, key=("failing", "pending", "ok").index)
+
+
+def _state(standing: Standing) -> State:
+    if standing.last is not None and standing.last.failure is not None:
         return "failing"
-    return "ok" if report["last_success"] is not None else "pending"
+    return "pending" if standing.last_success is None else "ok"
 
 
-def moment(at: float | None) -> str | None:
-    """Return a time as people and JSON read it."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+def _report(
+    tenant: Tenant,
+    report: Report,
+    standing: Standing,
+    *,
+    now: float,
+    next_poll: float,
+    earlier: Sequence[Snapshot] | None,
+) -> ReportStatus:
+    snapshot, success, last = standing.snapshot, standing.last_success, standing.last
+    failure = last.failure if last is not None else None
+    expires = None if success is None else success + tenant.report.max_age
+    shown = snapshot if expires is not None and now < expires else None
+    return ReportStatus(
+        state=_state(standing),
+        refresh_date=snapshot.refresh_date if snapshot is not None else None,
+        last_success=_known(success),
+        last_poll=_known(last.at if last is not None else None),
+        next_poll=_known(next_poll),
+        data_expires=_known(expires),
+        consecutive_failures=standing.failures_in_row,
+        rejected_rows=(last.rejected_rows if last is not None else None) or 0,
+        request_id=snapshot.request_id if snapshot is not None else "",
+        failure=None if failure is None else _failure(tenant, failure),
+        products=() if shown is None else _products(tenant, report, shown, earlier),
+    )
+
+
+def _products(
+    tenant: Tenant, report: Report, snapshot: Snapshot, earlier: Sequence[Snapshot] | None
+) -> tuple[ProductStatus, ...]:
+    names = tenant.report.product_names
+    labels = product_labels([row.product_type for row in snapshot.rows], names)
+    columns = [column.name for column in report.columns]
+    points: dict[str, list[Point]] = {}
+    for past in earlier or ():
+        past_labels = product_labels([row.product_type for row in past.rows], names)
+        for row in past.rows:
+            counts = dict(zip(columns, row.counts, strict=False))
+            points.setdefault(past_labels[row.product_type], []).append(
+                Point(past.refresh_date, counts, _ratio(counts))
+            )
+    products = []
+    for row in snapshot.rows:
+        label, counts = labels[row.product_type], dict(zip(columns, row.counts, strict=False))
+        history = None if earlier is None else tuple(points.get(label, ()))
+        target = target_of(tenant.targets, label, counts["assigned_users"]) if "assigned_users" in counts else None
+        products.append(ProductStatus(label, counts, _ratio(counts), target, history))
+    return tuple(products)
+
+
+def _ratio(counts: Mapping[str, int]) -> float | None:
+    assigned, activated = counts.get("assigned_users"), counts.get("activated_users")
+    return activated / assigned if assigned and activated is not None else None
+
+
+def _failure(tenant: Tenant, failure: Failure) -> FailureStatus:
+    url = consent_url(tenant)
+    is_fix = tenant.client_id and (failure.reason is Reason.PERMISSION or url in failure.hint)
+    return FailureStatus(failure.reason, failure.message, failure.hint, failure.request_id, url if is_fix else None)
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(int(at), UTC)
+
+
+def _known(at: float | None) -> datetime | None:
+    return None if at is None else _moment(at)

@@ -9,6 +9,7 @@ from exporter.storage.records import CALL_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
     from pathlib import Path
 
     from exporter.state import Key, Snapshot, Standing
@@ -36,6 +37,10 @@ class MemoryStorage:
     def restore(self) -> dict[Key, Standing]:
         """Return the standings it was made with."""
         return dict(self._standings)
+
+    def reports(self, key: Key, since: date) -> list[Snapshot]:  # noqa: ARG002 - the interface of `Storage`
+        """Return nothing, for nothing is kept."""
+        return []
 
     def save(self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None) -> None:
         """Keep nothing."""

@@ -42,6 +42,12 @@ _READ_HELD = """
     FROM series JOIN edition ON edition.id = series.held JOIN product ON product.edition = edition.id
     ORDER BY edition.id, product_type
 """
+_READ_REPORTS = """
+    SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
+    FROM series JOIN edition ON edition.series = series.id JOIN product ON product.edition = edition.id
+    WHERE cloud = ? AND tenant_id = ? AND report = ? AND refresh_date >= ? AND replaced_at IS NULL
+    ORDER BY refresh_date, edition.id, product_type
+"""
 # The last sign of life of a tenant's report: its last poll, else its last call.
 _LAST_SEEN = "coalesce(last_at, (SELECT max(at) FROM call WHERE call.series = series.id), 0)"
 
@@ -77,6 +83,12 @@ def read_standings(connection: sqlite3.Connection) -> dict[Key, Standing]:
             held.get(edition), last_success, _outcome(outcome), failures_in_row
         )
     return standings
+
+
+def read_reports(connection: sqlite3.Connection, key: Key, since: date) -> list[Snapshot]:
+    """Read the reports from `since` on, oldest first: for each refresh date the numbers that Microsoft gave last."""
+    rows = connection.execute(_READ_REPORTS, (*astuple(key), since.isoformat()))
+    return [snapshot for _, snapshot in snapshots(rows)]
 
 
 def snapshots(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[int, Snapshot]]:

@@ -89,6 +89,15 @@ class Storage:
         with self._using("restore the last snapshots") as connection:
             return records.read_standings(connection)
 
+    def reports(self, key: Key, since: date) -> list[Snapshot]:
+        """Read the reports with a refresh date from `since` on, oldest first.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._using("read the stored reports") as connection:
+            return records.read_reports(connection, key, since)
+
     def save(self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None) -> None:
         """Write one poll in one transaction.
 

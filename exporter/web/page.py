@@ -1,27 +1,76 @@
-"""The page for people at `/`: plain HTML without script or outside assets, whose links work behind any prefix."""
+"""The page for people at `/`: plain HTML without script or outside resources, whose links work behind any prefix."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache
 from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
 
-TITLE = "Office 365 activations exporter"
-SHOWN = 1000
-"""Tenants on the page; the JSON has them all."""
+from exporter.web.html import Html, count, join, pairs, stamp, tag
+from exporter.web.tenant import STATES, card, own_page, products_of
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-    "table{border-collapse:collapse}td,th{border-bottom:1px solid #8884;padding:.2rem 1rem .2rem 0;text-align:left}"
-    "dt{font-weight:600}:root{color-scheme:light dark}"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.status import Status, TenantStatus
+
+TITLE = "Microsoft 365 activations"
+PAGE_SIZE = 50
+
+_LIMITS_OF_THE_REPORT = (
+    "Microsoft updates the report once a day, usually 24 to 48 hours late; the date shown is the report's own.",
+    "It counts assigned licences by product type, not people: a person with two products stands in two rows.",
+    "Assigned is not purchased: licences that were bought and given to nobody are not in it.",
+    "Whether users of shared computers are among the activated ones is not documented; activated may exceed assigned.",
+    "It does not say who activated, when, or on which device, and Microsoft keeps no history of it.",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a reader chose by links: `/?state=failing&sort=ratio&q=cont&page=2`, or one tenant's own page."""
+
+    state: str = ""
+    sort: str = "state"
+    q: str = ""
+    page: int = 1
+    tenant: str | None = None
+
+    @classmethod
+    def parse(cls, query: str) -> View:
+        """Return the view that a query string asks for; what it does not understand is left at its default."""
+        given = dict(parse_qsl(query))
+        page = given.get("page", "")
+        return cls(
+            state=given.get("state", "") if given.get("state", "") in _FILTERS else "",
+            sort=given.get("sort", "") if given.get("sort", "") in _ORDERS else "state",
+            q=given.get("q", "").strip()[:200],
+            page=max(int(page), 1) if page.isascii() and page.isdigit() and len(page) < 7 else 1,  # noqa: PLR2004 - a million pages
+            tenant=given.get("tenant"),
+        )
+
+    def href(self, **changes: str | int) -> str:
+        """Return the link to this view with changes, relative to the page."""
+        view, default = replace(self, **changes), View()  # type: ignore[arg-type]  # str and int, by name
+        chosen = {key: getattr(view, key) for key in ("state", "sort", "q", "page")}
+        return "?" + urlencode({key: value for key, value in chosen.items() if value != getattr(default, key)})
+
+
+@cache
+def _style() -> str:
+    return (files("exporter.web") / "page.css").read_text("utf-8")
 
 
 def security_headers() -> tuple[tuple[str, str], ...]:
     """Return the headers that keep the page from loading, sending or being framed by anything."""
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'"
     return (
         ("Content-Security-Policy", policy + "; frame-ancestors 'none'"),
         ("X-Frame-Options", "deny"),
@@ -31,62 +80,170 @@ def security_headers() -> tuple[tuple[str, str], ...]:
     )
 
 
-def render(status: Mapping[str, object], telemetry_path: str) -> bytes:
+def render(status: Status, view: View, telemetry_path: str) -> bytes:
     """Return the page.
 
     Args:
-        status: as `Source.status` gives it.
+        status: as `Source.status` gives it; of one tenant if the view is a tenant's own page.
+        view: what the reader chose.
         telemetry_path: of the metrics, without the prefix.
     """
+    if view.tenant is None:
+        main, title = _overview(status, view), TITLE
+    else:
+        main, title = own_page(status.tenants[0], status.time), f"{view.tenant}: {TITLE}"
+    document = join(
+        (
+            Html('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'),
+            tag("title", title),
+            Html('<meta name="viewport" content="width=device-width,initial-scale=1">'),
+            Html(f"<style>{_style()}</style></head><body>"),
+            tag("a", "Skip to the tenants", class_="skip", href="#tenants"),
+            tag("header", tag("h1", TITLE), _summary(status), _troubles(status)),
+            tag("main", main, id="tenants"),
+            _footer(status, telemetry_path),
+            Html("</body></html>\n"),
+        )
+    )
+    return document.encode("utf-8", "replace")
+
+
+# The parts around the tenants.
+
+
+def _summary(status: Status) -> Html:
+    summary = status.summary
+    counts = [
+        tag("b", f"{count:,} {word}", class_=state if count else None)
+        for state, word, count in (
+            ("failing", "failing", summary.failing),
+            ("pending", "waiting for a first report", summary.pending),
+            ("ok", "ok", summary.ok),
+        )
+    ]
+    parts = [f"{count(summary.tenants, 'tenant')}: ", counts[0], ", ", counts[1], ", ", counts[2], "."]
+    return tag("p", *parts, tag("span", f" {stamp(status.time)}.", class_="soft"), role="status")
+
+
+def _troubles(status: Status) -> Html | None:
+    """Return what is wrong with the exporter itself."""
+    found = []
+    if status.storage.problem:
+        found.append(f"Reports are kept in memory only: {status.storage.problem}")
+    if status.reload.problem:
+        found.append(f"The configuration of {stamp(status.reload.at)} is still in use: {status.reload.problem}")
+    return tag("div", *(tag("p", text) for text in found), class_="trouble") if found else None
+
+
+def _footer(status: Status, telemetry_path: str) -> Html:
     links = (
-        (telemetry_path.lstrip("/"), "Metrics"),
+        (telemetry_path.lstrip("/") or ".", "Metrics"),
         ("api/v1/status", "Status as JSON"),
         ("-/healthy", "Healthy"),
         ("-/ready", "Ready"),
     )
-    parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title><style>{_STYLE}</style>',
-        '<meta name="viewport" content="width=device-width"></head><body>',
-        f"<h1>{TITLE}</h1><ul>",
-        *(f'<li><a href="{escape(href)}">{escape(name)}</a></li>' for href, name in links),
-        "</ul>",
-        _facts(status),
-        _tenants(status.get("tenants")),
-        "</body></html>\n",
+    facts = (
+        ("Version", status.version),
+        ("Started", stamp(status.started)),
+        ("Configuration", status.config_file or "variables and flags"),
+        ("Configuration loaded", stamp(status.reload.at)),
+        ("Storage", status.storage.path or "memory only: set storage.path to keep reports over restarts"),
+    )
+    return tag(
+        "footer",
+        tag("h2", "What the report cannot tell"),
+        tag("ul", *(tag("li", text) for text in _LIMITS_OF_THE_REPORT)),
+        tag("h2", "Exporter"),
+        pairs(facts),
+        tag("nav", tag("p", *(tag("a", name, href=href) for href, name in links)), aria_label="Endpoints"),
+    )
+
+
+# The list of tenants.
+
+
+def _is_below_target(tenant: TenantStatus) -> bool:
+    return any(
+        product.ratio is not None and product.target is not None and product.ratio < product.target
+        for product in products_of(tenant)
+    )
+
+
+_FILTERS: dict[str, tuple[str, Callable[[TenantStatus], bool]]] = {
+    "": ("All", lambda _: True),
+    "failing": ("Failing", lambda tenant: tenant.state == "failing"),
+    "pending": ("Waiting", lambda tenant: tenant.state == "pending"),
+    "ok": ("OK", lambda tenant: tenant.state == "ok"),
+    "below": ("Below target", _is_below_target),
+}
+
+
+def _lowest_ratio(tenant: TenantStatus) -> float:
+    """Return the lowest ratio among the products that have a target; tenants without one come last."""
+    ratios = [p.ratio for p in products_of(tenant) if p.ratio is not None and p.target is not None]
+    return min(ratios, default=float("inf"))
+
+
+def _oldest_report(tenant: TenantStatus) -> date:
+    return min((one.refresh_date for one in tenant.reports.values() if one.refresh_date), default=date.min)
+
+
+_ORDERS: dict[str, tuple[str, Callable[[TenantStatus], object]]] = {
+    "state": ("Failing first", lambda tenant: (list(STATES).index(tenant.state), tenant.name.casefold())),
+    "name": ("Name", lambda tenant: tenant.name.casefold()),
+    "ratio": ("Lowest ratio", lambda tenant: (_lowest_ratio(tenant), tenant.name.casefold())),
+    "age": ("Oldest report", lambda tenant: (_oldest_report(tenant), tenant.name.casefold())),
+}
+
+
+def _overview(status: Status, view: View) -> Html:
+    wanted = view.q.casefold()
+    named = [one for one in status.tenants if wanted in one.name.casefold() or wanted in one.tenant_id]
+    counts = {name: sum(map(test, named)) for name, (_, test) in _FILTERS.items()}
+    found = [one for one in named if _FILTERS[view.state][1](one)]
+    found.sort(key=_ORDERS[view.sort][1])  # type: ignore[arg-type]  # each order has keys of one type
+    pages = max(-(-len(found) // PAGE_SIZE), 1)
+    page = min(view.page, pages)
+    shown = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    return join(
+        (
+            tag("h2", "Tenants"),
+            _choices(view, counts),
+            *(card(tenant, status.time) for tenant in shown),
+            None if shown else tag("p", "No tenant matches. ", tag("a", "Show all", href="?")),
+            _pages(view, page, pages),
+        )
+    )
+
+
+def _choices(view: View, counts: dict[str, int]) -> Html:
+    def link(text: str, href: str, *, chosen: bool) -> Html:
+        return tag("a", text, href=href, aria_current="true" if chosen else None)
+
+    filters = [
+        link(f"{title} ({counts[name]:,})", view.href(state=name, page=1), chosen=name == view.state)
+        for name, (title, _) in _FILTERS.items()
     ]
-    return "".join(parts).encode("utf-8", "replace")
+    orders = [
+        link(title, view.href(sort=name, page=1), chosen=name == view.sort) for name, (title, _) in _ORDERS.items()
+    ]
+    kept = [
+        Html(f'<input type="hidden" name="{key}" value="{escape(value)}">')
+        for key, value in (("state", view.state), ("sort", view.sort))
+    ]
+    field = Html(f'<input type="search" id="q" name="q" value="{escape(view.q)}">')
+    search = tag("p", tag("label", "Name or tenant ID", for_="q"), field, tag("button", "Find"))
+    return join(
+        (
+            tag("nav", tag("p", "Show:", *filters), tag("p", "Sort:", *orders), aria_label="Filter and sort"),
+            tag("form", search, *kept, role="search", action="?"),
+        )
+    )
 
 
-def _facts(status: Mapping[str, object]) -> str:
-    facts = [(key, value) for key, value in status.items() if isinstance(value, str | int | float)]
-    if not facts:
-        return ""
-    return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts) + "</dl>"
-
-
-def _tenants(tenants: object) -> str:
-    if not isinstance(tenants, Sequence) or isinstance(tenants, str | bytes):
-        return ""
-    known = [tenant for tenant in tenants if isinstance(tenant, Mapping)]
-    rows = "".join(_row(tenant) for tenant in known[:SHOWN])
-    more = f"<p>The first {SHOWN} of {len(known)}; the JSON has them all.</p>" if len(known) > SHOWN else ""
-    head = "<thead><tr><th>Tenant</th><th>State</th><th>Reports</th></tr></thead>"
-    return f"<h2>Tenants ({len(known)})</h2><table>{head}<tbody>{rows}</tbody></table>{more}"
-
-
-def _row(tenant: Mapping[str, object]) -> str:
-    reports = tenant.get("reports")
-    about = "".join(_report(name, of) for name, of in reports.items()) if isinstance(reports, Mapping) else ""
-    name, state = escape(str(tenant.get("name", ""))), escape(str(tenant.get("state", "")))
-    return f"<tr><td>{name}</td><td>{state}</td><td>{about}</td></tr>"
-
-
-def _report(name: str, of: Mapping[str, object]) -> str:
-    """Return what is known of one report: its date, when it was read, and what is wrong with its mend."""
-    read = f"of {of.get('refresh_date')}, read {of.get('last_success')}" if of.get("last_success") else "not read yet"
-    lines = [f"{name}: {read}"]
-    failure = of.get("failure")
-    if isinstance(failure, Mapping):
-        lines += [f"{failure.get('reason')}: {failure.get('message')}", f"mend: {failure.get('hint')}"]
-        lines += [f"request-id: {failure['request_id']}"] if failure.get("request_id") else []
-    return "<br>".join(escape(line) for line in lines) + "<br>"
+def _pages(view: View, page: int, pages: int) -> Html | None:
+    if pages == 1:
+        return None
+    back = tag("a", "← Previous", href=view.href(page=page - 1), rel="prev") if page > 1 else None
+    on = tag("a", "Next →", href=view.href(page=page + 1), rel="next") if page < pages else None
+    return tag("nav", tag("p", back, f"Page {page:,} of {pages:,}", on), aria_label="Pages")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -177,20 +176,22 @@ class Site:
         return text(200 if ok else 500, sentence)
 
     async def _page(self, request: Request) -> Response:
-        from exporter.web import page  # noqa: PLC0415 - rarely looked at
+        from exporter.web import page  # noqa: PLC0415 - rarely opened
 
+        view = page.View.parse(request.query)
         html = ("Content-Type", "text/html; charset=utf-8")
         return await self._read(
             request,
-            lambda: page.render(self._source.status(), self._telemetry),
+            lambda: page.render(self._source.status(view.tenant), view, self._telemetry),
             (html, *page.security_headers()),
         )
 
     async def _status(self, request: Request) -> Response:
+        tenant = next(iter(_tenants(request.query)), None)
         kind = ("Content-Type", "application/json")
         return await self._read(
             request,
-            lambda: json.dumps(dict(self._source.status())).encode() + b"\n",
+            lambda: self._source.status(tenant).as_json(),
             (kind, ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")),
         )
 
@@ -203,6 +204,8 @@ class Site:
             body, packed = await self._readers.do(lambda: _pack(write(), wanted=wanted))
         except BusyError:
             return text(503, "too many requests are waiting", ("Retry-After", "1"))
+        except UnknownTenantError as error:
+            return text(404, str(error)[:300])
         encoding = (("Content-Encoding", "gzip"),) if packed else ()
         return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,))
 

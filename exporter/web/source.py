@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from exporter.status import Status
 
 
 class Source(Protocol):
@@ -28,12 +30,11 @@ class Source(Protocol):
         """Say whether configuration, storage and the first rendering are done; called on the event loop."""
         ...
 
-    def status(self) -> Mapping[str, object]:
-        """Return what people want to know, ready for JSON; called in a thread.
+    def status(self, tenant: str | None = None) -> Status:
+        """Return what page and API show: of one tenant with its history, or of all; called in a thread.
 
-        The page shows every plain value, and of `tenants`, a list of mappings, each one's `name` and
-        `state`, and of its `reports`, by name, `refresh_date`, `last_success` and `failure` (reason, message, hint,
-        request_id).
+        Raises:
+            UnknownTenantError: `tenant` is not configured.
         """
         ...
 
