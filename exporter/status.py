@@ -5,6 +5,7 @@ docs/status.schema.json is made from these classes.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -149,7 +150,8 @@ class Status:
 
     def as_json(self) -> bytes:
         """Return the status as JSON."""
-        return _adapter().dump_json(self) + b"\n"
+        # Not dump_json: a path that is not UTF-8 must not cost the answer.
+        return json.dumps(_adapter().dump_python(self, mode="json"), separators=(",", ":")).encode() + b"\n"
 
 
 def json_schema() -> dict[str, Any]:

@@ -263,9 +263,7 @@ def test_a_half_written_configuration_is_not_adopted(server: SimulatorServer, tm
     path.write_text(whole + "\n", encoding="utf-8")
     service.run_tasks()
     assert "assigned_users{" in service.wait_for("assigned_users{", 'tenant="fabrikam"')
-    loaded = service.exporter.status()["tenants"]
-    assert isinstance(loaded, list)
-    assert len(loaded) == 2
+    assert len(service.exporter.status().tenants) == 2
     service.exporter.stop()
 
 
@@ -333,13 +331,13 @@ def test_the_reason_of_a_failed_reload_is_shown(server: SimulatorServer, tmp_pat
     path = configure(server, tmp_path)
     good = path.read_text(encoding="utf-8")
     service = Service(path)
-    assert service.exporter.status()["last_reload_error"] == ""
+    assert service.exporter.status().reload.problem is None
     path.write_text(good + "extra: 1\n", encoding="utf-8")
     assert not service.exporter.reload()[0]
-    assert "extra: is not a known key" in str(service.exporter.status()["last_reload_error"])
+    assert "extra: is not a known key" in str(service.exporter.status().reload.problem)
     path.write_text(good, encoding="utf-8")
     assert service.exporter.reload()[0]
-    assert service.exporter.status()["last_reload_error"] == ""
+    assert service.exporter.status().reload.problem is None
     service.exporter.stop()
 
 

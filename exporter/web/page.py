@@ -59,7 +59,9 @@ class View:
         """Return the link to this view with changes, relative to the page."""
         view, default = replace(self, **changes), View()  # type: ignore[arg-type]  # str and int, by name
         chosen = {key: getattr(view, key) for key in ("state", "sort", "q", "page")}
-        return "?" + urlencode({key: value for key, value in chosen.items() if value != getattr(default, key)})
+        return "?" + urlencode(
+            {key: value for key, value in chosen.items() if value != getattr(default, key)}, errors="replace"
+        )
 
 
 @cache

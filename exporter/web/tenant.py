@@ -20,7 +20,7 @@ _USERS = {"assigned_users": "Assigned", "activated_users": "Activated", "shared_
 
 def card(tenant: TenantStatus, now: datetime) -> Html:
     """Return a tenant's place in the list."""
-    link = tag("a", tenant.name, href="?" + urlencode({"tenant": tenant.name}))
+    link = tag("a", tenant.name, href="?" + urlencode({"tenant": tenant.name}, errors="replace"))
     reports = (
         join(
             (

@@ -16,9 +16,13 @@ from exporter.exposition import UnknownTenantError
 from exporter.web.limits import Limits
 from exporter.web.options import Options
 from exporter.web.server import event_loop, serve
+from tests.statuses import reported
+from tests.statuses import status as make_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from exporter.status import Status
 
 BODY = b"# HELP seats Seats.\n# TYPE seats gauge\nseats 1\n"
 LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -34,9 +38,7 @@ class Fake:
     pieces: tuple[bytes, ...] = (BODY,)
     is_ready: bool = True
     reloaded: tuple[bool, str] = (True, "reloaded: 1 tenant")
-    what: dict[str, object] = field(
-        default_factory=lambda: {"version": "1.2.3", "tenants": [{"name": "contoso", "state": "ok"}]}
-    )
+    what: Status = field(default_factory=lambda: make_status({"contoso": reported()}))
     asked: list[tuple[bool, bool, tuple[str, ...]]] = field(default_factory=list)
     hold: threading.Event | None = None
     fail: bool = False
@@ -55,8 +57,10 @@ class Fake:
         """Say what the test wants."""
         return self.is_ready
 
-    def status(self) -> Mapping[str, object]:
-        """Return what the test wants, and wait for it if it wants that."""
+    def status(self, tenant: str | None = None) -> Status:
+        """Return what the test wants, and wait for it if it wants that; only the tenant `contoso` is known."""
+        if tenant not in {None, "contoso"}:
+            raise UnknownTenantError(tenant or "")
         if self.hold is not None:
             self.hold.wait(20)
         return self.what

@@ -19,7 +19,7 @@ from exporter.web.server import _room, event_loop
 from tests.web.serving import Fake, drain, exchange, running, status, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from exporter.status import Status
 
 LAST = b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
@@ -44,7 +44,7 @@ class Slow(Fake):
         self.gate.wait(20)
         return True, "done"
 
-    def status(self) -> Mapping[str, object]:
+    def status(self, tenant: str | None = None) -> Status:
         """Fail."""
         raise ArithmeticError("the test asked for it")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pytest
 from exporter.errors import ConfigError
 from exporter.web.options import Options
 from exporter.web.scrapes import Scrapes
+from tests.statuses import reported, status
 from tests.web.serving import BODY, Fake, running, until
 
 if TYPE_CHECKING:
@@ -79,12 +80,20 @@ def test_status_is_json(server: Running) -> None:
     """The status is the source's, as JSON."""
     answer = httpx.get(f"{server.url}/api/v1/status")
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == server.source.what
+    assert answer.content == server.source.what.as_json()
+
+
+def test_status_of_one_tenant(server: Running) -> None:
+    """`?tenant=` chooses a tenant for page and API alike, and is 404 by name where it is unknown."""
+    for path in ("/", "/api/v1/status"):
+        assert httpx.get(f"{server.url}{path}?tenant=contoso").status_code == 200
+        answer = httpx.get(f"{server.url}{path}?tenant=nobody")
+        assert (answer.status_code, answer.text) == (404, "unknown tenant 'nobody'\n")
 
 
 def test_a_long_status_is_packed_and_holds_up_nobody() -> None:
     """A status that takes its time leaves the event loop free, and goes out as gzip where that is welcome."""
-    source = Fake(hold=threading.Event(), what={"tenants": [{"name": "ä<b>", "state": "x" * 5000}] * 1001})
+    source = Fake(hold=threading.Event(), what=status({f"tenant-{number}": reported() for number in range(200)}))
     with running(source) as server:
         found: list[httpx.Response] = []
         thread = threading.Thread(target=lambda: found.append(httpx.get(f"{server.url}/api/v1/status")))
@@ -94,9 +103,7 @@ def test_a_long_status_is_packed_and_holds_up_nobody() -> None:
         source.hold.set()
         thread.join(20)
         assert found[0].headers["content-encoding"] == "gzip"
-        assert found[0].json() == source.what
-        page = httpx.get(server.url)
-        assert "The first 1000 of 1001" in page.text
+        assert found[0].content == source.what.as_json()
 
 
 def test_too_many_readers_are_told_so() -> None:
@@ -118,28 +125,17 @@ def test_too_many_readers_are_told_so() -> None:
         assert sorted(codes) == [200] * 8 + [503, 503]
 
 
-def test_the_page_is_for_people_and_safe() -> None:
-    """The page links what there is, escapes every name, loads nothing from elsewhere and may not be framed."""
-    evil = "<script>alert('x')</script>\""
-    source = Fake(what={"version": evil, "tenants": [{"name": evil, "state": evil}, "junk"], "nested": {"a": 1}})
-    with running(source) as server:
-        answer = httpx.get(server.url)
+def test_the_page_is_for_people_and_safe(server: Running) -> None:
+    """The page links what there is, loads nothing from elsewhere, runs nothing and may not be framed."""
+    answer = httpx.get(server.url)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "'unsafe-inline'" not in answer.headers["content-security-policy"]
     assert answer.headers["x-frame-options"] == "deny"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "<script" not in answer.text
-    assert answer.text.count("&lt;script&gt;") == 3
     for href in ("metrics", "api/v1/status", "-/healthy", "-/ready"):
         assert f'href="{href}"' in answer.text
-    assert "http" not in answer.text
-
-
-def test_a_page_without_facts() -> None:
-    """A source that has nothing to say gets a page with the links alone."""
-    with running(Fake(what={"tenants": {}})) as server:
-        assert "<dl>" not in httpx.get(server.url).text
+    assert not re.search(r"<script|https?:| style=| on\w+=", answer.text)
 
 
 def test_reloading() -> None:
@@ -236,6 +232,6 @@ def test_places_for_scrapes() -> None:
 
 def test_gzip_of_the_status_is_one_member(server: Running) -> None:
     """What is packed can be unpacked by anything."""
-    server.source.what["more"] = "x" * 2000
+    server.source.what = status({"one": reported(), "two": reported()})
     with httpx.Client() as client, client.stream("GET", f"{server.url}/api/v1/status") as answer:
-        assert json.loads(gzip.decompress(b"".join(answer.iter_raw()))) == server.source.what
+        assert gzip.decompress(b"".join(answer.iter_raw())) == server.source.what.as_json()

@@ -1,0 +1,85 @@
+"""Statuses of exporters that never ran, for the tests of page and API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.config import load
+from exporter.config.tenants import key_of
+from exporter.state import Outcome, Standing, Standings
+from exporter.status import status as real_status
+from exporter.storage import MemoryStorage
+from tests.builders import NOON, USERS, snapshot, tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from exporter.config.tenants import Tenant
+    from exporter.state import Failure, Snapshot
+    from exporter.status import Status
+    from exporter.storage import Storage
+
+_ENVIRONMENT = {
+    "AZURE_TENANT_ID": "11111111-1111-1111-1111-111111111111",
+    "AZURE_CLIENT_ID": "22222222-2222-2222-2222-222222222222",
+    "AZURE_CLIENT_SECRET": "not a real secret",
+}
+PRODUCT = "MICROSOFT 365 APPS FOR ENTERPRISE"
+
+
+def reported(at: float = NOON, rows: Iterable[tuple[str, tuple[int, ...]]] = ((PRODUCT, (100, 60, 5)),)) -> Standing:
+    """Return the standing after one successful poll."""
+    return Standing().after(Outcome(at, 1.5, snapshot(*rows, at=at), rejected_rows=0))
+
+
+def failed(failure: Failure, before: Standing | None = None, at: float = NOON) -> Standing:
+    """Return the standing after a failed poll."""
+    return (before or Standing()).after(Outcome(at, 1.5, failure=failure))
+
+
+class Stored(MemoryStorage):
+    """A storage with the same history for every tenant."""
+
+    def __init__(self, snapshots: list[Snapshot]) -> None:
+        super().__init__()
+        self._snapshots = snapshots
+
+    def reports(self, *_: object) -> list[Snapshot]:
+        """Return the history."""
+        return self._snapshots
+
+
+def status(
+    standings: Mapping[str, Standing] | None = None,
+    *,
+    tenants: Iterable[Tenant] = (),
+    storage: Storage | MemoryStorage | None = None,
+    only: str | None = None,
+    now: float = NOON + 60,
+    reload_error: str = "",
+) -> Status:
+    """Return the status of an exporter.
+
+    Args:
+        standings: where each tenant's report of users stands, by the tenant's name.
+        tenants: the tenants, where they are more than names.
+        storage: for the history.
+        only: the one tenant that is asked for.
+        now: Unix seconds.
+        reload_error: why the last reload failed.
+    """
+    known = {one.name: one for one in tenants}
+    for number, name in enumerate(standings or {}):
+        known.setdefault(name, tenant(name, tenant_id=f"00000000-0000-0000-0000-{number:012}"))
+    return real_status(
+        load({}, _ENVIRONMENT),
+        list(known.values()),
+        Standings({key_of(known[name], USERS): standing for name, standing in (standings or {}).items()}),
+        storage or MemoryStorage(),
+        only=only,
+        now=now,
+        started_at=NOON - 86400,
+        reloaded_at=NOON - 3600,
+        reload_error=reload_error,
+        next_poll=lambda _tenant, _report: NOON + 3660,
+    )
