@@ -25,7 +25,7 @@ from exporter.errors import (
     UnsupportedError,
 )
 from exporter.http import MAX_BODY, retry_after
-from exporter.log import redact
+from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,7 +245,7 @@ def _bracketed(host: str) -> str:
 def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
     """Return the error for an answer of Graph that is neither a report nor a redirect; the status decides."""
     code, message = _unwrapped(answer.body)
-    said = redact(f"{code}: {message}" if code or message else "without a reason")[:300].rstrip(": ")
+    said = quotable(f"{code}: {message}" if code or message else "without a reason", 300).rstrip(": ")
     text = f"{tenant.name}: Graph answered {answer.status}, {said}"
     request_id = _request_id(answer)
     if answer.status == _TOO_MANY:
@@ -288,7 +288,7 @@ def _unwrapped(body: bytes) -> tuple[str, str]:
         code, message = str(error.get("code") or code), str(error.get("message") or "")
     if message.lstrip().startswith("<"):
         message = "a page of HTML or XML"
-    return code[:100], " ".join(message.split())
+    return code[:100], message
 
 
 def _request_id(answer: Answer) -> str:

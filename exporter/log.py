@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("logfmt", "json")
 
+# Each is linear in the text: no two matches can begin in one run of characters and both read to its end.
 _SECRETS = (
     # JSON web tokens, wherever they stand.
-    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,4}"), "[token]"),
+    (re.compile(r"eyJ[\w.-]{8,}"), "[token]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w+/.=~-]{8,}"), r"\1 [redacted]"),
     # Parameters of the token endpoint and of Microsoft's preauthenticated download URLs.
     (
@@ -25,7 +26,7 @@ _SECRETS = (
         r"\1=[redacted]",
     ),
     # The password of a proxy's URL.
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@"), r"\1:[redacted]@"),
+    (re.compile(r"(://[^/\s:@]*):[^/\s]+@"), r"\1:[redacted]@"),
 )
 
 
@@ -40,18 +41,28 @@ def is_verbose() -> bool:
 
 
 def redact(text: str) -> str:
-    """Return `text` without tokens, secrets of requests, signatures of URLs and proxy passwords."""
+    """Return `text` without tokens, secrets of requests, signatures of URLs and passwords of proxies."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
 
 
-def _redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def printable(text: str) -> str:
+    """Return `text` with a space for each character that could steer a terminal or turn a line's direction."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
+
+
+def quotable(text: str, limit: int) -> str:
+    """Return what an outside host said, fit for a message: one line, printable, without secrets, not too long."""
+    # Cut before, so that nobody's megabytes are searched, and after, since a replacement may be longer.
+    return redact(" ".join(printable(text[: 20 * limit]).split()))[:limit]
+
+
+def _clean_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
-        elif not isinstance(value, int | float | bool | None):
-            event[key] = redact(str(value))
+        if not isinstance(value, int | float | bool | None):
+            # The lines of a traceback are kept: the renderers escape their ends.
+            event[key] = "\n".join(printable(line) for line in redact(str(value)).split("\n"))
     return event
 
 
@@ -83,7 +94,7 @@ def set_up(level: str = "info", fmt: str = "logfmt", stream: TextIO | None = Non
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _redact_event,
+                _clean_event,
                 renderer,
             ],
         )
