@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from exporter.errors import ConfigError
 
 _KEY = "certificate_file"
-_ONE_FILE = "put certificate and private key, both PEM, into this one file (in any order)"
-_PFX_ANEW = "export it anew as PFX, with its private key"
+_ONE_FILE = (
+    "put certificate and private key, both PEM, into this one file (in any order), "
+    "or let auth.certificate_key_file name the key's"
+)
+_COPY = "copy it again, whole"
+_PFX_AGAIN = "export it again as PFX, with its private key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,47 +47,80 @@ class Certificate:
     not_after: float
 
 
-def load_certificate(tenant: Tenant, content: bytes, password: bytes) -> Certificate:
-    """Return what `certificate_file` holds.
+def load_certificate(
+    tenant: Tenant, content: bytes, password: bytes, *, key_content: bytes | None = None, chain: bool = False
+) -> Certificate:
+    """Return what `certificate_file` and `certificate_key_file` hold.
 
     Args:
         tenant: whose, for messages.
-        content: the file's, PEM or PFX.
+        content: of `certificate_file`, PEM or PFX.
         password: empty for none.
+        key_content: of `certificate_key_file`, PEM; None where the key is in `certificate_file`.
+        chain: send the certificates that signed it too.
 
     Raises:
         ConfigError: a part is missing or unreadable, the password is wrong, or it is no RSA pair.
     """
-    key, certificates = (_pem if b"-----BEGIN " in content else _pfx)(tenant, content, password)
+    where = _KEY if key_content is None else "certificate_key_file"
+    if key_content is not None or b"-----BEGIN " in content:
+        key = _private_key(tenant, where, content if key_content is None else key_content, password)
+        certificates = _pem_certificates(tenant, content)
+    else:
+        key, certificates = _pfx(tenant, content, password)
     if not isinstance(key, RSAPrivateKey):
-        mend = "Microsoft's login takes RSA certificates only: make one with an RSA key of 2048 bits or more"
-        raise fault(tenant, _KEY, "its key is not RSA", mend)
+        fix = "Microsoft's login takes RSA certificates only: make one with an RSA key of 2048 bits or more"
+        raise fault(tenant, where, "its key is not RSA", fix)
     # A chain may stand in any order: the certificate meant is the key's.
     own = next((each for each in certificates if _public_key(each) == key.public_key()), None)
     if own is None:
-        mend = "put the certificate and the key that it was made with into one file"
-        raise fault(tenant, _KEY, "its key does not belong to its certificate", mend)
-    credential = {"private_key": key, "public_certificate": own.public_bytes(Encoding.PEM).decode("ascii")}
+        fix = "put the certificate and the key that it was made with into one file"
+        if key_content is not None:
+            fix = "use the key that the certificate was made with"
+        raise fault(tenant, where, "its key does not belong to its certificate", fix)
+    credential: dict[str, Any] = {"private_key": key, "public_certificate": _text(own)}
+    if chain:
+        # MSAL sends a whole chain only with this thumbprint, the one that Microsoft's SDKs send with it.
+        credential |= {
+            "thumbprint": own.fingerprint(SHA1()).hex(),  # noqa: S303 - names the certificate, protects nothing
+            "public_certificate": "".join(_text(each) for each in _chain(own, certificates)),
+        }
     return Certificate(credential, own.fingerprint(SHA256()).hex(), own.not_valid_after_utc.timestamp())
 
 
-def _pem(tenant: Tenant, content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificate]]:
+def _text(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def _chain(own: x509.Certificate, certificates: Sequence[x509.Certificate]) -> Sequence[x509.Certificate]:
+    """Return the certificate and, each after the one that it signed, those that lead to its root."""
+    chain = [own]
+    while signer := next((one for one in certificates if one.subject == chain[-1].issuer and one not in chain), None):
+        chain.append(signer)
+    return chain
+
+
+def _pem_certificates(tenant: Tenant, content: bytes) -> Sequence[x509.Certificate]:
     if b"-----BEGIN CERTIFICATE" not in content:
         raise fault(tenant, _KEY, "it holds no certificate", _ONE_FILE)
-    if b"PRIVATE KEY-----" not in content:
-        raise fault(tenant, _KEY, "it holds no private key", _ONE_FILE)
     try:
-        certificates = x509.load_pem_x509_certificates(content)
+        return x509.load_pem_x509_certificates(content)
     except ValueError:
-        raise fault(tenant, _KEY, "its certificate cannot be read", "copy it anew, whole") from None
+        raise fault(tenant, _KEY, "its certificate cannot be read", _COPY) from None
+
+
+def _private_key(tenant: Tenant, where: str, content: bytes, password: bytes) -> Any:
+    if b"PRIVATE KEY-----" not in content:
+        fix = _ONE_FILE if where == _KEY else "put the private key, PEM, into this file"
+        raise fault(tenant, where, "it holds no private key", fix)
     try:
-        return load_pem_private_key(content, password or None), certificates
+        return load_pem_private_key(content, password or None)
     except TypeError:
-        raise _password_fault(tenant, encrypted=not password) from None
+        raise _password_fault(tenant, where, encrypted=not password) from None
     except (ValueError, UnsupportedAlgorithm):
         if password:
-            raise _wrong_password(tenant, "its private key cannot be opened with the password given") from None
-        raise fault(tenant, _KEY, "its private key cannot be read", "copy it anew, whole") from None
+            raise _wrong_password(tenant, where, "its private key cannot be opened with the password given") from None
+        raise fault(tenant, where, "its private key cannot be read", _COPY) from None
 
 
 def _pfx(tenant: Tenant, content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificate]]:
@@ -94,18 +131,18 @@ def _pfx(tenant: Tenant, content: bytes, password: bytes) -> tuple[Any, Sequence
         raise _pfx_fault(tenant, content, password) from None
     found = [each.certificate for each in (bundle.cert, *bundle.additional_certs) if each is not None]
     if bundle.key is None or not found:
-        raise fault(tenant, _KEY, f"the PFX holds no {'certificate' if bundle.key else 'private key'}", _PFX_ANEW)
+        raise fault(tenant, _KEY, f"the PFX holds no {'certificate' if bundle.key else 'private key'}", _PFX_AGAIN)
     return bundle.key, found
 
 
 def _pfx_fault(tenant: Tenant, content: bytes, password: bytes) -> ConfigError:
     """Return what is wrong with a file that is not PEM and does not open as a PFX."""
     if _is_bare_certificate(content):
-        return fault(tenant, _KEY, "it holds the certificate alone, without its private key", _PFX_ANEW)
+        return fault(tenant, _KEY, "it holds the certificate alone, without its private key", _PFX_AGAIN)
     if password:
-        return _wrong_password(tenant, "it is no PFX that the password given opens")
-    mend = "if it has a password, set auth.certificate_password_file; else check that it is the right file"
-    return fault(tenant, _KEY, "it is neither PEM nor a PFX without a password", mend)
+        return _wrong_password(tenant, _KEY, "it is no PFX that the password given opens")
+    fix = "if it has a password, set auth.certificate_password_file; else check that it is the right file"
+    return fault(tenant, _KEY, "it is neither PEM nor a PFX without a password", fix)
 
 
 def _is_bare_certificate(content: bytes) -> bool:
@@ -123,13 +160,13 @@ def _public_key(certificate: x509.Certificate) -> Any:
         return None
 
 
-def _password_fault(tenant: Tenant, *, encrypted: bool) -> ConfigError:
+def _password_fault(tenant: Tenant, where: str, *, encrypted: bool) -> ConfigError:
     if encrypted:
-        mend = "set auth.certificate_password_file to a file that holds its password"
-        return fault(tenant, _KEY, "its private key has a password, and none is given", mend)
-    mend = "remove auth.certificate_password (or its file)"
-    return fault(tenant, _KEY, "a password is given, but its private key has none", mend)
+        fix = "set auth.certificate_password_file to a file that holds its password"
+        return fault(tenant, where, "its private key has a password, and none is given", fix)
+    fix = "remove auth.certificate_password (or its file)"
+    return fault(tenant, where, "a password is given, but its private key has none", fix)
 
 
-def _wrong_password(tenant: Tenant, what: str) -> ConfigError:
-    return fault(tenant, _KEY, what, "check auth.certificate_password (or its file): it is that of the private key")
+def _wrong_password(tenant: Tenant, where: str, what: str) -> ConfigError:
+    return fault(tenant, where, what, "check auth.certificate_password (or its file): it is that of the private key")

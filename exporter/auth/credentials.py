@@ -44,7 +44,7 @@ class Credentials:
     """Reads credentials; keeps loaded certificates, since parsing a key costs more than a poll."""
 
     def __init__(self) -> None:
-        self._certificates: dict[Path | None, tuple[str, Certificate]] = {}
+        self._certificates: dict[tuple[Path | None, bool], tuple[str, Certificate]] = {}
 
     def load(self, tenant: Tenant) -> Credential:
         """Return the tenant's credential as it is at this moment.
@@ -61,7 +61,7 @@ class Credentials:
                 certificate = self._certificate(tenant)
                 return Credential(f"certificate {certificate.fingerprint}", certificate.credential)
             case "federated_token":
-                # Whoever renews the file does so every hour or so: MSAL reads it anew for each assertion, and the
+                # Whoever renews the file does so every hour or so: MSAL reads it again for each assertion, and the
                 # trust behind it is the same, so the fingerprint is.
                 path = auth.federated_token_file
                 read = {"client_assertion": lambda: read_text(tenant, "federated_token_file", path)}
@@ -90,18 +90,22 @@ class Credentials:
     def _certificate(self, tenant: Tenant) -> Certificate:
         auth = tenant.auth
         content = read_bytes(tenant, "certificate_file", auth.certificate_file)
-        password = ""
+        key: bytes | None = None
+        if auth.certificate_key_file is not None:
+            key = read_bytes(tenant, "certificate_key_file", auth.certificate_key_file)
+        password = b""
         if auth.certificate_password is not None or auth.certificate_password_file is not None:
             password = read_secret(
                 tenant, "certificate_password", auth.certificate_password, auth.certificate_password_file
-            )
-        digest = _digest(content, password.encode())
-        held, certificate = self._certificates.get(auth.certificate_file, ("", None))
+            ).encode()
+        place = (auth.certificate_file, bool(auth.send_certificate_chain))
+        digest = _digest(content, key or b"", password)
+        held, certificate = self._certificates.get(place, ("", None))
         if certificate is None or held != digest:
             from exporter.auth.certificates import load_certificate  # noqa: PLC0415 - only certificates need it
 
-            certificate = load_certificate(tenant, content, password.encode())
-            self._certificates[auth.certificate_file] = (digest, certificate)
+            certificate = load_certificate(tenant, content, password, key_content=key, chain=place[1])
+            self._certificates[place] = (digest, certificate)
         return certificate
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.errors import ConfigError
+from exporter.files import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 MAX_FILE = 256 * 1024
 """The largest secret, certificate or token file read, in bytes."""
+
+_EMPTY = {
+    "federated_token_file": "the platform writes it: check that the workload identity is set up for this pod or job"
+}
 
 
 def read_secret(tenant: Tenant, key: str, value: SecretStr | None, file: Path | None) -> str:
@@ -38,7 +43,7 @@ def read_text(tenant: Tenant, key: str, path: Path | None) -> str:
     except UnicodeDecodeError:
         raise fault(tenant, key, f"{path} is not text", "write the bare value into it, as UTF-8") from None
     if not text:
-        raise fault(tenant, key, f"{path} is empty", "write the bare value into it")
+        raise fault(tenant, key, f"{path} is empty", _EMPTY.get(key, "write the bare value into it"))
     return text
 
 
@@ -51,19 +56,15 @@ def read_bytes(tenant: Tenant, key: str, path: Path | None) -> bytes:
         path: the file; the configuration has made sure that there is one.
 
     Raises:
-        ConfigError: the file cannot be read or is too large.
+        ConfigError: the file cannot be read, is not a regular one or is too large.
     """
     if path is None:
         raise AssertionError(key)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        return read_file(path, MAX_FILE)
     except OSError as error:
         what = f"cannot read {path}: {error.strerror or type(error).__name__}"
         raise fault(tenant, key, what, "check its path, and that the exporter may read it") from None
-    if len(content) > MAX_FILE:
-        raise fault(tenant, key, f"{path} is larger than {MAX_FILE // 1024} KiB", "check that it is the right file")
-    return content
 
 
 def fault(tenant: Tenant, key: str, what: str, mend: str) -> ConfigError:

@@ -24,6 +24,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "AZURE_CLIENT_SECRET": ("auth", "client_secret"),
     "AZURE_CLIENT_CERTIFICATE_PATH": ("auth", "certificate_file"),
     "AZURE_CLIENT_CERTIFICATE_PASSWORD": ("auth", "certificate_password"),
+    "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": ("auth", "send_certificate_chain"),
     "AZURE_FEDERATED_TOKEN_FILE": ("auth", "federated_token_file"),
     TENANT_NAME: ("name",),
 }
@@ -50,7 +51,8 @@ def tenant(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in given(environ):
         *blocks, key = _KEYS[name]
         inner = entry.setdefault(blocks[0], {}) if blocks else entry
-        inner[key] = environ[name]
+        # As Microsoft's SDKs read it: whatever is not true is false.
+        inner[key] = environ[name].lower() in {"true", "1"} if key == "send_certificate_chain" else environ[name]
     return entry
 
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, model_validator
 
 from exporter.config.base import Settings, setting
 from exporter.config.errors import rule
-from exporter.config.fields import Day, FilePath, Secret, Uuid  # noqa: TC001 - pydantic reads the annotations
+from exporter.config.fields import Day, FilePath, Flag, Secret, Uuid  # noqa: TC001 - pydantic reads the annotations
 
 AuthKind = Literal["client_secret", "certificate", "federated_token", "managed_identity", "device_code"]
 
@@ -46,6 +46,10 @@ class Auth(Settings):
     client_secret_file: FilePath | None = setting(None, "a file that holds the client secret")
     expires: Day | None = setting(None, "when the client secret expires, for the metric and the warning")
     certificate_file: FilePath | None = setting(None, "certificate and private key, PEM or PFX")
+    certificate_key_file: FilePath | None = setting(None, "the private key, PEM, where it is in a file of its own")
+    send_certificate_chain: Flag | None = setting(
+        None, "true: send the certificates that signed it too (trust by subject name and issuer)"
+    )
     certificate_password: Secret | None = setting(None, "the password of the certificate's key")
     certificate_password_file: FilePath | None = setting(None, "a file that holds that password")
     federated_token_file: FilePath | None = setting(None, "a token of another identity provider (workload identity)")
@@ -74,6 +78,9 @@ class Auth(Settings):
         has_password = self.certificate_password is not None or self.certificate_password_file is not None
         if has_password and self.kind != "certificate":
             raise rule("gives a certificate_password without certificate_file", "remove it, or add certificate_file")
+        for key in ("certificate_key_file", "send_certificate_chain"):
+            if getattr(self, key) is not None and self.kind != "certificate":
+                raise rule(f"gives {key} without certificate_file", "remove it, or add certificate_file", key)
         if self.expires is not None and self.kind != "client_secret":
             raise rule("gives expires, which is for client secrets only", "remove expires")
         return self
@@ -86,6 +93,7 @@ class Auth(Settings):
             for path in (
                 self.client_secret_file,
                 self.certificate_file,
+                self.certificate_key_file,
                 self.certificate_password_file,
                 self.federated_token_file,
             )

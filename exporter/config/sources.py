@@ -20,7 +20,13 @@ _BOOLEANS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromke
 _SERVICE_LINK: Final = re.compile(r"(.+?)_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)")
 # Paths in a file are relative to its folder, as in Prometheus' own files.
 _PATH_KEYS: Final = {
-    "auth": ("client_secret_file", "certificate_file", "certificate_password_file", "federated_token_file"),
+    "auth": (
+        "client_secret_file",
+        "certificate_file",
+        "certificate_key_file",
+        "certificate_password_file",
+        "federated_token_file",
+    ),
     "http": ("proxy_file", "ca_file"),
     "storage": ("path",),
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
+import os
 import secrets
 import subprocess
 from pathlib import Path
@@ -10,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.auth.certificates import load_certificate
 from exporter.auth.files import MAX_FILE
+from exporter.auth.msal_http import LoginHttp
 from exporter.errors import ConfigError, Reason
 from exporter.simulator import Stage
 from tests.auth.kinds import PASSWORD, ec_key, other_key, pair, pem, pfx
@@ -26,9 +31,12 @@ from tests.tools import require
 if TYPE_CHECKING:
     from tests.auth.world import World
 
-ONE_FILE = "put certificate and private key, both PEM, into this one file (in any order)"
-PFX_ANEW = "export it anew as PFX, with its private key"
-WHOLE = "copy it anew, whole"
+ONE_FILE = (
+    "put certificate and private key, both PEM, into this one file (in any order), "
+    "or let auth.certificate_key_file name the key's"
+)
+PFX_AGAIN = "export it again as PFX, with its private key"
+WHOLE = "copy it again, whole"
 PASSWORD_HINT = "check auth.certificate_password (or its file): it is that of the private key"
 KEY_HINT = "put the certificate and the key that it was made with into one file"
 BARE = "write the bare value into it"
@@ -86,13 +94,13 @@ def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
             "it is no PFX that the password given opens",
             PASSWORD_HINT,
         ),
-        "PFX without key": (pfx(key=False), None, "the PFX holds no private key", PFX_ANEW),
-        "PFX without certificate": (pfx(certificate=False), None, "the PFX holds no certificate", PFX_ANEW),
+        "PFX without key": (pfx(key=False), None, "the PFX holds no private key", PFX_AGAIN),
+        "PFX without certificate": (pfx(certificate=False), None, "the PFX holds no certificate", PFX_AGAIN),
         "DER": (
             pair().parsed.public_bytes(Encoding.DER),
             None,
             "it holds the certificate alone, without its private key",
-            PFX_ANEW,
+            PFX_AGAIN,
         ),
         "empty": (
             b"",
@@ -117,35 +125,58 @@ def test_a_certificate_that_cannot_be_used_says_why(world: World, name: str) -> 
 
 @pytest.mark.parametrize("key", ["client_secret_file", "federated_token_file"])
 @pytest.mark.parametrize(
-    ("content", "what", "mend"),
+    ("content", "what", "fix"),
     [
         (b"", "is empty", BARE),
         (b" \r\n\t", "is empty", BARE),
         ("hush".encode("utf-16"), "is not text", f"{BARE}, as UTF-8"),
-        (bytes(MAX_FILE + 1), "is larger than 256 KiB", "check that it is the right file"),
     ],
-    ids=["empty", "blank", "UTF-16", "too large"],
+    ids=["empty", "blank", "UTF-16"],
 )
-def test_a_file_that_holds_no_value_says_so(world: World, key: str, content: bytes, what: str, mend: str) -> None:
-    """A secret's or token's file that is empty, no text or too large is named, with the mend."""
+def test_a_file_that_holds_no_value_says_so(world: World, key: str, content: bytes, what: str, fix: str) -> None:
+    """A secret's or token's file that is empty or no text is named, with the fix: nobody writes a token by hand."""
     path = world.file("value", content)
+    if key == "federated_token_file" and fix == BARE:
+        fix = "the platform writes it: check that the workload identity is set up for this pod or job"
     failure = world.fail(world.tenant({key: path}))
-    assert (failure.reason, failure.hint) == (Reason.CONFIG, mend)
+    assert (failure.reason, failure.hint) == (Reason.CONFIG, fix)
     assert failure.message == f"{world.known.name}: auth.{key}: {path} {what}"
 
 
 @pytest.mark.parametrize(
-    "key", ["client_secret_file", "certificate_file", "certificate_password_file", "federated_token_file"]
+    "key",
+    [
+        "client_secret_file",
+        "certificate_file",
+        "certificate_key_file",
+        "certificate_password_file",
+        "federated_token_file",
+    ],
 )
-@pytest.mark.parametrize("trouble", ["missing", "a folder", "unreadable"])
+@pytest.mark.parametrize("trouble", ["missing", "a folder", "unreadable", "a pipe", "a device", "too large"])
 def test_a_file_that_cannot_be_read_says_why(world: World, key: str, trouble: str) -> None:
-    """The path, the key that names it and the system's own reason are said."""
-    why = {"missing": "No such file or directory", "a folder": "Is a directory", "unreadable": "Input/output error"}
+    """The path, the key that names it and the reason are said at once, also for what would never end or never begin."""
+    why = {
+        "missing": "No such file or directory",
+        "a folder": "Is a directory",
+        "unreadable": "Input/output error",
+        "a pipe": "it is not a regular file",
+        "a device": "it is not a regular file",
+        "too large": "it is larger than 256 KiB",
+    }
     # Nobody, root included, reads the first page of a process's memory.
-    paths = {"missing": world.folder / "nowhere", "a folder": world.folder, "unreadable": Path("/proc/self/mem")}
+    paths = {
+        "missing": world.folder / "nowhere",
+        "a folder": world.folder,
+        "unreadable": Path("/proc/self/mem"),
+        "a pipe": world.folder / "pipe",
+        "a device": Path("/dev/zero"),
+        "too large": world.file("large", bytes(MAX_FILE + 1)),
+    }
+    os.mkfifo(paths["a pipe"])
     path = paths[trouble]
     auth: dict[str, Any] = {key: path}
-    if key == "certificate_password_file":
+    if key in {"certificate_password_file", "certificate_key_file"}:
         auth["certificate_file"] = world.file("certificate", pfx(PASSWORD))
     failure = world.fail(world.tenant(auth))
     assert failure.reason is Reason.CONFIG
@@ -164,6 +195,76 @@ def test_a_chain_may_stand_in_any_order(world: World) -> None:
     world.microsoft.register_certificate(world.known, pair().certificate)
     chain = trustme.CA().cert_pem.bytes() + pair().certificate + pair().key
     world.succeed(world.tenant({"certificate_file": world.file("chain.pem", chain)}))
+
+
+def apart(world: World, key: bytes, **more: Any) -> dict[str, Any]:
+    """Return an `auth` whose key is in a file of its own, as cert-manager writes it."""
+    world.microsoft.register_certificate(world.known, pair().certificate)
+    certificate = world.file("tls.crt", pair().certificate + trustme.CA().cert_pem.bytes())
+    return {"certificate_file": certificate, "certificate_key_file": world.file("tls.key", key)} | more
+
+
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_the_key_may_be_in_a_file_of_its_own(world: World, password: str | None) -> None:
+    """Certificate and key in two files, the key with or without a password, are a credential like any other."""
+    auth = apart(world, pem(pair().private, password or ""))
+    world.succeed(world.tenant(auth | ({"certificate_password": password} if password else {})))
+
+
+@pytest.mark.parametrize(
+    ("key", "what", "fix"),
+    [
+        (b"hush", "it holds no private key", "put the private key, PEM, into this file"),
+        (broken(pair().key), "its private key cannot be read", WHOLE),
+        (pem(ec_key()), "its key is not RSA", "Microsoft's login takes RSA certificates only"),
+        (pem(other_key()), "its key does not belong to its certificate", "use the key that the certificate was made"),
+        (pem(pair().private, PASSWORD), "its private key has a password, and none is given", "set auth.certificate_pa"),
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_named(world: World, key: bytes, what: str, fix: str) -> None:
+    """What is wrong with the key is said of the key's file."""
+    failure = world.fail(world.tenant(apart(world, key)))
+    assert failure.reason is Reason.CONFIG
+    assert failure.message == f"{world.known.name}: auth.certificate_key_file: {what}"
+    assert failure.hint.startswith(fix)
+
+
+@pytest.mark.parametrize("chain", [True, False])
+def test_the_whole_chain_is_sent_where_it_is_asked_for(world: World, *, chain: bool) -> None:
+    """`send_certificate_chain` sends the certificate and those that signed it, in order; else it goes alone."""
+    root = trustme.CA()
+    middle = root.create_child_ca()
+    leaf = middle.issue_cert("exporter.example", key_type=trustme.KeyType.RSA)
+    own = leaf.cert_chain_pems[0].bytes()
+    # In an order of its own, with one that signed nothing here.
+    others = [root.cert_pem.bytes(), middle.cert_pem.bytes(), trustme.CA().cert_pem.bytes()]
+    path = world.file("chain.pem", b"".join(others) + leaf.private_key_pem.bytes() + own)
+    tenant = world.tenant({"certificate_file": path, "send_certificate_chain": chain})
+    credential = world.credentials.load(tenant).value
+    sent = x509.load_pem_x509_certificates(credential["public_certificate"].encode())
+    expected = [own, *reversed(others[:2])] if chain else [own]
+    assert sent == [x509.load_pem_x509_certificate(one) for one in expected]
+
+
+def test_a_chain_reaches_microsoft(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The assertion that MSAL makes carries the chain, and the login takes it."""
+    forms: list[Any] = []
+    post = LoginHttp.post
+
+    def listen(self: LoginHttp, url: str, *, data: Any, **more: Any) -> Any:
+        forms.append(data["client_assertion"])
+        return post(self, url, data=data, **more)
+
+    monkeypatch.setattr(LoginHttp, "post", listen)
+    ca = trustme.CA()
+    made = make_pair()
+    world.microsoft.register_certificate(world.known, made.certificate)
+    path = world.file("chain.pem", made.certificate + made.key + ca.cert_pem.bytes())
+    world.succeed(world.tenant({"certificate_file": path, "send_certificate_chain": True}))
+    (assertion,) = forms
+    head = (assertion if isinstance(assertion, bytes) else assertion.encode()).partition(b".")[0]
+    header = json.loads(base64.urlsafe_b64decode(head + b"=" * (-len(head) % 4)))
+    assert len(header["x5c"]) == 1  # self-signed: a chain of one; the stranger is left out
 
 
 @pytest.mark.parametrize("password", ["", "hush, openssl"])

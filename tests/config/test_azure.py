@@ -38,6 +38,17 @@ def test_certificate_and_workload_identity() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "chain"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("", None)]
+)
+def test_certificate_chain(value: str, chain: bool | None) -> None:  # noqa: FBT001 - a table's column
+    """The variable is read as Microsoft's SDKs read it."""
+    rest = {name: text for name, text in AZURE.items() if name != "AZURE_CLIENT_SECRET"}
+    certificate = {"AZURE_CLIENT_CERTIFICATE_PATH": "cert.pfx", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": value}
+    (tenant,) = load({}, {**rest, **certificate}).tenants
+    assert tenant.auth.send_certificate_chain is chain
+
+
+@pytest.mark.parametrize(
     ("host", "cloud"),
     [
         ("login.microsoftonline.com", "global"),

@@ -76,6 +76,8 @@ ELSEWHERE = {
     "cloud.authority",
     "cloud.graph",
     "auth.expires",
+    "auth.certificate_key_file",
+    "auth.send_certificate_chain",
     "auth.certificate_password",
     "auth.certificate_password_file",
     "auth.device_code",
