@@ -43,17 +43,19 @@ class ExporterError(Exception):
     reason: ClassVar[Reason] = Reason.INTERNAL
     transient: bool = False
     """Whether trying again within the same poll may heal it."""
-    default_hint: ClassVar[str] = "this is a fault of the exporter: please report it with the log lines around it"
+    default_hint: ClassVar[str] = "this is an error in the exporter: please report it with the log lines around it"
+    support_hint: ClassVar[str] = ""
+    """Follows the class's own hint where there is a request-id to give."""
 
     def __init__(self, message: str, *, hint: str = "", request_id: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint or self.default_hint
+        self.hint = hint or self.default_hint + (self.support_hint if request_id else "")
         self.request_id = request_id
 
 
 class InternalError(ExporterError):
-    """A fault of the exporter itself."""
+    """An error in the exporter itself."""
 
 
 class ConfigError(ExporterError):
@@ -100,7 +102,7 @@ class ThrottledError(ExporterError):
 
     reason = Reason.THROTTLED
     transient = True
-    default_hint = "nothing to do: the next poll waits as long as Microsoft asks; if it stays, poll less often"
+    default_hint = "nothing to do: the next poll waits as long as Microsoft asks; if it persists, poll less often"
 
     def __init__(self, message: str, *, retry_after: float, hint: str = "", request_id: str = "") -> None:
         super().__init__(message, hint=hint, request_id=request_id)
@@ -120,7 +122,8 @@ class ServerError(ExporterError):
 
     reason = Reason.SERVER
     transient = True
-    default_hint = "a fault on Microsoft's side: it is tried again; if it stays, give the request-id to their support"
+    default_hint = "an error on Microsoft's side: it is tried again"
+    support_hint = "; if it persists, give the request-id to Microsoft's support"
 
     def __init__(self, message: str, *, transient: bool = True, hint: str = "", request_id: str = "") -> None:
         super().__init__(message, hint=hint, request_id=request_id)
@@ -132,7 +135,9 @@ class DownloadError(ExporterError):
 
     reason = Reason.DOWNLOAD
     transient = True
-    default_hint = "the short-lived download expired: it is tried again from Graph; if it stays, check the host's clock"
+    default_hint = (
+        "the short-lived download expired: it is tried again from Graph; if it persists, check the host's clock"
+    )
 
 
 class RedirectError(ExporterError):
@@ -146,4 +151,5 @@ class ReportError(ExporterError):
     """The report cannot be read, is too large, or has no good row."""
 
     reason = Reason.REPORT
-    default_hint = "the last good report stays; if it stays so for a day, report it with the request-id"
+    default_hint = "it is read again at the next poll; Microsoft gives such reports for a day or so"
+    support_hint = "; if it persists, give the request-id to Microsoft's support"

@@ -11,8 +11,9 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from exporter.auth.permissions import consent_url
 from exporter.errors import CredentialsError, ExporterError, TenantError
-from exporter.log import redact
+from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TENANT_NOT_FOUND = 90002
 _LONGEST = 200
+_TRACE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NO_SUCH_TENANT = "check tenant_id; and cloud, if the tenant is in a national cloud"
 _NOT_AT_ALL = "check cloud.authority: what answers there does not behave like Microsoft's login"
 _SIGN_IN = "run: office365-activations-exporter login {name}"
@@ -40,10 +42,12 @@ _HINTS = {
     500011: "there is no Microsoft Graph of this cloud in the tenant: check cloud and tenant_id",
     700016: (
         "the tenant does not know the app: check client_id and tenant_id; if both are right, "
-        "let an administrator of the tenant consent to the app"
+        "an administrator of the tenant consents to the app at {consent_url}"
     ),
     7000112: "the app is disabled in the tenant: enable it there, under Enterprise applications",
-    7000229: "the app has no service principal in the tenant: let an administrator of the tenant consent to it",
+    7000229: (
+        "the app has no service principal in the tenant: an administrator of the tenant consents to it at {consent_url}"
+    ),
     # Client secrets
     7000215: (
         f"the client secret is wrong; often its Secret ID was copied instead of its Value: make a new one {_SECRETS}, "
@@ -76,7 +80,7 @@ _HINTS = {
     53002: _BLOCKED,
     53003: _BLOCKED,
     530003: _BLOCKED,
-    65001: "nobody has consented to the app in this tenant: let an administrator open the URL that `check` prints",
+    65001: "nobody has consented to the app in this tenant: an administrator of the tenant does so at {consent_url}",
     65004: "the person who was asked declined; to ask anew, " + _SIGN_IN,
     70000: "the kept sign-in is not taken any more; " + _SIGN_IN,
     70008: "the sign-in has expired; " + _SIGN_IN,
@@ -97,25 +101,26 @@ def refusal(tenant: Tenant, body: Mapping[str, Any], status: int = 0) -> Exporte
     """
     code = _code(body)
     kind = TenantError if code == _TENANT_NOT_FOUND else CredentialsError
+    trace_id = str(body.get("trace_id") or "")
+    trace = f" (Trace ID {trace_id})" if _TRACE_ID.fullmatch(trace_id) else ""
     what = "has no such tenant" if kind is TenantError else f"refused the credential of client {tenant.client_id}"
     return kind(
-        f"{tenant.name}: Microsoft's login {what}: {_said(body, code, status)}",
+        f"{tenant.name}: Microsoft's login {what}: {_said(body, code, status)}{trace}",
         hint=hint_for(tenant, body) or ("" if body else _NOT_AT_ALL),
-        request_id=str(body.get("trace_id") or body.get("correlation_id") or "")[:64],
     )
 
 
 def hint_for(tenant: Tenant, body: Mapping[str, Any]) -> str:
     """Return what a person can do about an OAuth error; empty where nothing better than the class's own is known."""
     hint = _HINTS.get(_code(body), _SIGN_IN if tenant.auth.kind == "device_code" else "")
-    return hint.format(name=shlex.quote(tenant.name))
+    return hint.format(name=shlex.quote(tenant.name), consent_url=consent_url(tenant))
 
 
 def _said(body: Mapping[str, Any], code: int, status: int) -> str:
     """Return the first sentence of what the login host said, fit for a message."""
     description = str(body.get("error_description") or body.get("error") or "")
     sentence = re.split(r"\.\s|\r|\n", re.sub(r"^AADSTS\d+:\s*", "", description), maxsplit=1)[0]
-    said = redact(sentence)[:_LONGEST]
+    said = quotable(sentence, _LONGEST)
     if code:
         return f"AADSTS{code}, {said}"
     return said or (f"{status} without a reason" if status else "without a reason")

@@ -24,6 +24,8 @@ from msal_extensions.persistence import PersistenceNotFound
 
 from exporter.auth.aadsts import hint_for, refusal
 from exporter.errors import ConfigError, CredentialsError, ExporterError
+from exporter.files import MIB, read_file
+from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _PENDING = "authorization_pending"
 _SLOW_DOWN = "slow_down"
 _ENDED = {"error_codes": [70020], "error_description": "The code ended before anybody used it"}
+_LONGEST_WAIT = 86400.0
 _SLOWER = 5.0
 """Seconds by which the pause grows when the login host asks to slow down (RFC 8628, section 3.5)."""
 
@@ -131,9 +134,10 @@ class SignIns:
         flow: Mapping[str, Any] = application.initiate_device_flow(_scopes(tenant))
         if "user_code" not in flow:
             raise refusal(tenant, flow)
-        code = Code(str(flow["verification_uri"]), str(flow["user_code"]), clock() + flow["expires_in"])
+        address, text = (quotable(str(flow[name]), 200) for name in ("verification_uri", "user_code"))
+        code = Code(address, text, clock() + _seconds(flow["expires_in"]))
         show(code)
-        pause = max(float(flow.get("interval", 0)), 1.0)
+        pause = max(_seconds(flow.get("interval", 0)), 1.0)
         while "access_token" not in (result := _look(tenant, application, flow)):
             if (left := code.ends - clock()) <= 0:
                 raise refusal(tenant, _ENDED)
@@ -177,8 +181,28 @@ class SignIns:
             return _OwnersFile(str(path))
 
 
+def _seconds(value: Any) -> float:
+    """Return a number of seconds that the login host gave, a day at most.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    seconds = min(float(value), _LONGEST_WAIT)
+    if not seconds >= 0:
+        raise ValueError("no number of seconds")
+    return seconds
+
+
 class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has no types
     """A file for its owner only, always whole: what a full disk or a power cut interrupts was never there."""
+
+    def load(self) -> str:
+        """Return the content."""
+        path = Path(self.get_location())
+        try:
+            return read_file(path, MIB).decode("utf-8")
+        except FileNotFoundError as error:
+            raise PersistenceNotFound(location=str(path)) from error
 
     def save(self, content: str) -> None:
         """Replace the content."""

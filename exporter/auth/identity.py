@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msal
+from msal import managed_identity as places
 
 from exporter.auth.aadsts import hint_for
 from exporter.auth.msal_http import Response, raise_passing
-from exporter.errors import CredentialsError, NetworkError, ServerError
-from exporter.log import redact
+from exporter.errors import ConfigError, CredentialsError, NetworkError, ServerError
+from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,15 @@ _ASSIGN = (
 _ELSEWHERE = (
     "managed identities answer inside Azure only, and to pods only where the network lets them: "
     "elsewhere use a certificate, a federated token or a client secret"
+)
+_OTHERWISE = "use a certificate, a federated token or a client secret here"
+_UNSUPPORTED = {
+    places.SERVICE_FABRIC: "managed identities of Azure Service Fabric are not supported",
+    places.CLOUD_SHELL: "Azure Cloud Shell has no managed identity for an app of its own",
+}
+_ARC = (
+    "update the Azure Arc agent to a version with user-assigned identities, or leave out "
+    "auth.managed_identity.client_id: the machine's own identity is used then"
 )
 _UPDATING = frozenset({404, 410})
 """What the endpoint answers while Azure renews it, for up to 70 seconds."""
@@ -73,10 +83,14 @@ def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
     """Return MSAL's answer that holds the token of the tenant's managed identity.
 
     Raises:
+        ConfigError: managed identities are not supported where this process runs.
         CredentialsError: this machine or app has no such identity, or it may not have the token.
         ServerError: the endpoint's answer cannot be read.
         ThrottledError, NetworkError: as `IdentityHttp.get`.
     """
+    place = places.get_managed_identity_source()
+    if what := _UNSUPPORTED.get(place):
+        raise ConfigError((f"{tenant.name}: auth.managed_identity: {what}",), hint=_OTHERWISE)
     chosen = tenant.auth.managed_identity
     client_id = chosen.client_id if chosen else None
     identity = (
@@ -85,9 +99,10 @@ def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
     client = msal.ManagedIdentityClient(identity, http_client=http, http_cache={})
     try:
         result: Mapping[str, Any] = client.acquire_token_for_client(resource=tenant.cloud.graph)
-    except (msal.ManagedIdentityError, OSError) as error:  # the kinds of endpoint that MSAL cannot use; Arc's key file
-        raise _refusal(tenant, {"error_description": str(error)}) from None
-    except (ValueError, KeyError, TypeError, AttributeError):  # MSAL reads answers without checking them
+    except (msal.ManagedIdentityError, OSError) as error:  # Arc: its key file, and identities that it did not confirm
+        hint = _ARC if place is places.AZURE_ARC and client_id and "user-assigned" in str(error) else ""
+        raise _refusal(tenant, {"error_description": str(error)}, hint) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # MSAL reads answers without checking them
         what = f"{tenant.name}: the managed identity's endpoint answered with something that is no JSON object"
         raise ServerError(what, hint=_ELSEWHERE) from None
     if "access_token" not in result:
@@ -95,10 +110,10 @@ def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
     return result
 
 
-def _refusal(tenant: Tenant, result: Mapping[str, Any]) -> CredentialsError:
+def _refusal(tenant: Tenant, result: Mapping[str, Any], hint: str = "") -> CredentialsError:
     said = str(result.get("error_description") or result.get("error") or "no reason given")
     which = f"identity {tenant.client_id}" if tenant.client_id else "system-assigned identity"
     return CredentialsError(
-        f"{tenant.name}: the managed identity gave no token ({which}): {redact(' '.join(said.split()))[:200]}",
-        hint=hint_for(tenant, result) or _ASSIGN,
+        f"{tenant.name}: the managed identity gave no token ({which}): {quotable(said, 200)}",
+        hint=hint or hint_for(tenant, result) or _ASSIGN,
     )

@@ -71,14 +71,20 @@ def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
         return f"{fault.message.removeprefix(f'{tenant.name}: ')}: {fault.hint}"
     if token.permissions is None or permission in token.permissions:
         return ""
+    if tenant.auth.kind == "managed_identity":
+        return (
+            f"{permission} is missing from the token's roles: assign this app role of Microsoft Graph to the identity"
+        )
     missing = f"{permission} is missing from the token's {'scp' if delegated else 'roles'}"
     return f"{missing}: an administrator of the tenant opens {consent_url(tenant)}"
 
 
 def consent_url(tenant: Tenant) -> str:
-    """Return where an administrator of the tenant consents to the app.
+    """Return where an administrator of the tenant consents to the app; empty for a managed identity, which is none.
 
     Source: https://learn.microsoft.com/entra/identity/enterprise-apps/grant-admin-consent
     """
+    if tenant.auth.kind == "managed_identity":
+        return ""
     place = f"{tenant.cloud.authority}/{quote(tenant.tenant_id, safe='')}"
     return f"{place}/adminconsent?client_id={quote(tenant.client_id, safe='')}"

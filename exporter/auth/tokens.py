@@ -19,7 +19,7 @@ from exporter.auth.permissions import account_fault, advice, is_personal
 from exporter.auth.token import Token
 from exporter.errors import ConfigError, CredentialsError, ServerError
 from exporter.http import Deadline
-from exporter.log import get_logger
+from exporter.log import get_logger, quotable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +37,9 @@ _EARLY = 300.0
 
 _LIFETIME = 3600.0
 """How long a token lives that does not say, seconds."""
+
+_LONGEST_LIFETIME = 86400.0
+"""A token that says to live longer is renewed after this many seconds."""
 
 
 class TokenSource:
@@ -175,8 +178,19 @@ class TokenSource:
         value = answer.get("access_token")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise refusal(tenant, answer)
-        lifetime = answer.get("expires_in")
-        return Token(value, self._clock() + (float(lifetime) if isinstance(lifetime, int | float) else _LIFETIME))
+        return Token(value, self._clock() + _lifetime(tenant, answer.get("expires_in")))
+
+
+def _lifetime(tenant: Tenant, told: object) -> float:
+    """Return how long a token lives, seconds: an hour where it does not say, a day at most."""
+    if not isinstance(told, int | float):
+        return _LIFETIME
+    if not told > 0:  # nor is NaN
+        raise ServerError(
+            f"{tenant.name}: the token has already ended (expires_in is {quotable(str(told), 20)})",
+            hint="check this machine's clock, and that no proxy or gateway answers in Microsoft's place",
+        )
+    return float(min(told, _LONGEST_LIFETIME))
 
 
 @contextmanager
@@ -187,7 +201,7 @@ def _unexpected_answers(tenant: Tenant) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         log.debug("MSAL could not read an answer", tenant=tenant.name, error=type(error).__name__)
         raise ServerError(f"{tenant.name}: the login host's answer is not what OAuth prescribes") from None
 

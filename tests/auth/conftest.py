@@ -27,7 +27,7 @@ def _no_leaks(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str
 def _no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what this machine's own environment says of managed identities and regions."""
     names = "IDENTITY_ENDPOINT IDENTITY_HEADER IDENTITY_SERVER_THUMBPRINT IMDS_ENDPOINT MSI_ENDPOINT MSI_SECRET"
-    for name in (*names.split(), "AZURE_POD_IDENTITY_AUTHORITY_HOST", "MSAL_FORCE_REGION"):
+    for name in (*names.split(), "AZUREPS_HOST_ENVIRONMENT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "MSAL_FORCE_REGION"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.auth.aadsts import hint_for, refusal
+from exporter.auth.permissions import consent_url
 from exporter.errors import CredentialsError, Reason
 from exporter.simulator import Fault, Federation, Response, Stage, federated_assertion
 from tests.auth.kinds import FEDERATION, pair
@@ -78,7 +80,8 @@ WRONG = {
     "unknown app": Wrong(
         lambda world: world.tenant(client_id=NOBODY),
         "the tenant does not know the app: check client_id and tenant_id; if both are right, "
-        "let an administrator of the tenant consent to the app",
+        "an administrator of the tenant consents to the app at "
+        f"https://login.microsoftonline.com/{{tenant}}/adminconsent?client_id={NOBODY}",
         "AADSTS700016, Application with identifier",
     ),
     "unknown tenant": Wrong(
@@ -133,11 +136,13 @@ def test_a_wrong_credential_ends_in_its_reason_and_its_mend(world: World, name: 
     wrong = WRONG[name]
     tenant = wrong.make(world)
     failure = world.fail(tenant)
-    assert (failure.reason, failure.hint) == (wrong.reason, wrong.hint)
+    assert (failure.reason, failure.hint) == (wrong.reason, wrong.hint.replace("{tenant}", tenant.tenant_id))
     assert failure.message.startswith(f"{tenant.name}: Microsoft's login ")
     assert wrong.said in failure.message
     assert tenant.client_id in failure.message or wrong.reason is Reason.TENANT
-    assert failure.request_id
+    # The id is Entra's, not Graph's.
+    assert re.search(r" \(Trace ID [\w-]{36}\)$", failure.message)
+    assert failure.request_id == ""
     assert world.calls(Stage.GRAPH) == 0
     assert world.calls() <= 1
 
@@ -178,6 +183,10 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
         (200, b'{"access_token": 1}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
         (200, b'{"access_token": "a\\nb"}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
         (200, b'{"access_token": "x", "expires_in": "soon"}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
+        (200, b'{"access_token": "x", "expires_in": 1e999}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
+        (200, b'{"access_token": "x", "expires_in": NaN}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
+        (200, b'{"access_token": "x", "expires_in": -5}', Stage.TOKEN, Reason.SERVER, "ended (expires_in is -5)"),
+        (200, b'{"access_token": "x", "expires_in": 0}', Stage.TOKEN, Reason.SERVER, "ended (expires_in is 0)"),
         (200, b'{"access_token": "x", "scope": 1}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
         (400, b'{"error": "temporarily_unavailable"}', Stage.TOKEN, Reason.CREDENTIALS, ": temporarily_unavailable"),
         (400, b'{"error": {"code": 1}, "error_codes": "x"}', Stage.TOKEN, Reason.CREDENTIALS, "refused the credential"),
@@ -225,6 +234,8 @@ def test_an_answer_that_is_none_is_told_apart(  # noqa: PLR0917 - a table's colu
         ({"error_description": "AADSTS999999: New. More."}, "AADSTS999999, New", "client_id and auth"),
         ({"error": "invalid_client"}, "invalid_client", "client_id and auth"),
         ({"error_codes": [], "error_description": "x" * 999}, "x" * 200, "client_id and auth"),
+        ({"error": "a\x1b[31mred\u202eder", "trace_id": "\x1b[0m"}, "a [31mred der", "client_id and auth"),
+        ({"error": "a", "trace_id": "0-1"}, "a (Trace ID 0-1)", "client_id and auth"),
         ({"error_description": "secret=a&client_secret=hush"}, "client_secret=[redacted]", "client_id and auth"),
     ],
 )
@@ -241,3 +252,10 @@ def test_the_command_that_a_hint_names_can_be_pasted() -> None:
     """A tenant's name with spaces is quoted for the shell."""
     tenant = any_tenant("it's ours")
     assert hint_for(tenant, {"error_codes": [50173]}).endswith("""login 'it'"'"'s ours'""")
+
+
+@pytest.mark.parametrize("code", [700016, 7000229, 65001])
+def test_a_missing_consent_names_the_address_to_consent_at(code: int) -> None:
+    """Where the tenant has never consented to the app, the hint holds the URL that its administrator opens."""
+    tenant = any_tenant()
+    assert hint_for(tenant, {"error_codes": [code]}).endswith(f" at {consent_url(tenant)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import CredentialsError, Reason
+from exporter.log import set_up
 from exporter.simulator import Decision, Fault, Plan, Response, Stage
 from tests.auth.world import login
 from tests.http.leaks import said
@@ -161,5 +162,12 @@ def test_a_missing_delegated_permission_is_named(world: World, delegated: Tenant
 
 def test_msal_is_not_heard_at_debug() -> None:
     """At debug, MSAL logs codes and accounts: whatever our own level, it is heard from warnings on."""
-    for name in ("msal", "msal.token_cache", "msal_extensions"):
-        assert logging.getLogger(name).getEffectiveLevel() >= logging.WARNING
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    try:
+        set_up("debug")
+        for name in ("msal", "msal.token_cache", "msal_extensions"):
+            assert logging.getLogger(name).getEffectiveLevel() >= logging.WARNING
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)

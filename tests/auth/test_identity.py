@@ -128,17 +128,37 @@ def test_outside_azure_nobody_answers(world: World, monkeypatch: pytest.MonkeyPa
     assert failure.message.startswith(f"{tenant.name}: managed identity: token host 127.0.0.1:1: cannot connect")
 
 
-def test_service_fabric_is_said_not_to_be_supported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where MSAL itself cannot go on, its reason is the message."""
-    for name, value in {
-        "IDENTITY_ENDPOINT": "https://localhost:1/fabric",
-        "IDENTITY_HEADER": "hush",
-        "IDENTITY_SERVER_THUMBPRINT": "0" * 40,
-    }.items():
+@pytest.mark.parametrize(
+    ("variables", "what"),
+    [
+        (
+            {
+                "IDENTITY_ENDPOINT": "https://localhost:1/fabric",
+                "IDENTITY_HEADER": "hush",
+                "IDENTITY_SERVER_THUMBPRINT": "0" * 40,
+            },
+            "managed identities of Azure Service Fabric are not supported",
+        ),
+        (
+            {"AZUREPS_HOST_ENVIRONMENT": "cloud-shell/1.0", "MSI_ENDPOINT": "http://localhost:1/token"},
+            "Azure Cloud Shell has no managed identity for an app of its own",
+        ),
+    ],
+    ids=["Service Fabric", "Cloud Shell"],
+)
+def test_where_managed_identities_cannot_work_the_configuration_is_told_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], what: str
+) -> None:
+    """On Service Fabric and Cloud Shell nobody is asked, nothing is tried twice, and the way out is said."""
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     failure = world.fail(identity(world))
-    assert failure.reason is Reason.CREDENTIALS
-    assert "Service Fabric managed identity requires" in failure.message
+    assert (failure.reason, failure.hint) == (
+        Reason.CONFIG,
+        "use a certificate, a federated token or a client secret here",
+    )
+    assert failure.message == f"{world.known.name}: auth.managed_identity: {what}"
+    assert world.counted == []
 
 
 def arc(challenge: bytes) -> bytes:
@@ -176,3 +196,28 @@ def test_an_identitys_endpoint_is_never_asked_through_a_proxy(world: World, monk
         world.fail(identity(world))
     assert [request[:37] for request in asked if request] == [b"GET /metadata/identity/oauth2/token?a"]
     assert world.proxy.asked == []
+
+
+def test_azure_arc_that_gives_another_identity_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent without user-assigned identities gives the machine's own: its token is not used, and the fix is said."""
+    key = world.file("arc.key", "hush")
+    body = b'{"access_token": "x", "expires_in": "3600"}'
+
+    def handle(connection: socket.socket) -> None:
+        while request := connection.recv(65536):
+            if b"authorization:" in request.lower():
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+                connection.sendall(head + body)
+            else:
+                connection.sendall(arc(b"Basic realm=arc.key"))
+
+    with serving(handle) as port:
+        monkeypatch.setattr(
+            "msal.managed_identity._supported_arc_platforms_and_their_prefixes", {"linux": str(key.parent)}
+        )
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/metadata/identity/oauth2/token")
+        monkeypatch.setenv("IMDS_ENDPOINT", f"http://127.0.0.1:{port}")
+        failure = world.fail(identity(world, NOBODY))
+    assert failure.reason is Reason.CREDENTIALS
+    assert "Azure Arc did not confirm the requested user-assigned managed identity" in failure.message
+    assert failure.hint.startswith("update the Azure Arc agent")

@@ -76,6 +76,17 @@ def test_advice_for_an_app() -> None:
     assert advice(known, PERMISSION, None) == ""
 
 
+def test_advice_for_a_managed_identity() -> None:
+    """Nobody consents to an identity: its role is assigned, and no address is given."""
+    identity = tenant(client_id="", auth=Auth.model_validate({"managed_identity": {}}))
+    said = advice(identity, PERMISSION, token(roles=[]))
+    assert (
+        said
+        == f"{PERMISSION} is missing from the token's roles: assign this app role of Microsoft Graph to the identity"
+    )
+    assert consent_url(identity) == ""
+
+
 def test_advice_for_a_person() -> None:
     """What is wrong with the account goes before a missing scope."""
     known = delegated()
