@@ -187,7 +187,7 @@ def test_a_fault_while_there_is_no_budget_is_the_credentials(world: World) -> No
     budget = Budget(world.server.now)
     world.poller._budget = budget
     tenant = world.tenant()
-    for _ in range(9):
+    for _ in range(6):
         world.succeed(tenant)
     world.microsoft.revoke_tokens(world.known)
     assert world.fail(tenant).reason is Reason.CREDENTIALS

@@ -32,7 +32,7 @@ def plain(text: str, server: SimulatorServer) -> str:
     """Return a text without what differs from run to run: ports, ids of requests, dates."""
     text = text.replace(server.cloud.login, "https://login").replace(server.cloud.graph, "https://graph")
     text = re.sub(r"localhost:\d+", "HOST", text)
-    text = re.sub(r"request-id: [0-9a-f-]{36}", "request-id: …", text)
+    text = re.sub(r"(request-id: |Trace ID )[0-9a-f-]{36}", r"\1…", text)
     return re.sub(r"\b\d{4}-\d\d-\d\d\b", "YYYY-MM-DD", text)
 
 
