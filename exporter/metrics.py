@@ -101,10 +101,7 @@ def target_of(targets: Targets, product_type: str, assigned: int) -> float | Non
     """Return the target for activated / assigned users of a product type; None where none applies."""
     if assigned < targets.min_assigned:
         return None
-    for name, own in targets.product_types.items():
-        if name.casefold() == product_type.casefold():
-            return own.ratio
-    return targets.ratio
+    return targets.ratio_of(product_type)
 
 
 def _outcome(labels: tuple[str, str], standing: Standing) -> Iterator[Sample]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from exporter.config import CLOUDS, Auth, Poll, Report, Targets
+from exporter.config import CLOUDS, Auth, Poll, Prices, Report, Targets
 from exporter.config.tenants import Tenant
 from exporter.state import Key, Row, Snapshot
 
@@ -52,6 +52,7 @@ def tenant(name: str = "contoso", **changes: Any) -> Tenant:
         "report": Report(api_version=cloud.api_version),  # type: ignore[arg-type]  # a Literal in disguise
         "reports": (USERS,),
         "targets": Targets(),
+        "prices": Prices(),
         "download_hosts": cloud.download_hosts,
     }
     return Tenant(name=name, **(attributes | changes))

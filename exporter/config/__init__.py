@@ -7,7 +7,7 @@ from exporter.config.credential import Auth, AuthKind, DeviceCode, ManagedIdenti
 from exporter.config.files import file_errors, watched
 from exporter.config.load import load
 from exporter.config.masked import masked
-from exporter.config.models import Http, Invocation, Log, Poll, ProductTarget, Report, Storage, Targets, Web
+from exporter.config.models import Http, Invocation, Log, Poll, Prices, ProductTarget, Report, Storage, Targets, Web
 from exporter.config.result import Config, TenantEntry
 from exporter.config.settings import FLAGS, Flag
 
@@ -25,6 +25,7 @@ __all__ = [
     "Log",
     "ManagedIdentity",
     "Poll",
+    "Prices",
     "ProductTarget",
     "Report",
     "Storage",

@@ -24,6 +24,15 @@ AUTH_KINDS: Final[dict[str, AuthKind]] = {
 }
 
 
+# These go with `certificate_file` only.
+_CERTIFICATE_KEYS: Final = (
+    "certificate_password",
+    "certificate_password_file",
+    "certificate_key_file",
+    "send_certificate_chain",
+)
+
+
 def _empty_is_map(value: object) -> object:
     """`managed_identity:` with nothing after it means one without settings."""
     return {} if value is None else value
@@ -46,10 +55,8 @@ class Auth(Settings):
     client_secret_file: FilePath | None = setting(None, "a file that holds the client secret")
     expires: Day | None = setting(None, "when the client secret expires, for the metric and the warning")
     certificate_file: FilePath | None = setting(None, "certificate and private key, PEM or PFX")
-    certificate_key_file: FilePath | None = setting(None, "the private key, PEM, where it is in a file of its own")
-    send_certificate_chain: Flag | None = setting(
-        None, "true: send the certificates that signed it too (trust by subject name and issuer)"
-    )
+    certificate_key_file: FilePath | None = setting(None, "the private key (PEM), where it is a file of its own")
+    send_certificate_chain: Flag = setting(default=False, help_="send the whole chain, for SubjectName/Issuer trust")
     certificate_password: Secret | None = setting(None, "the password of the certificate's key")
     certificate_password_file: FilePath | None = setting(None, "a file that holds that password")
     federated_token_file: FilePath | None = setting(None, "a token of another identity provider (workload identity)")
@@ -75,14 +82,11 @@ class Auth(Settings):
         if self.certificate_password is not None and self.certificate_password_file is not None:
             keys = ("certificate_password", "certificate_password_file")
             raise rule("gives certificate_password and certificate_password_file", "keep one of them", *keys)
-        has_password = self.certificate_password is not None or self.certificate_password_file is not None
-        if has_password and self.kind != "certificate":
-            raise rule("gives a certificate_password without certificate_file", "remove it, or add certificate_file")
-        for key in ("certificate_key_file", "send_certificate_chain"):
-            if getattr(self, key) is not None and self.kind != "certificate":
+        for key in _CERTIFICATE_KEYS:
+            if getattr(self, key) and self.kind != "certificate":
                 raise rule(f"gives {key} without certificate_file", "remove it, or add certificate_file", key)
         if self.expires is not None and self.kind != "client_secret":
-            raise rule("gives expires, which is for client secrets only", "remove expires")
+            raise rule("gives expires, which is for client secrets only", "remove expires", "expires")
         return self
 
     @property

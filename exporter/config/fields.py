@@ -20,6 +20,7 @@ UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})+")
 
 
@@ -144,6 +145,12 @@ def _timezone(value: str) -> str:
     return value
 
 
+def _currency(value: str) -> str:
+    if not _CURRENCY.fullmatch(value):
+        raise rule("is no ISO 4217 code", "write three capital letters, such as EUR")
+    return value
+
+
 def _print_path(path: Path) -> str:
     # Printed for a file that may stand elsewhere, where a relative path would mean another file.
     return str(path.absolute())
@@ -154,6 +161,8 @@ Name = Annotated[Text, AfterValidator(_name)]
 Flag = Annotated[bool, Field(strict=True), Kind("true or false")]
 Count = Annotated[int, Field(strict=True), Kind("number")]
 Ratio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False), Kind("number, or null")]
+Price = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Kind("number")]
+Currency = Annotated[Text, AfterValidator(_currency), Kind("currency")]
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(print_duration), Kind("duration")]
 Day = Annotated[date, PlainValidator(_date), PlainSerializer(date.isoformat), Kind("date")]
 FilePath = Annotated[Path, PlainValidator(_path), PlainSerializer(_print_path), Kind("path")]

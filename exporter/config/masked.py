@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from exporter.config.result import Config, TenantEntry
 
 SECRET: Final = "<secret>"  # noqa: S105 - what stands in a secret's place
-_BLOCKS: Final = ("poll", "report", "targets")
+_BLOCKS: Final = ("poll", "report", "targets", "prices")
 # Of two that say one thing, the first is what holds, and the second is left out.
 _RIVALS: Final = (("schedule", "interval"), ("proxy_file", "proxy"))
 # Here nothing means something: no target.

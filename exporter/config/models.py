@@ -6,7 +6,7 @@ The flags, the variables and docs/configuration.md are derived from these models
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -27,10 +27,12 @@ from exporter.config.errors import quoted, rule
 from exporter.config.fields import (
     Count,
     CrontabLine,
+    Currency,
     Duration,
     FilePath,
     Flag,
     Name,
+    Price,
     Ratio,
     TenantId,
     Text,
@@ -39,6 +41,11 @@ from exporter.config.fields import (
     at_least,
     at_most,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Value = TypeVar("Value")
 
 ReportName = Literal["activations_user_counts", "activations_platform_counts"]
 ApiVersion = Literal["v1.0", "beta"]
@@ -114,8 +121,41 @@ class Targets(Settings):
     ratio: Ratio | None = setting(0.5, "activated / assigned; null: no target")
     min_assigned: Count = setting(25, "no target for a product with fewer assigned users", ge=0)
     product_types: Annotated[dict[Text, ProductTarget], AfterValidator(_one_casing), Kind("map")] = setting(
-        {}, "a product's label (any case): {ratio: 0.3}"
+        {}, "a product's label (any case): {ratio: 0.3}; built in: MICROSOFT EXCEL ADVANCED ANALYTICS: {ratio: null}"
     )
+
+    def ratio_of(self, product_type: str) -> float | None:
+        """Return the target of a product; None where it has none."""
+        own = _by_label(self.product_types, product_type) or _by_label(_BUILT_IN, product_type)
+        return self.ratio if own is None else own.ratio
+
+
+# A service plan of the E5 suites that nobody activates.
+_BUILT_IN: Final = {"MICROSOFT EXCEL ADVANCED ANALYTICS": ProductTarget(ratio=None)}
+
+
+def _by_label(values: Mapping[str, Value], product_type: str) -> Value | None:
+    wanted = product_type.casefold()
+    return next((value for label, value in values.items() if label.casefold() == wanted), None)
+
+
+class Prices(Settings):
+    """What a licence costs a month, for dashboards of money idle; nothing is assumed."""
+
+    currency: Currency | None = setting(None, "ISO 4217 code, such as EUR; required where a price is given")
+    product_types: Annotated[dict[Text, Price], AfterValidator(_one_casing), Kind("map")] = setting(
+        {}, "a product's label (any case): 12.50"
+    )
+
+    @model_validator(mode="after")
+    def _has_currency(self) -> Self:
+        if self.product_types and self.currency is None:
+            raise rule("gives prices without a currency", "add currency, such as EUR", "product_types")
+        return self
+
+    def price_of(self, product_type: str) -> float | None:
+        """Return what a licence of a product costs a month; None where that is not configured."""
+        return _by_label(self.product_types, product_type)
 
 
 class Http(Settings):
@@ -208,6 +248,7 @@ class Root(Settings):
         ("activations_user_counts",), "which reports: activations_user_counts, activations_platform_counts"
     )
     targets: Targets = block(Targets, "which share of the assigned licences ought to be activated")
+    prices: Prices = block(Prices, "what a licence costs a month")
     client_id: Uuid | None = setting(None, "the app registration's application (client) ID")
     auth: Auth | None = setting(None, "the app's credential, exactly one kind")
     http: Http = block(Http, "how Microsoft is reached")
@@ -232,3 +273,4 @@ class TenantSettings(Settings):
     poll: dict[str, Any] | None = setting(None, "keys that differ from the top's (not concurrency)")
     report: dict[str, Any] | None = setting(None, "keys that differ from the top's")
     targets: dict[str, Any] | None = setting(None, "keys that differ from the top's")
+    prices: dict[str, Any] | None = setting(None, "keys that differ from the top's")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from exporter.config.errors import Finding, findings, sentence
 from exporter.config.merge import overlay
-from exporter.config.models import Poll, Report, Root, Targets, TenantSettings
+from exporter.config.models import Poll, Prices, Report, Root, Targets, TenantSettings
 from exporter.config.result import TenantEntry
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {"poll": Poll, "report": Report, "targets": Targets}
+_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {
+    "poll": Poll,
+    "report": Report,
+    "targets": Targets,
+    "prices": Prices,
+}
 _WHOLE: Final = ("poll", "concurrency")
 
 
@@ -126,6 +131,7 @@ class Resolver:
         poll = self._block(entry, "poll", own.poll, label)
         report = self._block(entry, "report", own.report, label)
         targets = self._block(entry, "targets", own.targets, label)
+        prices = self._block(entry, "prices", own.prices, label)
         cloud = self._share(own.cloud or top.cloud)
         auth = self._share(own.auth or top.auth)
         client_id = self._client_id(entry, raw, own, auth, label)
@@ -152,6 +158,7 @@ class Resolver:
             report=report,
             reports=self._share(own.reports or top.reports),
             targets=targets,
+            prices=prices,
             enabled=own.enabled,
         )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from exporter.config.clouds import Cloud
     from exporter.config.credential import Auth
-    from exporter.config.models import Http, Invocation, Log, Poll, Report, Root, Storage, Targets, Web
+    from exporter.config.models import Http, Invocation, Log, Poll, Prices, Report, Root, Storage, Targets, Web
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class TenantEntry:
         client_id: the app's, or the managed identity's; empty for a system-assigned one.
         cloud: where it lives.
         auth: its credential.
-        poll, report, reports, targets: as in the file.
+        poll, report, reports, targets, prices: as in the file.
         enabled: whether it is polled and shown.
     """
 
@@ -36,6 +36,7 @@ class TenantEntry:
     report: Report
     reports: tuple[str, ...]
     targets: Targets
+    prices: Prices
     enabled: bool
 
 
@@ -79,6 +80,11 @@ class Config:
     def targets(self) -> Targets:
         """Which share of the licences ought to be activated."""
         return self.root.targets
+
+    @property
+    def prices(self) -> Prices:
+        """What a licence costs a month."""
+        return self.root.prices
 
     @property
     def http(self) -> Http:

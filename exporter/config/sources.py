@@ -6,10 +6,11 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.config.errors import Finding, key_path, nearest, sentence
-from exporter.config.settings import PREFIX, Setting, settings
+from exporter.config.settings import NOT_IN_FILE, PREFIX, Setting, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
 TENANT_NAME: Final = f"{PREFIX}TENANT_NAME"
 _BOOLEANS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 _SERVICE_LINK: Final = re.compile(r"(.+?)_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)")
-# Paths in a file are relative to its folder, as in Prometheus' own files.
-_PATH_KEYS: Final = {
-    "auth": (
-        "client_secret_file",
-        "certificate_file",
-        "certificate_key_file",
-        "certificate_password_file",
-        "federated_token_file",
-    ),
-    "http": ("proxy_file", "ca_file"),
-    "storage": ("path",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +86,21 @@ class Layer:
 
 
 def rooted(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the data of a file in `folder`, or one entry of its tenants, with paths relative to that folder."""
+    """Return the data of a file, or one entry of its tenants, with paths relative to its folder, as in Prometheus."""
     result = dict(data)
-    for name, keys in _PATH_KEYS.items():
+    for name, key in _path_keys():
         inner = result.get(name)
-        if isinstance(inner, dict):
-            result[name] = inner | {
-                key: os.path.join(folder, inner[key])  # noqa: PTH118 - the text stays text until it is checked
-                for key in keys
-                if isinstance(inner.get(key), str) and inner[key]
-            }
+        if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key]:
+            # The text remains text until it is checked.
+            result[name] = inner | {key: os.path.join(folder, inner[key])}  # noqa: PTH118
     return result
+
+
+@cache
+def _path_keys() -> tuple[tuple[str, str], ...]:
+    """Return the keys of a file that hold paths, each in its block."""
+    paths = (one.path for one in settings() if one.kind == "path" and one.path[0] not in NOT_IN_FILE)
+    return tuple((block, key) for block, key in paths)
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:

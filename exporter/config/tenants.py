@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from exporter.state import Key
 
 if TYPE_CHECKING:
-    from exporter.config import Auth, Cloud, Config, Poll, Report, Targets
+    from exporter.config import Auth, Cloud, Config, Poll, Prices, Report, Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Tenant:
         report: what is asked for; `api_version` is set.
         reports: which reports are read.
         targets: which share of its licences ought to be activated.
+        prices: what its licences cost a month.
         download_hosts: where its reports may be downloaded from.
     """
 
@@ -39,6 +40,7 @@ class Tenant:
     report: Report
     reports: tuple[str, ...]
     targets: Targets
+    prices: Prices
     download_hosts: tuple[str, ...]
 
 
@@ -66,6 +68,7 @@ def tenants(config: Config) -> tuple[Tenant, ...]:
             report=versioned(one.report, one.cloud.api_version),
             reports=one.reports,
             targets=one.targets,
+            prices=one.prices,
             download_hosts=one.cloud.download_hosts
             if config.http.download_hosts is None
             else config.http.download_hosts,
