@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -33,7 +34,7 @@ def read_file(path: Path, limit: int) -> bytes:
     except ValueError:
         raise OSError(errno.EINVAL, "this is no path of a file", str(path)) from None
     if len(content) > limit:
-        size = f"{limit // MIB} MiB" if limit >= MIB else f"{limit // 1024} KiB"
+        size = f"{limit // MIB} MiB" if limit >= MIB else f"{limit // KIB} KiB"
         raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
     return content
 

@@ -16,6 +16,7 @@ from exporter.config import file_errors, load, masked
 from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.exporter import Exporter
+from exporter.quota import Budget
 from exporter.storage import StorageLockedError, open_or_memory
 from exporter.systemd import Systemd
 from exporter.watch import PeriodicTasks
@@ -50,21 +51,24 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         sys.stdout.write(masked(config))
         return 0
     if config.invocation.check:
-        _check_files(config)
-        sys.stdout.write(f"the configuration is good: {len(tenants(config))} tenants\n")
+        _check(config, environ)
+        sys.stdout.write(f"the configuration is ok: {len(tenants(config))} tenants\n")
         return 0
     log.set_up(config.log.level, config.log.format)
     return serve_forever(config, lambda: load(arguments.flags, environ), environ)
 
 
-def _check_files(config: Config) -> None:
-    """Look at the files that only a running exporter would read.
+def _check(config: Config, environ: Mapping[str, str]) -> None:
+    """Check what only a running exporter would read and use.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: something cannot be used.
     """
-    if faults := file_errors(tenants(config), ca_file=config.http.ca_file):
-        raise ConfigError(faults)
+    from exporter.pipeline import Pipeline  # noqa: PLC0415 - msal and httpx, which `serve` imports once it answers
+
+    if errors := file_errors(tenants(config), ca_file=config.http.ca_file):
+        raise ConfigError(errors)
+    Pipeline(config, Budget(time.time), environ=environ).close()
     if config.web.config.file is not None:
         from exporter.web import webconfig  # noqa: PLC0415 - YAML and TLS that most starts do without
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, SecretStr
 
 from exporter.config.base import Kind, Settings
-from exporter.config.clouds import CLOUDS, CUSTOM, Cloud, custom
+from exporter.config.clouds import CLOUDS, CUSTOM, OTHER_NAMES, Cloud, custom
 from exporter.config.errors import choose, rule
 from exporter.config.fields import LABEL, Secret, Text, is_text
 
 _SUFFIX: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\.{LABEL})+")
 _HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
+# sun_path of unix(7), less the byte that ends it.
+_LONGEST_SOCKET: Final = 107
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
 
 
@@ -48,8 +50,10 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 def _external_url(value: str) -> str:
     parts = split_url(value)
-    if parts is None or parts.scheme not in {"http", "https"} or parts.username or parts.query:
+    if parts is None or parts.scheme not in {"http", "https"} or parts.username or parts.query or parts.fragment:
         raise rule("is no web address", "write it as https://example.com/path")
+    if not unquote(parts.path).isprintable():
+        raise rule("holds a control character", "write it as https://example.com/path")
     return value.rstrip("/")
 
 
@@ -87,9 +91,13 @@ def split_host(value: str) -> tuple[str, str] | None:
 
 
 def _listen_address(value: str) -> str:
-    if value.startswith("unix:") and len(value) > len("unix:") and "\0" not in value:
-        return value
-    if split_host(value) is None:
+    if value.startswith("unix:"):
+        path = value.removeprefix("unix:")
+        if not path.startswith("/") or "\0" in path or not is_text(path):
+            raise rule("is no absolute path of a Unix socket", "write it as unix:/run/x.sock")
+        if len(path.encode()) > _LONGEST_SOCKET:
+            raise rule(f"is longer than the {_LONGEST_SOCKET} bytes of a Unix socket's path", "choose a shorter one")
+    elif split_host(value) is None:
         raise rule("is no address to listen on", "write it as :9365, 127.0.0.1:9365, [::1]:9365 or unix:/run/x.sock")
     return value
 
@@ -128,10 +136,11 @@ def _cloud(value: object) -> Cloud:
     if isinstance(value, dict):
         pair = CustomCloud.model_validate(value)
         return custom(pair.authority, pair.graph)
-    raise rule(
-        f"is none of {', '.join(CLOUDS)}, nor a pair of addresses",
-        choose(value, tuple(CLOUDS)) if isinstance(value, str) else "write global, or {authority: …, graph: …}",
-    )
+    fix = "write global, or {authority: …, graph: …}"
+    if isinstance(value, str):
+        known = OTHER_NAMES.get(value.lower())
+        fix = f"write {known}, which is where it lives" if known else choose(value, tuple(CLOUDS))
+    raise rule(f"is none of {', '.join(CLOUDS)}, nor a pair of addresses", fix)
 
 
 def print_cloud(cloud: Cloud) -> Any:

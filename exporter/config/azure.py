@@ -58,12 +58,22 @@ def tenant(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def origins(environ: Mapping[str, str]) -> dict[tuple[str | int, ...], str]:
     """Return the variable that each key of that entry comes from, or should come from."""
-    required = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")
-    found: dict[tuple[str | int, ...], str] = {
-        ("tenants", 0, *_KEYS[name]): name for name in (*required, *given(environ))
-    }
+    found: dict[tuple[str | int, ...], str] = {("tenants", 0, *path): name for name, path in _KEYS.items()}
     secret = next((name for name in given(environ) if _KEYS[name][0] == "auth"), "AZURE_CLIENT_SECRET")
     return {("tenants", 0): "AZURE_TENANT_ID", ("tenants", 0, "auth"): secret, **found}
+
+
+def missing(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return what to say where a key of that entry is missing, and how to fix it."""
+    fixes = {
+        "tenant_id": ("AZURE_TENANT_ID", "set it to the tenant's UUID, or one of its domains"),
+        "client_id": ("AZURE_CLIENT_ID", "set it to the app registration's application (client) ID"),
+        "auth": (
+            "AZURE_CLIENT_SECRET",
+            "set it to the client secret, or set AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE",
+        ),
+    }
+    return {key: ("is empty" if name in environ else "is not set", fix) for key, (name, fix) in fixes.items()}
 
 
 def cloud(environ: Mapping[str, str]) -> Cloud | None:

@@ -78,6 +78,17 @@ CLOUDS: Final[Mapping[str, Cloud]] = MappingProxyType(
 )
 
 
+# What people call a cloud elsewhere; GCC is the one for US government that lives in the global cloud.
+OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("gcc", "worldwide", "public", "commercial", "azurecloud", "azurepubliccloud"), "global"),
+        **dict.fromkeys(("gcc-high", "gcchigh", "gcc high", "gcch", "l4", "usgov-l4", "azureusgovernment"), "usgov"),
+        **dict.fromkeys(("dod", "l5", "usgov-l5"), "usgov-dod"),
+        **dict.fromkeys(("21vianet", "azurechina", "azurechinacloud", "cn"), "china"),
+    }
+)
+
+
 def custom(authority: str, graph: str) -> Cloud:
     """Return the cloud of a gateway or of the simulator: v1.0 by default, no download host but those configured."""
     return Cloud(CUSTOM, authority, graph, "v1.0", ())

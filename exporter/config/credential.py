@@ -55,8 +55,10 @@ class Auth(Settings):
     client_secret_file: FilePath | None = setting(None, "a file that holds the client secret")
     expires: Day | None = setting(None, "when the client secret expires, for the metric and the warning")
     certificate_file: FilePath | None = setting(None, "certificate and private key, PEM or PFX")
-    certificate_key_file: FilePath | None = setting(None, "the private key (PEM), where it is a file of its own")
-    send_certificate_chain: Flag = setting(default=False, help_="send the whole chain, for SubjectName/Issuer trust")
+    certificate_key_file: FilePath | None = setting(None, "the private key, PEM, where it is in a file of its own")
+    send_certificate_chain: Flag | None = setting(
+        None, "true: send the certificates that signed it too (trust by subject name and issuer)"
+    )
     certificate_password: Secret | None = setting(None, "the password of the certificate's key")
     certificate_password_file: FilePath | None = setting(None, "a file that holds that password")
     federated_token_file: FilePath | None = setting(None, "a token of another identity provider (workload identity)")
@@ -83,8 +85,13 @@ class Auth(Settings):
             keys = ("certificate_password", "certificate_password_file")
             raise rule("gives certificate_password and certificate_password_file", "keep one of them", *keys)
         for key in _CERTIFICATE_KEYS:
-            if getattr(self, key) and self.kind != "certificate":
-                raise rule(f"gives {key} without certificate_file", "remove it, or add certificate_file", key)
+            if getattr(self, key) is not None and self.kind != "certificate":
+                raise rule(
+                    f"gives {key} without certificate_file",
+                    "remove it, or add certificate_file",
+                    key,
+                    "certificate_file",
+                )
         if self.expires is not None and self.kind != "client_secret":
             raise rule("gives expires, which is for client secrets only", "remove expires", "expires")
         return self

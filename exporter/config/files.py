@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.config.errors import sentence
 from exporter.config.load import tenant_files
+from exporter.files import MIB, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from exporter.config.credential import Auth
     from exporter.config.result import Config
+
+
+_LARGEST: Final = 16 * MIB
 
 
 class HasAuth(Protocol):
@@ -68,7 +72,6 @@ def file_errors(tenants: Iterable[HasAuth], *, ca_file: Path | None = None) -> t
 def _error(path: Path) -> str:
     """Return what keeps a file from being read; empty where nothing does."""
     try:
-        with path.open("rb") as file:
-            return "" if file.read(1) else "is empty"
+        return "" if read_file(path, _LARGEST) else "is empty"
     except OSError as error:
-        return f"cannot be read: {error.strerror or 'an error of the file system'}"
+        return f"cannot be read: {error.strerror}"

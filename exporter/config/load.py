@@ -20,6 +20,7 @@ from exporter.config.settings import NOT_IN_FILE, settings
 from exporter.config.sources import Places, from_environment, from_flags, rooted
 from exporter.config.yamlfile import read_yaml
 from exporter.errors import ConfigError
+from exporter.files import KIB, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -134,7 +135,7 @@ class _Loading:
     def _without_tenants(self, top: Top, *, is_error: bool) -> None:
         finding = version_finding(top.root.cloud, top.root.report)
         if finding is not None:
-            self.errors.append(sentence(self._places.of(finding), finding.what, finding.fix))
+            self.errors.append(self._places.line(finding))
         if is_error and top.root.tenant_files:
             fix = "check the globs, which are relative to the folder of the configuration file"
             self.errors.append(sentence(self._places.at(("tenant_files",)), "no tenant is in these files", fix))
@@ -144,7 +145,7 @@ class _Loading:
     def _top(self) -> Top:
         """Return the settings at the top; a wrong key holds its default from here on."""
         root, found = validated(Root, self._data)
-        self.errors += [sentence(self._places.of(finding), finding.what, finding.fix) for finding in found]
+        self.errors += [self._places.line(finding) for finding in found]
         wrong = frozenset(str(finding.path[0]) for finding in found)
         self._broken |= bool(_TENANTS & wrong)
         data = {key: value for key, value in self._data.items() if key not in wrong}
@@ -189,7 +190,7 @@ class _Loading:
         """Return the tenant of Microsoft's own variables, if they name one, and the top with its cloud."""
         if self._broken or not azure.defines_tenant(self._environ):
             return top, []
-        places = Places(_NO_FILE, azure.origins(self._environ))
+        places = Places(_NO_FILE, azure.origins(self._environ), azure.missing(self._environ))
         return self._azure_cloud(top), [Entry(places, 0, azure.tenant(self._environ))]
 
     def _azure_cloud(self, top: Top) -> Top:
@@ -222,7 +223,7 @@ class _Loading:
             return root
         place = self._places.at(("http", "proxy_file"))
         try:
-            address = path.read_text(encoding="utf-8").strip()
+            address = read_file(path, 64 * KIB).decode().strip()
             proxy = Http.model_validate({"proxy": address}).proxy
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -216,7 +216,7 @@ class Web(Settings):
         """The prefix of all paths, as `/path` or empty: route_prefix, else the path of external_url."""
         if self.route_prefix is not None:
             return self.route_prefix
-        return urlsplit(self.external_url).path.rstrip("/") if self.external_url else ""
+        return unquote(urlsplit(self.external_url).path).rstrip("/") if self.external_url else ""
 
 
 class Log(Settings):

@@ -114,7 +114,10 @@ class Resolver:
 
     def _find(self, entry: Entry, finding: Finding, label: str) -> None:
         path = ("tenants", entry.index, *finding.path)
-        self._error(entry.places.of(finding._replace(path=path)), finding.what, finding.fix, label)
+        self.errors[entry.places.line(finding._replace(path=path), label)] = None
+
+    def _missing(self, entry: Entry, key: str, fix: str, label: str) -> None:
+        self._error(entry.place(key), *entry.places.missing.get(key, ("is missing", fix)), label)
 
     def _own(self, entry: Entry, raw: Mapping[str, Any]) -> TenantSettings:
         """Return the tenant's own settings, without the keys that have errors."""
@@ -123,7 +126,7 @@ class Resolver:
         for finding in found:
             self._find(entry, finding, label)
         if "tenant_id" not in raw:
-            self._error(entry.place("tenant_id"), "is missing", "add the tenant's UUID, or one of its domains", label)
+            self._missing(entry, "tenant_id", "add the tenant's UUID, or one of its domains", label)
         return own
 
     def _tenant(self, entry: Entry, raw: Mapping[str, Any], own: TenantSettings, label: str) -> TenantEntry | None:
@@ -136,12 +139,8 @@ class Resolver:
         auth = self._share(own.auth or top.auth)
         client_id = self._client_id(entry, raw, own, auth, label)
         if auth is None and "auth" not in raw and "auth" not in self._top.wrong:
-            self._error(
-                entry.place("auth"),
-                "is missing",
-                "add the app's credential, such as {client_secret_file: PATH}, here or at the top",
-                label,
-            )
+            fix = "add the app's credential, such as {client_secret_file: PATH}, here or at the top"
+            self._missing(entry, "auth", fix, label)
         self._check_version(entry, own, cloud, report, label)
         if auth is not None and auth.kind == "device_code" and top.storage.path is None:
             what = "device_code has nowhere to keep its sign-in"
@@ -201,7 +200,7 @@ class Resolver:
         client_id = own.client_id or self._top.root.client_id
         if client_id is None and "client_id" not in raw and "client_id" not in self._top.wrong:
             fix = "add the app registration's application (client) ID, here or at the top"
-            self._error(entry.place("client_id"), "is missing", fix, label)
+            self._missing(entry, "client_id", fix, label)
         return str(self._share(client_id or ""))
 
     def _check_version(self, entry: Entry, own: TenantSettings, cloud: Cloud, report: Report, label: str) -> None:

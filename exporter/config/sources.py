@@ -28,10 +28,12 @@ class Places:
     Attributes:
         file: the file that everything comes from which has no other origin.
         origins: key path → the variable or flag that set it.
+        missing: key of a tenant → what to say where it is missing, and how to fix it.
     """
 
     file: str
     origins: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def at(self, path: Sequence[str | int]) -> str:
         """Return the place of a key: `file:key.path`, or the variable or flag that set it or what it stands in."""
@@ -42,11 +44,20 @@ class Places:
                 return label + _rest(label, here[length:])
         return f"{self.file}:{key_path(here)}" if here else self.file
 
-    def of(self, finding: Finding) -> str:
-        """Return the place of a finding: the variables or flags that clash, or else its own place."""
-        paths = [(*finding.path, key) for key in finding.keys]
-        labels = [self.origins[path] for path in paths if path in self.origins]
-        return ", ".join(labels) if labels else self.at(finding.path)
+    def line(self, finding: Finding, label: str = "") -> str:
+        """Return a finding's line: keys that clash are called as the variables or flags that set them.
+
+        Args:
+            finding: what is wrong, where.
+            label: whose tenant it is.
+        """
+        what, fix, names = finding.what, finding.fix, []
+        for key in finding.keys:
+            if name := self.origins.get((*finding.path, key)):
+                names.append(name)
+                what, fix = (re.sub(rf"\b{key}\b", name, text) for text in (what, fix))
+        place = ", ".join(names) or self.at(finding.path)
+        return sentence(place, f"{what} (tenant {label})" if label else what, fix)
 
 
 def _rest(label: str, path: tuple[str | int, ...]) -> str:

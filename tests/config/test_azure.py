@@ -125,21 +125,21 @@ def test_the_files_defaults_hold(tmp_path: Path) -> None:
             {"AZURE_CLIENT_SECRET": ""},
             (
                 (
-                    "AZURE_CLIENT_SECRET: is missing (tenant contoso.example); "
-                    "add the app's credential, such as {client_secret_file: PATH}, here or at the top"
+                    "AZURE_CLIENT_SECRET: is empty (tenant contoso.example); set it to the client secret, "
+                    "or set AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE"
                 ),
             ),
         ),
         (
             {"AZURE_TENANT_ID": ""},
-            ("AZURE_TENANT_ID: is missing; add the tenant's UUID, or one of its domains",),
+            ("AZURE_TENANT_ID: is empty; set it to the tenant's UUID, or one of its domains",),
         ),
         (
             {"AZURE_CLIENT_ID": ""},
             (
                 (
-                    "AZURE_CLIENT_ID: is missing (tenant contoso.example); "
-                    "add the app registration's application (client) ID, here or at the top"
+                    "AZURE_CLIENT_ID: is empty (tenant contoso.example); "
+                    "set it to the app registration's application (client) ID"
                 ),
             ),
         ),
@@ -148,7 +148,7 @@ def test_the_files_defaults_hold(tmp_path: Path) -> None:
             (
                 (
                     "AZURE_CLIENT_SECRET, AZURE_FEDERATED_TOKEN_FILE: "
-                    f"names 2 credentials, client_secret and federated_token_file {KEEP_ONE}"
+                    f"names 2 credentials, AZURE_CLIENT_SECRET and AZURE_FEDERATED_TOKEN_FILE {KEEP_ONE}"
                 ),
             ),
         ),
@@ -156,8 +156,9 @@ def test_the_files_defaults_hold(tmp_path: Path) -> None:
             {"AZURE_CLIENT_CERTIFICATE_PASSWORD": "p"},
             (
                 (
-                    "AZURE_CLIENT_SECRET: gives a certificate_password without certificate_file "
-                    "(tenant contoso.example); remove it, or add certificate_file"
+                    "AZURE_CLIENT_CERTIFICATE_PASSWORD, AZURE_CLIENT_CERTIFICATE_PATH: "
+                    "gives AZURE_CLIENT_CERTIFICATE_PASSWORD without AZURE_CLIENT_CERTIFICATE_PATH "
+                    "(tenant contoso.example); remove it, or add AZURE_CLIENT_CERTIFICATE_PATH"
                 ),
             ),
         ),

@@ -211,7 +211,10 @@ def test_clash_of_two_variables(tmp_path: Path) -> None:
     """Where two variables clash, both are named; the file's other keys are not blamed."""
     environ = {f"{PREFIX}POLL__INTERVAL": "1h", f"{PREFIX}POLL__SCHEDULE": "0 6 * * *"}
     assert errors(written(tmp_path, f"poll: {{jitter: 1m}}\ntenants: [{TENANT}]"), environ) == (
-        f"{PREFIX}POLL__INTERVAL, {PREFIX}POLL__SCHEDULE: gives interval and schedule; keep one of them",
+        (
+            f"{PREFIX}POLL__INTERVAL, {PREFIX}POLL__SCHEDULE: "
+            f"gives {PREFIX}POLL__INTERVAL and {PREFIX}POLL__SCHEDULE; keep one of them"
+        ),
     )
 
 
