@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 AUTHORITY_HOST: Final = "AZURE_AUTHORITY_HOST"
+_CHAIN: Final = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN"
 # Variable → its key in a tenant.
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "AZURE_TENANT_ID": ("tenant_id",),
@@ -24,7 +25,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "AZURE_CLIENT_SECRET": ("auth", "client_secret"),
     "AZURE_CLIENT_CERTIFICATE_PATH": ("auth", "certificate_file"),
     "AZURE_CLIENT_CERTIFICATE_PASSWORD": ("auth", "certificate_password"),
-    "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": ("auth", "send_certificate_chain"),
+    _CHAIN: ("auth", "send_certificate_chain"),
     "AZURE_FEDERATED_TOKEN_FILE": ("auth", "federated_token_file"),
     TENANT_NAME: ("name",),
 }
@@ -37,7 +38,11 @@ def variables() -> tuple[tuple[str, str], ...]:
 
 def given(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the variables that would define a tenant and are set; an empty one counts as unset."""
-    return tuple(name for name in _KEYS if environ.get(name))
+    names = [name for name in _KEYS if environ.get(name)]
+    # Microsoft's SDKs look at it only where they have a certificate.
+    if "AZURE_CLIENT_CERTIFICATE_PATH" not in names and _CHAIN in names:
+        names.remove(_CHAIN)
+    return tuple(names)
 
 
 def defines_tenant(environ: Mapping[str, str]) -> bool:

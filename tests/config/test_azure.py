@@ -48,6 +48,12 @@ def test_certificate_chain(value: str, chain: bool | None) -> None:  # noqa: FBT
     assert tenant.auth.send_certificate_chain is chain
 
 
+def test_the_chain_matters_with_a_certificate_only() -> None:
+    """As in Microsoft's SDKs, the chain's variable means nothing beside a client secret."""
+    (tenant,) = load({}, {**AZURE, "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": "true"}).tenants
+    assert (tenant.auth.kind, tenant.auth.send_certificate_chain) == ("client_secret", None)
+
+
 @pytest.mark.parametrize(
     ("host", "cloud"),
     [

@@ -81,8 +81,6 @@ ELSEWHERE = {
     "auth.certificate_key_file",
     "auth.send_certificate_chain",
     "auth.certificate_password",
-    "auth.certificate_key_file",
-    "auth.send_certificate_chain",
     "prices.product_types",
     "auth.certificate_password_file",
     "auth.device_code",
