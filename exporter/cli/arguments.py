@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROGRAM = "office365-activations-exporter"
+DEMO_ADDRESS = "127.0.0.1:9365"
 
 _COMMANDS = {
     "serve": "poll every tenant on its schedule and serve the metrics (what happens without a command)",
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, command in made.items():
         if name != "simulator":
-            _add_flags(command)
+            _add_flags(command, demo=name == "demo")
         command.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     for name in ("demo", "simulator"):
         _add_simulation(made[name])
@@ -87,10 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_flags(command: argparse.ArgumentParser) -> None:
+def _add_flags(command: argparse.ArgumentParser, *, demo: bool) -> None:
     group = command.add_argument_group("configuration (every setting: docs/configuration.md)")
     for flag in FLAGS:
-        help_ = flag.help.replace("%", "%%") + (f" (default: {flag.default})" if flag.default else "")
+        if demo and flag.path.startswith(("config.", "storage.")):
+            continue  # it has a configuration and a storage of its own
+        default = DEMO_ADDRESS if demo and flag.path == "web.listen_address" else flag.default
+        help_ = flag.help.replace("%", "%%") + (f" (default: {default})" if default else "")
         how: dict[str, Any] = {"dest": flag.path, "default": argparse.SUPPRESS, "help": help_}
         if flag.is_bool:
             how["action"] = "store_true"
@@ -103,7 +107,7 @@ def _add_flags(command: argparse.ArgumentParser) -> None:
 def _add_simulation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tenants", type=_positive, default=3, metavar="N", help="simulated tenants (default: 3)")
     command.add_argument(
-        "--scenario", default="healthy", metavar="NAME", help="what they go through (default: healthy); try: list"
+        "--scenario", default="healthy", metavar="NAME", help="what they go through (default: healthy); list: name them"
     )
     command.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another seed makes other tenants (default: 0)"

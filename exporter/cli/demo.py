@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import log
+from exporter.cli.arguments import DEMO_ADDRESS
 from exporter.cli.serve import serve_forever
-from exporter.cli.simulation import simulation, write_configuration
+from exporter.cli.simulation import list_scenarios, program, simulation, write_configuration
 from exporter.config import load
 from exporter.config.tenants import key_of, tenants
+from exporter.simulator import SCENARIOS
 from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage
 
@@ -31,16 +34,22 @@ _DAY = 86400.0
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Serve the demonstration until SIGTERM or SIGINT; return the exit code."""
+    scenario = arguments.options["scenario"]
+    if scenario == "list":
+        sys.stdout.write(list_scenarios())
+        return 0
     with tempfile.TemporaryDirectory(prefix="office365-demo-") as temporary, simulation(arguments.options) as server:
-        path = write_configuration(server, Path(temporary), storage=True)
-        flags = {"web.listen_address": ["127.0.0.1:9365"], **arguments.flags, "config.file": str(path)}
+        path = write_configuration(server, Path(temporary), demo=True)
+        flags = {"web.listen_address": [DEMO_ADDRESS], **arguments.flags, "config.file": str(path)}
         proxies = {"HTTPS_PROXY": "", "ALL_PROXY": "", "https_proxy": "", "all_proxy": ""}  # loopback needs none
         config = load(flags, {})
         log.set_up(config.log.level, config.log.format)
-        days = seed_history(config, server.simulator, time.time())
+        days = seed_history(config, server.simulator, time.time()) if SCENARIOS[scenario].has_past else 0
 
         def started(addresses: tuple[str, ...]) -> None:
-            sys.stdout.write(_what_to_try(addresses[0], len(config.tenants), arguments.options["scenario"], days, path))
+            first = config.tenants[0].name
+            what = f"{len(config.tenants)} tenants, {days} days of history, scenario {scenario}"
+            sys.stdout.write(_what_to_try(addresses[0], first, what, path))
             sys.stdout.flush()
 
         return serve_forever(config, lambda: load(flags, {}), {**environ, **proxies}, started=started)
@@ -62,33 +71,34 @@ def seed_history(config: Config, simulator: Simulator, now: float) -> int:
         raise AssertionError("the demonstration always has storage")
     with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
         for tenant in known:
-            standing = Standing()
-            for back in range(days, 0, -1):
-                snapshot = _past_report(simulator, tenant.name, now - back * _DAY)
-                standing = standing.after(Outcome(snapshot.collected_at, 0.0, snapshot, rejected_rows=0))
-                storage.save(key_of(tenant, tenant.reports[0]), tenant.name, standing, snapshot)
+            for report in tenant.reports:
+                standing = Standing()
+                for back in range(days, 0, -1):
+                    snapshot = _past_report(simulator, tenant.name, report, now - back * _DAY)
+                    standing = standing.after(Outcome(snapshot.collected_at, 0.0, snapshot, rejected_rows=0))
+                    storage.save(key_of(tenant, report), tenant.name, standing, snapshot)
     return days
 
 
-def _past_report(simulator: Simulator, tenant: str, at: float) -> Snapshot:
+def _past_report(simulator: Simulator, tenant: str, report: str, at: float) -> Snapshot:
     day = simulator.refresh_date(at)
-    rows = simulator.rows(tenant, "activations_user_counts", day)
     # As in CSV: upper case, and sorted as a parsed report is.
-    written = sorted((Row(row.product_type.upper(), row.counts) for row in rows), key=lambda row: row.product_type)
-    return Snapshot(day, tuple(written), at, "")
+    rows = [Row(row.product_type.upper(), row.counts) for row in simulator.rows(tenant, report, day)]
+    return Snapshot(day, tuple(sorted(rows, key=lambda row: row.product_type)), at, "")
 
 
-def _what_to_try(address: str, count: int, scenario: str, days: int, path: Path) -> str:
-    url = f"http://{address}"
+def _what_to_try(address: str, tenant: str, what: str, path: Path) -> str:
+    host, _, port = address.rpartition(":")
+    url = f"http://{'localhost' if host in ('', '[::]', '0.0.0.0') else host}:{port}"  # noqa: S104 - nothing is bound
     return f"""
-The exporter runs against a simulated Microsoft: {count} tenants, {days} days of history, scenario {scenario}.
+The exporter runs against a simulated Microsoft: {what}.
 
   Metrics     curl {url}/metrics
-  One tenant  curl '{url}/metrics?tenant=contoso'
+  One tenant  curl '{url}/metrics?tenant={tenant}'
   Status      {url}/
 
-  Reports     office365-activations-exporter history --config.file {path}
-  Scenarios   office365-activations-exporter demo --scenario low-activation   (others: --scenario list)
+  Reports     {program()} history --config.file {shlex.quote(str(path))}
+  Scenarios   {program()} demo --scenario list
 
 Ctrl-C ends it.
 

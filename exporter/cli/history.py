@@ -41,6 +41,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     }
     repeated = {"step": _step(options["step"]), "extra_labels": _labels(options["label"] or ())}
     with History.open(config.storage.path) as history:
+        history.series(tenants=chosen["tenants"], names=chosen["names"])  # refuses unknown ones before any output
         if options["format"] == "csv":
             columns = {report.name: [column.name for column in report.columns] for report in REPORTS.values()}
             _write(csv_lines(history, columns=columns, **chosen))
@@ -99,9 +100,13 @@ def _moment(flag: str, text: str | None) -> float | None:
 
 def _step(text: str) -> float:
     try:
-        return parse_duration(text)
+        step = parse_duration(text)
     except ValueError as error:
-        raise ConfigError((f"--step: {text!r} {error}; write it like 4m",)) from None
+        what = f"has no unit; write {text}s or {text}m" if text.isdecimal() else f"is {error}; write it like 4m"
+        raise ConfigError((f"--step: {text!r} {what}",)) from None
+    if step <= 0:
+        raise ConfigError((f"--step: {text!r} is no time at all; write it like 4m",))
+    return step
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:

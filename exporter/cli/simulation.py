@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from exporter.cli.arguments import PROGRAM
 from exporter.errors import ConfigError
 from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Any
+
+_EXPIRES_IN = 20
+"""Days until the demonstration's first secret expires: soon enough for its warning."""
+
+
+def list_scenarios() -> str:
+    """Return one line for each scenario."""
+    return "".join(f"{name:<15} {scenario.summary}\n" for name, scenario in SCENARIOS.items())
 
 
 def simulation(options: Mapping[str, Any]) -> SimulatorServer:
@@ -22,38 +36,57 @@ def simulation(options: Mapping[str, Any]) -> SimulatorServer:
     Raises:
         ConfigError: there is no such scenario; the message lists them.
     """
-    if options["scenario"] not in SCENARIOS:
-        listed = "".join(f"\n  {name:<15} {scenario.summary}" for name, scenario in SCENARIOS.items())
-        raise ConfigError((f"--scenario: {options['scenario']!r} is none of these; choose one:{listed}",))
-    simulator = Simulator(options["seed"], options["tenants"], options["scenario"])
+    name = options["scenario"]
+    if name not in SCENARIOS:
+        raise ConfigError((f"--scenario: {name!r} is none of these; choose one:\n{list_scenarios()}".rstrip(),))
+    # An expired secret is one that many tenants share: the case of a provider.
+    shared = SCENARIOS[name].secret_expired
+    simulator = Simulator(options["seed"], options["tenants"], name, shared_app=shared)
     return SimulatorServer(simulator, latency=options.get("latency", 0.0))
 
 
-def write_configuration(server: SimulatorServer, folder: Path, *, storage: bool = False) -> Path:
+def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = False) -> Path:
     """Write the configuration of an exporter for a started simulation, and its CA, into `folder`; return its path.
 
     Args:
         server: the simulation.
         folder: where to.
-        storage: whether the exporter is to keep its reports in the folder too.
+        demo: whether to show all there is: storage in the folder, prices, and for the first tenant both reports and
+            a secret with its date of expiry.
     """
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(server.ca_file.read_bytes())
-    document = {
+    tenants: list[dict[str, Any]] = [
+        {
+            "name": tenant.name,
+            "tenant_id": tenant.tenant_id,
+            "client_id": tenant.client_id,
+            "auth": {"client_secret": tenant.secret},
+        }
+        for tenant in server.simulator.tenants
+    ]
+    document: dict[str, Any] = {
         "cloud": {"authority": server.cloud.login, "graph": server.cloud.graph},
         "http": {"ca_file": str(ca_file), "download_hosts": [server.download_host]},
-        **({"storage": {"path": str(folder / "storage")}} if storage else {}),
-        "tenants": [
-            {
-                "name": tenant.name,
-                "tenant_id": tenant.tenant_id,
-                "client_id": tenant.client_id,
-                "auth": {"client_secret": tenant.secret},
-            }
-            for tenant in server.simulator.tenants
-        ],
     }
+    if demo:
+        document["storage"] = {"path": str(folder / "storage")}
+        tenants[0]["reports"] = ["activations_user_counts", "activations_platform_counts"]
+        expired = server.simulator.state.scenario(server.simulator.tenants[0]).secret_expired
+        expiry = datetime.fromtimestamp(time.time(), UTC) + timedelta(days=-1 if expired else _EXPIRES_IN)
+        for tenant in tenants if expired else tenants[:1]:
+            tenant["auth"]["expires"] = expiry.date()
+    document["tenants"] = tenants
     path = folder / "exporter.yaml"
     with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         yaml.dump(document, file, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     return path
+
+
+def program() -> str:
+    """Return how this program was called, to print commands that work as they are printed."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m exporter"
+    found = shutil.which(PROGRAM)
+    return PROGRAM if found and Path(found).resolve() == called.resolve() else shlex.quote(sys.argv[0])

@@ -2,40 +2,62 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.cli.simulation import simulation, write_configuration
+from exporter.cli.simulation import list_scenarios, simulation, write_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.cli.arguments import Arguments
+    from exporter.simulator import SimulatorServer
 
 
 def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
     """Serve the simulation until SIGTERM or SIGINT; return the exit code."""
+    options = arguments.options
+    if options["scenario"] == "list":
+        sys.stdout.write(list_scenarios())
+        return 0
+    # Before anything is printed, so that a signal that comes early waits for `sigwait`.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with tempfile.TemporaryDirectory(prefix="office365-simulator-") as temporary:
-        folder = Path(arguments.options["folder"] or temporary)
+        folder = Path(options["folder"] or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with simulation(arguments.options) as server:
+        with simulation(options) as server:
             path = write_configuration(server, folder)
-            sys.stdout.write(
-                f"# Microsoft is simulated: login {server.cloud.login}, Graph {server.cloud.graph}, "
-                f"download {server.cloud.download}, managed identity {server.cloud.identity}\n"
-                f"# {len(server.simulator.tenants)} tenants, scenario {arguments.options['scenario']}; Ctrl-C ends it\n"
-                f"export OFFICE365_EXPORTER_CONFIG__FILE={path}\n"
-            )
+            sys.stdout.write(_how_to_use(server, path.resolve(), options["scenario"]))
             sys.stdout.flush()
-            # Blocked before the wait, so that a signal that comes early is not lost.
-            signal.sigwait(_blocked())
+            signal.sigwait(signals)
     return 0
 
 
-def _blocked() -> set[signal.Signals]:
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    return signals
+def _how_to_use(server: SimulatorServer, path: Path, scenario: str) -> str:
+    cloud, tenants = server.cloud, server.simulator.tenants
+    variables = {
+        "AZURE_TENANT_ID": tenants[0].tenant_id,
+        "AZURE_CLIENT_ID": tenants[0].client_id,
+        "AZURE_CLIENT_SECRET": tenants[0].secret,
+        "OFFICE365_EXPORTER_TENANT_NAME": tenants[0].name,
+        "OFFICE365_EXPORTER_CLOUD": json.dumps({"authority": cloud.login, "graph": cloud.graph}),
+        "OFFICE365_EXPORTER_HTTP__CA_FILE": str(path.parent / "ca.pem"),
+        "OFFICE365_EXPORTER_HTTP__DOWNLOAD_HOSTS": json.dumps([server.download_host]),
+    }
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    return f"""\
+# Microsoft is simulated: login {cloud.login}, Graph {cloud.graph},
+# download {cloud.download}, managed identity {cloud.identity}
+# {len(tenants)} tenants, scenario {scenario}; Ctrl-C ends it
+
+# Every tenant, by a configuration file:
+export OFFICE365_EXPORTER_CONFIG__FILE={shlex.quote(str(path))}
+
+# Or only the first one, {tenants[0].name}, by variables:
+{exports}"""

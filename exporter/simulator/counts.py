@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from exporter.simulator.drawing import between, draw
-from exporter.simulator.reports import PLATFORM_COUNTS
+from exporter.simulator.reports import PLATFORM_COUNTS, USER_COUNTS
+from exporter.simulator.tenants import COMPANIES
 
 if TYPE_CHECKING:
     from exporter.simulator.reports import Report
@@ -24,6 +25,9 @@ PRODUCTS = (
     ("Visio Desktop App", 0.12),
     ("Office for Mac", 0.3),
 )
+# A service plan of the E5 suites, which nobody installs: as many users as hold the first product, none of them active.
+E5_PLAN = "Microsoft Excel Advanced Analytics"
+_E5_SHARE = 0.4
 _LEAST_PRODUCTS, _MOST_PRODUCTS = 3, 6
 _SMALLEST, _LARGEST = 80, 9000
 _DAYS_BEHIND = 2
@@ -49,7 +53,10 @@ def make_rows(seed: int, tenant: str, report: Report, day: date, *, low: bool = 
 
     With `low`, the first product and some others are activated by well under half of those who hold them.
     """
-    rows = (_row(seed, tenant, report, day, number, low=low) for number in _products(seed, tenant))
+    rows = [_row(seed, tenant, report, day, number, low=low) for number in _products(seed, tenant)]
+    if tenant == COMPANIES[0] or draw(seed, tenant, "E5") < _E5_SHARE:
+        assigned = _users(seed, tenant, day, 0, low=low)[0]
+        rows.append(Row(E5_PLAN, (assigned, 0, 0) if report is USER_COUNTS else (0,) * len(report.columns)))
     return tuple(rows)
 
 

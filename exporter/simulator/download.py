@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from exporter.simulator.call import Call
 
 LIFETIME = 300
-_PATH = "/data/download/"
+_PATHS = ("/data/download/", "/data/v1.0/download")
 _SECRETS = ("authorization", "cookie", "proxy-authorization")
 
 
 def signed_address(call: Call) -> str:
-    """Return an address for the call's report that is good for five minutes and for whoever holds it."""
+    """Return an address for the call's report that is good for five minutes and for whoever holds it.
+
+    Microsoft's addresses have two shapes; here they take turns.
+    """
     tenant, report = call.subject()
     claims = {
         "use": "download",
@@ -28,14 +31,15 @@ def signed_address(call: Call) -> str:
         "day": call.day().isoformat(),
         "exp": int(call.now) + LIFETIME,
     }
-    blob = encode_part(call.request_id.encode())
-    return f"{call.request.cloud.download}{_PATH}{blob}?{urlencode({'token': call.state.seal.close(claims)})}"
+    first, second = _PATHS
+    path = second if call.number % 2 else first + encode_part(call.request_id.encode())
+    return f"{call.request.cloud.download}{path}?{urlencode({'token': call.state.seal.close(claims)})}"
 
 
 def answer_download(call: Call) -> Response:
     """Answer a request to the download host."""
     claims = call.state.seal.open(call.request.query.get("token", ""))
-    if claims is None or claims.get("use") != "download" or not call.request.path.startswith(_PATH):
+    if claims is None or claims.get("use") != "download" or not call.request.path.startswith(_PATHS):
         return xml_error(403, "AuthenticationFailed", "Signature did not match.")
     call.tenant, call.report = call.state.find(claims["tid"]), REPORTS[claims["report"]]
     leaked = [name for name in _SECRETS if name in call.request.headers]

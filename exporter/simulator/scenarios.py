@@ -23,6 +23,7 @@ class Scenario:
         low: whether products are activated by well under half of those who hold them.
         consent: whether tokens carry Reports.Read.All.
         secret_expired: whether every client secret has expired.
+        has_past: whether there were reports on the days before.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Scenario:
     low: bool = False
     consent: bool = True
     secret_expired: bool = False
+    has_past: bool = True
 
     def fault(self, stage: Stage, chance: float, *, data: bool) -> str | None:
         """Return the fault that a call ends in, given a number from 0 up to 1 that is the call's own."""
@@ -67,8 +69,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("throttled", "somebody else has used up the limit: every call is 429", {Stage.GRAPH: ("429",)}),
         Scenario("outage", "Graph answers nothing but 5xx", {Stage.GRAPH: ("500-empty", "502-html", "503", "504")}),
         Scenario("no-consent", "Reports.Read.All has not been granted", consent=False),
-        Scenario("expired-secret", "the app's secret has expired", secret_expired=True),
-        Scenario("new-tenant", "Microsoft has no report yet", {Stage.GRAPH: ("404-unknown-tenant",)}),
+        Scenario("expired-secret", "the one app of all tenants has a secret that expired", secret_expired=True),
+        Scenario("new-tenant", "Microsoft has no report yet", {Stage.GRAPH: ("404-unknown-tenant",)}, has_past=False),
         Scenario("garbage", "the report cannot be read", {Stage.REPORT: _GARBAGE}),
     )
 }

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import signal
 import socket
 import stat
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +17,7 @@ import pytest
 from exporter.cli.arguments import parse
 from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
 from tests.formats import parse_text
-from tests.process import COMMAND, configure, environment, run
+from tests.process import configure, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,12 +221,18 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
         (("history",), "storage.path: is not set"),
         (("history", "--storage.path=x", "--since", "yesterday"), "--since: 'yesterday' is no date"),
         (("history", "--storage.path=x", "--format=openmetrics", "--label", "job"), "--label: 'job' has no value"),
-        (("history", "--storage.path=x", "--format=openmetrics", "--step", "often"), "--step: 'often'"),
+        (
+            ("history", "--storage.path=x", "--format=openmetrics", "--step", "often"),
+            "--step: 'often' is not a duration",
+        ),
+        (("history", "--storage.path=x", "--step", "10"), "--step: '10' has no unit; write 10s or 10m"),
+        (("history", "--storage.path=x", "--step", "0"), "--step: '0' is no time at all"),
         (("serve", "--config.file", "/nowhere.yaml"), "/nowhere.yaml"),
         (("serve",), "no tenant is configured"),
         (("frobnicate",), "invalid choice"),
         (("serve", "--web.listen-adress", ":1"), "unrecognized arguments"),
-        (("demo", "--scenario", "list"), "low-activation"),
+        (("demo", "--scenario", "lists"), "low-activation"),
+        (("demo", "--storage.path=x"), "unrecognized arguments"),
         (("demo", "--tenants", "0"), "at least 1"),
         (("login", "nobody"), "no tenant is configured"),
     ],
@@ -269,14 +273,27 @@ def test_version_and_help_are_printed() -> None:
         assert "usage: office365-activations-exporter" in helped.stdout
 
 
-def test_the_simulator_prints_what_points_an_exporter_at_it(tmp_path: Path) -> None:
-    """The line that `simulator` prints is enough for `check` to find everything fine, and SIGTERM ends it with 0."""
-    words = [*COMMAND, "simulator", "--folder", str(tmp_path), "--tenants", "2"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment()) as process:
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if line.startswith("export "))
-        name, _, value = line.removeprefix("export ").strip().partition("=")
-        checked = run("check", **{name: value})
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
-    assert "2 of 2 reports are ok" in checked.stdout
+@pytest.mark.parametrize("command", ["demo", "simulator"])
+def test_scenarios_are_listed(command: str) -> None:
+    """`--scenario list` prints every scenario with a line about it, and that is all it does."""
+    listed = run(command, "--scenario", "list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(SCENARIOS)
+
+
+def test_demo_says_where_it_listens() -> None:
+    """The help of `demo` gives its own default address, and none of the flags that it takes no notice of."""
+    helped = run("demo", "--help").stdout
+    assert "(default: 127.0.0.1:9365)" in " ".join(helped.split())
+    assert "--config.file" not in helped
+
+
+def test_history_of_an_unknown_tenant_prints_nothing(tmp_path: Path) -> None:
+    """An unknown `--tenant` is refused before the header line, so that no file with a header alone is left."""
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = str(configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}}))
+        run("once", "--config.file", path)
+    for form in ("csv", "openmetrics"):
+        refused = run("history", "--config.file", path, "--tenant=nobody", "--format", form)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "nobody" in refused.stderr

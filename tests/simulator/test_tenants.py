@@ -55,9 +55,12 @@ def test_another_process_sees_the_same_world() -> None:
 
 @given(seed=SEEDS, day=DAYS, number=st.integers(0, 2))
 def test_the_numbers_of_any_day_are_plausible(seed: int, day: date, number: int) -> None:
-    """Three to six products, counts of at least zero, healthy ratios well above a half."""
+    """Three to six products, perhaps the plan that nobody activates; healthy ratios well above a half."""
     simulator = Simulator(seed)
     rows = simulator.rows(simulator.tenants[number], REPORTS[0], day)
+    if rows[-1].product_type == "Microsoft Excel Advanced Analytics":
+        assert rows[-1].counts == (rows[0].counts[0], 0, 0)
+        rows = rows[:-1]
     assert 3 <= len(rows) <= 6
     assert len({row.product_type for row in rows}) == len(rows)
     for assigned, activated, shared in (row.counts for row in rows):

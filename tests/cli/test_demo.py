@@ -1,0 +1,124 @@
+"""`demo` and `simulator`: what they print works as it is printed, and every panel has data."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.formats import parse_text
+from tests.process import COMMAND, environment, run
+from tests.tools import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = Path(sys.executable).parent / "office365-activations-exporter"
+PREFIX = "office365_activations_"
+
+
+@contextlib.contextmanager
+def printing(last: str, *words: str | Path) -> Iterator[str]:
+    """Run a command, and give what it prints up to the line that begins with `last`; SIGTERM has to end it with 0."""
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            text = ""
+            for line in process.stdout:
+                text += line
+                if line.startswith(last):
+                    break
+            yield text
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+
+
+def test_the_commands_that_demo_prints_work_as_they_are_printed() -> None:
+    """After `make demo`, with the program on no PATH, every printed command can be pasted into a shell."""
+    require("curl")
+    program = os.path.relpath(PROGRAM)
+    with printing("Ctrl-C", program, "demo", "--tenants=2", "--web.listen-address=127.0.0.1:0") as text:
+        commands = re.findall(r"^  [A-Z][a-z ]+  +((?:curl|\S*office365).*)$", text, re.MULTILINE)
+        assert len(commands) == 4
+        outputs = [
+            subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
+            for command in commands
+        ]
+    metrics, one_tenant, reports, scenarios = outputs
+    assert 'tenant="fabrikam"' in metrics
+    assert 'tenant="fabrikam"' not in one_tenant
+    assert len({row["refresh_date"] for row in csv.DictReader(reports.splitlines())}) >= 90
+    assert "low-activation" in scenarios
+
+
+def test_demo_has_data_for_every_kind_of_panel() -> None:
+    """One tenant with both reports and a secret that expires within the month; one product that nobody activates."""
+    with printing("Ctrl-C", *COMMAND, "demo", "--web.listen-address=127.0.0.1:0") as text:
+        address = re.search(r"http://(\S+)/metrics", text)
+        assert address is not None
+        families = {family.name: family.samples for family in parse_text(scrape_once_it_polls(address[1]))}
+    assert {sample.labels["tenant"] for sample in families[f"{PREFIX}platform_activations"]} == {"contoso"}
+    assert len(families[f"{PREFIX}exporter_credential_expiry_timestamp_seconds"]) == 1
+    idle = [
+        sample.value
+        for name in ("assigned_users", "activated_users")
+        for sample in families[f"{PREFIX}{name}"]
+        if sample.labels == {"tenant": "contoso", "product_type": "MICROSOFT EXCEL ADVANCED ANALYTICS"}
+    ]
+    assert idle[0] > 0
+    assert idle[1] == 0
+
+
+def scrape_once_it_polls(address: str) -> str:
+    """Return the first scrape of an exporter that has begun to poll: then it knows its credentials."""
+    while True:
+        text = httpx.get(f"http://{address}/metrics", trust_env=False, timeout=30).text
+        if f"{PREFIX}exporter_credential_expiry_timestamp_seconds{{" in text:
+            return text
+        time.sleep(0.1)
+
+
+def test_a_new_tenant_has_no_past() -> None:
+    """Where Microsoft has no report yet, the demonstration has no history either."""
+    words = [*COMMAND, "demo", "--scenario=new-tenant", "--tenants=1", "--web.listen-address=127.0.0.1:0"]
+    with printing("Ctrl-C", *words) as text:
+        path = re.search(r"--config\.file (\S+)", text)
+        assert path is not None
+        history = run("history", "--config.file", path[1])
+    assert "0 days of history" in text
+    assert len(history.stdout.splitlines()) <= 1
+
+
+def test_the_simulator_prints_what_points_an_exporter_at_it(tmp_path: Path) -> None:
+    """Of what `simulator` prints, the first part leads `check` to every tenant, the second to the first one alone."""
+    words = [*COMMAND, "simulator", "--folder", str(tmp_path), "--tenants", "2"]
+    with printing("export OFFICE365_EXPORTER_HTTP__DOWNLOAD_HOSTS", *words) as text:
+        every, first = text.split("# Or only")
+        for part, count in ((every, 2), (first, 1)):
+            exports = [shlex.split(line)[1] for line in part.splitlines() if line.startswith("export ")]
+            checked = run("check", **dict(export.split("=", 1) for export in exports))
+            assert checked.stderr == ""
+            assert f"{count} of {count} reports are ok" in checked.stdout
+
+
+def test_many_tenants_share_one_expired_secret(tmp_path: Path) -> None:
+    """`--tenants 40 --scenario expired-secret` is a provider's one app, known in forty tenants."""
+    words = [*COMMAND, "simulator", "--folder", str(tmp_path), "--tenants=40", "--scenario=expired-secret"]
+    with printing("export OFFICE365_EXPORTER_CONFIG__FILE", *words):
+        text = (tmp_path / "exporter.yaml").read_text(encoding="utf-8")
+    assert len(set(re.findall(r"tenant_id: (\S+)", text))) == 40
+    assert len(set(re.findall(r"client_id: (\S+)", text))) == 1
+    assert len(set(re.findall(r"client_secret: (\S+)", text))) == 1
