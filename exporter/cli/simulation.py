@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 _EXPIRES_IN = 20
 """Days until the demonstration's first secret expires: soon enough for its warning."""
 
+_PRICES = {
+    "MICROSOFT 365 APPS FOR ENTERPRISE": 12.9,
+    "MICROSOFT 365 APPS FOR BUSINESS": 9.8,
+    "VISIO PLAN 2": 14.0,
+    "PROJECT PLAN 3": 28.0,
+    "PROJECT PLAN 5": 51.5,
+}
+"""Invented, in euros a month: none for the other products, as in many a contract."""
+
 
 def list_scenarios() -> str:
     """Return one line for each scenario."""
@@ -71,6 +80,7 @@ def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = F
     }
     if demo:
         document["storage"] = {"path": str(folder / "storage")}
+        document["prices"] = {"currency": "EUR", "product_types": _PRICES}
         tenants[0]["reports"] = ["activations_user_counts", "activations_platform_counts"]
         expired = server.simulator.state.scenario(server.simulator.tenants[0]).secret_expired
         expiry = datetime.fromtimestamp(time.time(), UTC) + timedelta(days=-1 if expired else _EXPIRES_IN)
