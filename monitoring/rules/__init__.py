@@ -1,0 +1,1 @@
+"""Recording rules, alerts and inhibitions as code: `make rules` writes monitoring/*.yml."""
