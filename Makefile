@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock chart bench soak image clean
+.PHONY: help demo test check format lock rules chart bench soak image clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"]'
@@ -43,6 +43,9 @@ lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS
 	$(LOCK) --group pyproject.toml:build --constraints requirements/runtime.txt --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt \
 		--constraints requirements/build.txt --output-file requirements/dev.txt
+
+rules: .venv/dev.stamp ## write the rules, alerts and inhibitions in monitoring/ (ARGS="--set report_stale=5d")
+	$(BIN)/python -m monitoring.rules $(ARGS)
 
 chart: .venv/dev.stamp ## write the chart's copies of monitoring/, its version and its README
 	$(BIN)/python -m tests.delivery.chart_files

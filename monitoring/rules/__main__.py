@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from monitoring.rules import recording
-from monitoring.rules.alerts import groups
+from monitoring.rules.alerts import exporter_alerts, licence_alerts, tenant_alerts
 from monitoring.rules.inhibitions import INHIBITIONS
 from monitoring.rules.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from monitoring.rules.alerts import Alert
+    from monitoring.rules.recording import Recording
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD = "# Made by `make rules`; its thresholds are in monitoring/rules/thresholds.py.\n"
@@ -37,7 +40,9 @@ _Dumper.add_representer(str, _text)
 def main(words: Sequence[str]) -> int:
     """Write the files; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.rules", description="Write the rules for Prometheus.")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a threshold; repeatable")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a threshold; repeatable"
+    )
     parser.add_argument("--shortened", action="store_true", help="for a trial run: windows of seconds, not of hours")
     parser.add_argument("--folder", type=Path, default=ROOT / "monitoring", help="where to (default: monitoring/)")
     chosen = parser.parse_args(words)
@@ -54,13 +59,22 @@ def main(words: Sequence[str]) -> int:
 
 def files(limits: Thresholds) -> Mapping[str, str]:
     """Return the content of each generated file by its name."""
-    numbers, sums = recording.report_numbers(), recording.ratios_and_sums()
-    first = [
-        group("office365-activations-report", [rule.rule() for rule in (*numbers, *sums)]),
-        group("office365-activations-polls", [rule.rule() for rule in recording.poll_outcomes(limits)]),
-    ]
-    alerts = [
-        group(found.name, [alert.rule(runbook()) for alert in found.alerts], found.interval) for found in groups(limits)
+    sums = recording.ratios_and_sums()
+    pages = runbook()
+
+    def group(
+        name: str, recordings: Sequence[Recording] = (), alerts: Sequence[Alert] = (), interval: object = None
+    ) -> dict[str, object]:
+        """Return a group, whose rules Prometheus evaluates one after the other."""
+        rules = [*(rule.rule() for rule in recordings), *(alert.rule(pages) for alert in alerts)]
+        pause = {"interval": str(interval)} if interval else {}
+        return {"name": f"office365-activations-{name}", **pause, "rules": rules}
+
+    groups = [
+        group("report", (*recording.report_numbers(), *sums)),
+        group("licences", alerts=licence_alerts(limits), interval=limits.slow_interval),
+        group("tenants", recording.poll_outcomes(limits), tenant_alerts(limits)),
+        group("exporter", recording.exporter_state(), exporter_alerts(limits)),
     ]
     past = recording.inlined((*recording.report_numbers(past=True), *sums))
     operator = {
@@ -71,21 +85,18 @@ def files(limits: Thresholds) -> Mapping[str, str]:
     }
     return {
         "rules.yml": HEAD
-        + "# Recording rules and alerts for Prometheus 2.42 and newer; severity is info (this week), warning (today) or\n"
-        "# critical (now). Nothing names a job: exporters are found by their metrics.\n" + dumped({"groups": first + alerts}),
+        + "# Recording rules and alerts for Prometheus 2.42 and newer. severity: info (this week), warning\n"
+        "# (today), critical (now). Nothing names a job: exporters are found by their metrics.\n"
+        + dumped({"groups": groups}),
         "backfill_rules.yml": HEAD
-        + "# The recorded numbers of the report from its raw series alone, for `promtool tsdb create-blocks-from rules`:\n"
-        "# see docs/backfill.md. Not for rule_files.\n" + dumped({"groups": [group("office365-activations-past", [rule.rule() for rule in past])]}),
+        + "# The recorded numbers of the report from raw series alone, for `promtool tsdb create-blocks-from\n"
+        + "# rules`: see docs/backfill.md. Not for rule_files.\n"
+        + dumped({"groups": [group("past", past)]}),
         "inhibit_rules.yml": HEAD
         + "# To be added to Alertmanager's configuration file.\n"
         + dumped({"inhibit_rules": [rule.for_alertmanager() for rule in INHIBITIONS]}),
         "alertmanagerconfig.yml": HEAD + "# The same, for Prometheus' operator.\n" + dumped(operator),
     }
-
-
-def group(name: str, rules: list[dict[str, object]], interval: object = None) -> dict[str, object]:
-    """Return a group of rules as Prometheus reads it."""
-    return {"name": name, **({"interval": str(interval)} if interval else {}), "rules": rules}
 
 
 def dumped(document: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitoring.rules.recording import (
@@ -90,15 +90,6 @@ class Alert:
         }
 
 
-@dataclass(frozen=True)
-class Group:
-    """Rules that are evaluated together, one after the other."""
-
-    name: str
-    alerts: tuple[Alert, ...]
-    interval: Window | None = field(default=None)
-
-
 def asked(selector: str, show: str, *labels: str) -> str:
     """Return a template that queries `selector`, with the alert's `labels` in the place of its %q, and shows each result."""
     values = " ".join(f"$labels.{label}" for label in labels)
@@ -110,7 +101,9 @@ def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
     hold = limits.hold
     assigned, activated = (f"last_over_time({name}[{hold}])" for name in (ASSIGNED, ACTIVATED))
     settled, week = limits.ratio_settled, limits.ratio_fell_window
-    target = asked(f"{TARGET}{{tenant=%q, product_type=%q}}", "{{ . | value | humanizePercentage }}", "tenant", "product_type")
+    target = asked(
+        f"{TARGET}{{tenant=%q, product_type=%q}}", "{{ . | value | humanizePercentage }}", "tenant", "product_type"
+    )
     return (
         Alert(
             "Office365ActivationRatioLow",
@@ -233,7 +226,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"last_over_time({TENANTS}[{limits.tenant_gone}])\n"
             f"unless on (tenant_id, cloud) last_over_time({TENANTS}[{limits.absent}])\n"
             f"unless on (tenant) last_over_time({TENANTS}[{limits.absent}])\n"
-            f"and ignoring (tenant, tenant_id, cloud) {EXPORTERS}",
+            f"and ignoring (tenant, tenant_id, cloud) last_over_time({EXPORTERS}[{limits.absent}])",
             "{{ $labels.tenant }}: no longer among the exporter's tenants",
             "Tenant {{ $labels.tenant }} ({{ $labels.tenant_id }}, cloud {{ $labels.cloud }}) was there within the last "
             f"{spoken(limits.tenant_gone)} and has no series any more. If it was removed or disabled on purpose, nothing is to be "
@@ -261,7 +254,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and last_over_time({UP}[{hold}]) == 1",
             "{{ $labels.tenant }}: Microsoft's report is {{ $value | humanizeDuration }} old",
             "Polls of {{ $labels.report }} for tenant {{ $labels.tenant }} succeed, but the report that Microsoft gives is "
-            f"{{{{ $value | humanizeDuration }}}} old; usual are 24 to 48 hours. See the service health in the admin center, and "
+            "{{ $value | humanizeDuration }} old; usual are 24 to 48 hours. See the service health in the admin center, and "
             "open a case with the request-id from the status page if it lasts. Ratio alerts of the tenant are silent meanwhile.",
             limits.pending,
             limits.keep,
@@ -306,9 +299,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
         "remove the old one; no restart is needed."
     )
     storage_of = asked(f"{P}_exporter_storage_up{{job=%q}} == 0", "{{ .Labels.instance }} ", "job")
-    refused_by = asked(
-        f"{P}_exporter_config_last_reload_successful{{job=%q}} == 0", "{{ .Labels.instance }} ", "job"
-    )
+    refused_by = asked(f"{P}_exporter_config_last_reload_successful{{job=%q}} == 0", "{{ .Labels.instance }} ", "job")
     down = asked("up{job=%q, namespace=%q} == 0", "{{ .Labels.instance }} ", "job", "namespace")
     return (
         Alert(
@@ -393,7 +384,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
         Alert(
             "Office365InternalError",
             WARNING,
-            f'count without (tenant) ({FAILING}{{reason="internal"}})\n'
+            f'count without (tenant) (max_over_time({FAILING}{{reason="internal"}}[{limits.absent}]))\n'
             f"or\n"
             f"sum without ({REPLICA}) (\n"
             f'  increase({P}_exporter_failures_total{{reason="internal"}}[{limits.internal_window}])\n'
@@ -404,13 +395,4 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             None,
             limits.internal_window,
         ),
-    )
-
-
-def groups(limits: Thresholds) -> tuple[Group, ...]:
-    """Return all alerts, in their groups."""
-    return (
-        Group("office365-activations-licence-alerts", licence_alerts(limits), limits.slow_interval),
-        Group("office365-activations-tenant-alerts", tenant_alerts(limits)),
-        Group("office365-activations-exporter-alerts", exporter_alerts(limits)),
     )

@@ -60,9 +60,7 @@ def report_numbers(*, past: bool = False) -> tuple[Recording, ...]:
                 f"{level}:{P}_{name}:latest",
                 f"max without ({REPLICA}) ({P}_{name})"
                 if past
-                else f"max without ({REPLICA}) (\n"
-                f"  {P}_{name}\n"
-                f"  and ignoring (report, {extra}) {FRESHEST}{report}\n)",
+                else f"max without ({REPLICA}) (\n  {P}_{name}\n  and ignoring (report, {extra}) {FRESHEST}{report}\n)",
             )
             for level, name, extra, report in of_report
         ),
@@ -79,7 +77,7 @@ COST = f"tenant_product:{P}_unactivated_cost:latest"
 
 
 def ratios_and_sums() -> tuple[Recording, ...]:
-    """Return ratios (never clamped; of tenants and over all: of products with a target), sums of assignments, and money."""
+    """Return ratios (never clamped; for tenants and over all, of products with a target), sums and money."""
     recordings = [
         Recording(f"tenant_product:{P}_activated_per_assigned:ratio", f"{ACTIVATED} / ({ASSIGNED} > 0)"),
         Recording(f"tenant_product:{P}_used_assignments:sum", f"{ACTIVATED} + {SHARED}"),
@@ -117,47 +115,45 @@ STORAGE = f"job:{P}_exporter_storage_up:min"
 RELOADED = f"job:{P}_exporter_config_last_reload_successful:min"
 
 
+def replicas(record: str, operation: str, name: str) -> Recording:
+    """Return a metric over replicas and a pod's successors."""
+    return Recording(record, f"{operation} without ({REPLICA}) ({P}_{name})")
+
+
 def poll_outcomes(limits: Thresholds) -> tuple[Recording, ...]:
     """Return what became of the polls; where one replica's succeeded, that counts."""
-    recorded = [
-        Recording(record, f"{operation} without ({REPLICA}) ({P}_{name})")
-        for record, operation, name in (
-            (UP, "max", "up"),
-            (REFRESHED, "max", "report_refresh_timestamp_seconds"),
-            (LAST_SUCCESS, "max", "last_success_timestamp_seconds"),
-            (EXPIRES, "max", "data_expires_timestamp_seconds"),
-            (QUOTA, "min", "quota_remaining_calls"),
-            (TENANTS, "max", "tenant_info"),
-            (CREDENTIAL_EXPIRY, "min", "exporter_credential_expiry_timestamp_seconds"),
-            (STORAGE, "min", "exporter_storage_up"),
-            (RELOADED, "min", "exporter_config_last_reload_successful"),
-        )
-    ]
     memory, window, step = limits.failing_memory, limits.failing_window, limits.failing_step
     primary = "\nor ignoring (reason) ".join(
         f'max_over_time({FAILING}{{reason="{reason}"}}[{memory}])' for reason in (*NEEDS_OPERATOR, *MAY_PASS)
     )
+    steps = f"(max without (reason) ({FAILING}))[{window}:{step}]"
     return (
-        *recorded,
-        Recording(
-            REJECTED,
-            f"max without ({REPLICA}) (\n"
-            f"  {P}_last_poll_rejected_rows and {FRESHEST}\n)",
-        ),
+        replicas(UP, "max", "up"),
+        replicas(REFRESHED, "max", "report_refresh_timestamp_seconds"),
+        replicas(LAST_SUCCESS, "max", "last_success_timestamp_seconds"),
+        replicas(EXPIRES, "max", "data_expires_timestamp_seconds"),
+        replicas(QUOTA, "min", "quota_remaining_calls"),
+        replicas(TENANTS, "max", "tenant_info"),
+        Recording(REJECTED, f"max without ({REPLICA}) (\n  {P}_last_poll_rejected_rows and {FRESHEST}\n)"),
         Recording(
             FAILING,
-            f"max without (report) (\n"
-            f"  max without ({REPLICA}) ({P}_failing) and ignoring (reason) ({UP} == 0)\n)",
+            f"max without (report) (\n  max without ({REPLICA}) ({P}_failing)\n  and ignoring (reason) ({UP} == 0)\n)",
         ),
         Recording(FAILING_FOR, primary),
-        Recording(
-            FAILING_SECONDS,
-            f"clamp_max({int(step)} * sum_over_time((max without (reason) ({FAILING}))[{window}:{step}]), {int(window)})",
-        ),
+        Recording(FAILING_SECONDS, f"clamp_max({int(step)} * sum_over_time({steps}), {int(window)})"),
+    )
+
+
+def exporter_state() -> tuple[Recording, ...]:
+    """Return the state of the exporters; of two replicas that of the worse one."""
+    return (
         Recording(
             EXPORTERS,
             f"count without ({REPLICA}, version, revision, pythonversion) ({P}_exporter_build_info)",
         ),
+        replicas(CREDENTIAL_EXPIRY, "min", "exporter_credential_expiry_timestamp_seconds"),
+        replicas(STORAGE, "min", "exporter_storage_up"),
+        replicas(RELOADED, "min", "exporter_config_last_reload_successful"),
     )
 
 

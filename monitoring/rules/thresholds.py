@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -77,9 +78,11 @@ class Thresholds:
     internal_window: Window = Window(1 * HOUR)
 
     def shortened(self) -> Thresholds:
-        """Return them for a trial run: windows of seconds, with every order of size kept; ages and shares as they are."""
-        windows = {field.name: value for field in fields(self) if type(value := getattr(self, field.name)) is Window}
-        return replace(self, **{name: Window(min(max(value // 720, 1), 30)) for name, value in windows.items()})
+        """Return them for a trial run, with windows of seconds; ages and shares are as they were."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        windows = {name: value for name, value in known.items() if type(value) is Window}
+        changes: dict[str, Any] = {name: Window(min(max(value // 720, 1), 30)) for name, value in windows.items()}
+        return replace(self, **changes)
 
     def changed(self, setting: str) -> Thresholds:
         """Return them with one changed, given as NAME=VALUE.
@@ -96,4 +99,5 @@ class Thresholds:
             value = kind.parse(text) if issubclass(kind, Window) else kind(text)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        return replace(self, **{name: value})
+        change: dict[str, Any] = {name: value}
+        return replace(self, **change)

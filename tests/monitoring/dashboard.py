@@ -70,7 +70,10 @@ def overview() -> list[Panel]:
     """Return the figures that a glance should find."""
     assigned = f"sum(office365_activations_assigned_users{PRODUCT})"
     activated = f"sum(office365_activations_activated_users{PRODUCT})"
-    below = f"office365_activations:activation_ratio{PRODUCT} < office365_activations_target_ratio{PRODUCT}"
+    below = (
+        f"tenant_product:office365_activations_activated_per_assigned:ratio{PRODUCT}"
+        f" < tenant_product:office365_activations_target_ratio:latest{PRODUCT}"
+    )
     oldest = f"time() - min(office365_activations_report_refresh_timestamp_seconds{TENANT})"
     expiry = "min(office365_activations_exporter_credential_expiry_timestamp_seconds) - time()"
     return [

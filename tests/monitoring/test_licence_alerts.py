@@ -14,7 +14,6 @@ from tests.monitoring.promtool import (
     Scenario,
     Series,
     alert,
-    always,
     check,
     check_numbers,
     clock,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from tests.monitoring.promtool import Signal
 
 LOW = alert("ActivationRatioLow", "info", tenant="contoso", product_type="APPS")
+STALE = alert("ReportStale", "warning", tenant="contoso")
 FELL = alert("ActivationRatioFell", "info", tenant="contoso", product_type="APPS")
 DROPPED = alert("AssignedUsersDropped", "warning", tenant="contoso", product_type="APPS")
 
@@ -58,22 +58,21 @@ def rest(series: Sequence[Series]) -> list[Series]:
     return [one for one in series if "product_type" not in one.labels]
 
 
-LOW_APPS = tenant(activated=always(60.0))
+LOW_APPS = tenant(activated=60.0)
 
 HOURLY = [
     hourly("a healthy tenant", tenant(), {15 * DAY: [], 20 * DAY: []}),
     hourly("low: after two weeks, not before", LOW_APPS, {13.9 * DAY: [], 15 * DAY: [LOW], 20 * DAY: [LOW]}),
     hourly(
-        "low: both reports on", tenant(activated=always(60.0), reports=("activations_user_counts", "activations_platform_counts")),
+        "low: both reports on",
+        tenant(activated=60.0, reports=("activations_user_counts", "activations_platform_counts")),
         {15 * DAY: [LOW], 20 * DAY: [LOW]},
     ),
     hourly("no target, no alert", [one for one in LOW_APPS if "target" not in one.name], {15 * DAY: []}),
-    hourly(
-        "shared computers only", tenant(activated=always(0.0), shared=always(190.0)), {15 * DAY: [], 20 * DAY: []}
-    ),
-    hourly("shared computers, too few", tenant(activated=always(0.0), shared=always(90.0)), {15 * DAY: [LOW]}),
-    hourly("activated above assigned", tenant(activated=always(230.0)), {15 * DAY: [], 20 * DAY: []}),
-    hourly("a target of everybody, reached", tenant(activated=always(200.0), target=always(1.0)), {15 * DAY: []}),
+    hourly("shared computers only", tenant(activated=0.0, shared=190.0), {15 * DAY: [], 20 * DAY: []}),
+    hourly("shared computers, too few", tenant(activated=0.0, shared=90.0), {15 * DAY: [LOW]}),
+    hourly("activated above assigned", tenant(activated=230.0), {15 * DAY: [], 20 * DAY: []}),
+    hourly("a target of everybody, reached", tenant(activated=200.0, target=1.0), {15 * DAY: []}),
     hourly(
         "licences added count after two weeks",
         tenant(assigned=at(15, 200.0, 2000.0)),
@@ -84,18 +83,20 @@ HOURLY = [
         tenant(activated=lambda time: 101.0 if int(time / DAY) % 2 else 82.0),
         {15.5 * DAY: [], 18.5 * DAY: []},
     ),
-    hourly("a target that is reached ends it", tenant(activated=at(17, 60.0, 120.0)), {16.9 * DAY: [LOW], 17.2 * DAY: []}),
+    hourly(
+        "a target that is reached ends it", tenant(activated=at(17, 60.0, 120.0)), {16.9 * DAY: [LOW], 17.2 * DAY: []}
+    ),
     hourly(
         "a tenant added yesterday",
-        [*tenant(), *masked(tenant("new", activated=always(2.0)), lambda time: time >= 19 * DAY, HOUR)],
+        [*tenant(), *masked(tenant("new", activated=2.0), lambda time: time >= 19 * DAY, HOUR)],
         {20 * DAY: []},
     ),
     hourly(
         "a product renamed: the old name ends, the new one has to settle",
         [
             *rest(tenant()),
-            *masked(products(tenant(activated=always(60.0))), lambda time: time < 16 * DAY, HOUR),
-            *masked(products(tenant(activated=always(60.0), product="RENAMED")), lambda time: time >= 16 * DAY, HOUR),
+            *masked(products(tenant(activated=60.0)), lambda time: time < 16 * DAY, HOUR),
+            *masked(products(tenant(activated=60.0, product="RENAMED")), lambda time: time >= 16 * DAY, HOUR),
         ],
         {
             16 * DAY - HOUR: [LOW],
@@ -111,9 +112,9 @@ HOURLY = [
         ignored=["Office365TenantNoData"],
     ),
     hourly(
-        "a report frozen for a week has no ratio alert",
-        tenant(activated=always(60.0), refreshed=lambda time: min(time, 15 * DAY) - 2 * DAY),
-        {16.8 * DAY: [LOW], 17.2 * DAY: [], 22 * DAY: []},
+        "a report frozen for a week is stale, and its ratio silent",
+        tenant(activated=60.0, refreshed=lambda time: min(time, 15 * DAY) - 2 * DAY),
+        {16.8 * DAY: [LOW], 17.2 * DAY: [STALE], 22 * DAY: [STALE]},
     ),
     hourly(
         "ratio fell by more than ten points in a week, for a week",
@@ -121,20 +122,31 @@ HOURLY = [
         {9.9 * DAY: [], 10.2 * DAY: [FELL], 16.8 * DAY: [FELL], 17.2 * DAY: []},
     ),
     hourly("ratio fell by nine points", tenant(activated=at(10, 150.0, 132.0)), {10.2 * DAY: [], 12 * DAY: []}),
-    hourly("new licences do not make a ratio fall", tenant(assigned=at(10, 200.0, 400.0)), {10.2 * DAY: [], 12 * DAY: []}),
+    hourly(
+        "new licences do not make a ratio fall", tenant(assigned=at(10, 200.0, 400.0)), {10.2 * DAY: [], 12 * DAY: []}
+    ),
     hourly("above assigned, a fall does not count", tenant(activated=at(10, 250.0, 205.0)), {10.2 * DAY: []}),
-    hourly("small tenants jump", tenant(assigned=always(9.0), activated=at(10, 8.0, 2.0), target=lambda _: None), {11 * DAY: []}),
+    hourly(
+        "small tenants jump",
+        tenant(assigned=9.0, activated=at(10, 8.0, 2.0), target=lambda _: None),
+        {11 * DAY: []},
+    ),
     hourly(
         "assigned users fall by nine tenths: for a day",
-        tenant(assigned=at(10, 200.0, 20.0), activated=always(20.0)),
+        tenant(assigned=at(10, 200.0, 20.0), activated=20.0),
         {9.9 * DAY: [], 10.1 * DAY: [DROPPED], 10.9 * DAY: [DROPPED], 11.2 * DAY: []},
     ),
-    hourly("assigned users fall by four tenths", tenant(assigned=at(10, 200.0, 120.0)), {10.1 * DAY: [], 10.9 * DAY: []}),
-    hourly("eight users become three", tenant(assigned=at(10, 8.0, 3.0), activated=always(3.0)), {10.1 * DAY: []}),
+    hourly(
+        "assigned users fall by four tenths", tenant(assigned=at(10, 200.0, 120.0)), {10.1 * DAY: [], 10.9 * DAY: []}
+    ),
+    hourly("eight users become three", tenant(assigned=at(10, 8.0, 3.0), activated=3.0), {10.1 * DAY: []}),
     hourly(
         "a product that goes is no fall, and neither is one that comes",
-        [*tenant(), *masked(products(tenant(product="OLD")), lambda time: time < 10 * DAY, HOUR),
-         *masked(products(tenant(product="NEW")), lambda time: time >= 10 * DAY, HOUR)],
+        [
+            *tenant(),
+            *masked(products(tenant(product="OLD")), lambda time: time < 10 * DAY, HOUR),
+            *masked(products(tenant(product="NEW")), lambda time: time >= 10 * DAY, HOUR),
+        ],
         {10.2 * DAY: [], 11 * DAY: []},
     ),
     hourly(
@@ -154,50 +166,79 @@ HOURLY[-1] = Scenario(
 END = 16 * DAY
 HALF = 30 * MINUTE
 HALF_HOURLY = [
-    Scenario("low: a pod replaced every 20 hours", pods([*exporter(), *LOW_APPS], 20 * HOUR, END, HALF),
-             {14.5 * DAY: [LOW], 15.3 * DAY: [LOW], END: [LOW]}, step=HALF),
+    Scenario(
+        "low: a pod replaced every 20 hours",
+        pods([*exporter(), *LOW_APPS], 20 * HOUR, END, HALF),
+        {14.5 * DAY: [LOW], 15.3 * DAY: [LOW], END: [LOW]},
+        step=HALF,
+    ),
     Scenario(
         "low: a gap of an hour while pending and while firing, and stale markers every 17 hours",
         scraped(
             [*exporter(), *LOW_APPS],
-            lambda time: not (14 * DAY + HALF <= time < 14 * DAY + 90 * MINUTE or 15 * DAY <= time < 15 * DAY + HOUR
-                              or time % (17 * HOUR) == 0),
+            lambda time: (
+                not (
+                    14 * DAY + HALF <= time < 14 * DAY + 90 * MINUTE
+                    or 15 * DAY <= time < 15 * DAY + HOUR
+                    or time % (17 * HOUR) == 0
+                )
+            ),
             HALF,
         ),
-        {14 * DAY + 2 * HOUR: [LOW], 15 * DAY: [LOW], 15 * DAY + 30 * MINUTE: [LOW], 15 * DAY + 65 * MINUTE: [LOW],
-         15 * DAY + 5 * HOUR: [LOW]},
+        {
+            14 * DAY + 2 * HOUR: [LOW],
+            15 * DAY: [LOW],
+            15 * DAY + 30 * MINUTE: [LOW],
+            15 * DAY + 65 * MINUTE: [LOW],
+            15 * DAY + 5 * HOUR: [LOW],
+        },
         step=HALF,
     ),
     Scenario(
         "two replicas: one has a report that is four weeks old, the fresher speaks",
         [
             *scraped([*exporter(), *tenant()], step=HALF, instance="a"),
-            *scraped([*exporter(), *tenant(activated=always(3.0), assigned=always(900.0), refreshed=clock(-28 * DAY))],
-                     step=HALF, instance="b"),
+            *scraped(
+                [*exporter(), *tenant(activated=3.0, assigned=900.0, refreshed=clock(-28 * DAY))],
+                step=HALF,
+                instance="b",
+            ),
         ],
         {14.5 * DAY: [], END: []},
         step=HALF,
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", ["promtool", "promtool3"])
 @pytest.mark.parametrize("scenarios", [HOURLY, HALF_HOURLY], ids=["hourly", "half-hourly"])
 def test_licence_alerts(program: str, scenarios: Sequence[Scenario], tmp_path: Path) -> None:
     """The alerts on the report's numbers fire when licences lie idle, fall or vanish, and for nothing else."""
-    check(program, scenarios, tmp_path, "report", "polls", "licence-alerts")
+    check(program, scenarios, tmp_path, "report", "tenants", "licences")
 
 
 NUMBERS = [
-    *tenant("contoso", assigned=always(200.0), activated=always(150.0)),
-    *products(tenant("contoso", product="VISIO", assigned=always(40.0), activated=always(44.0))),
-    *products(tenant("contoso", product="EXCEL", assigned=always(200.0), activated=always(0.0), target=lambda _: None)),
-    *tenant("fabrikam", assigned=always(100.0), activated=always(20.0)),
-    Series(P + "license_price", {"job": "office365", "tenant": "contoso", "product_type": "APPS", "currency": "EUR"}, always(10.0)),
-    Series(P + "license_price", {"job": "office365", "tenant": "contoso", "product_type": "VISIO", "currency": "EUR"}, always(5.0)),
-    Series(P + "license_price", {"job": "office365", "tenant": "fabrikam", "product_type": "APPS", "currency": "USD"}, always(8.0)),
+    *tenant("contoso", assigned=200.0, activated=150.0),
+    *products(tenant("contoso", product="VISIO", assigned=40.0, activated=44.0)),
+    *products(tenant("contoso", product="EXCEL", assigned=200.0, activated=0.0, target=lambda _: None)),
+    *tenant("fabrikam", assigned=100.0, activated=20.0),
+    Series(
+        P + "license_price",
+        {"job": "office365", "tenant": "contoso", "product_type": "APPS", "currency": "EUR"},
+        10.0,
+    ),
+    Series(
+        P + "license_price",
+        {"job": "office365", "tenant": "contoso", "product_type": "VISIO", "currency": "EUR"},
+        5.0,
+    ),
+    Series(
+        P + "license_price",
+        {"job": "office365", "tenant": "fabrikam", "product_type": "APPS", "currency": "USD"},
+        8.0,
+    ),
 ]
-RECORDED = {
+RECORDED: dict[str, dict[str, float]] = {
     "tenant_product:{}activated_per_assigned:ratio": {
         '{tenant="contoso", product_type="APPS"}': 0.75,
         '{tenant="contoso", product_type="VISIO"}': 1.1,
@@ -226,7 +267,7 @@ RECORDED = {
 @pytest.mark.parametrize("program", ["promtool", "promtool3"])
 def test_recorded_numbers(program: str, tmp_path: Path) -> None:
     """Of two replicas and a pod's successor each number counts once; ratios are not clamped, money has its currency."""
-    older = [*tenant(assigned=always(7.0), activated=always(7.0), refreshed=clock(-9 * DAY))]
+    older = [*tenant(assigned=7.0, activated=7.0, refreshed=clock(-9 * DAY))]
     replicas = [
         *scraped([*exporter(), *NUMBERS], instance="a", pod="a"),
         *scraped([*exporter(), *NUMBERS], instance="b", pod="b"),

@@ -16,14 +16,13 @@ MAY_BE_EMPTY = {"Credentials", "Next expiry", "Activations by platform", "Troubl
 
 @pytest.mark.parametrize("name", ["prometheus", "prometheus3"])
 def test_rules_and_dashboard(name: str, tmp_path: Path) -> None:
-    """Every rule is evaluated, the right alert is on its way, and every panel has something to show."""
+    """Every rule is evaluated, and every panel has something to show."""
     with (
         Running("demo", "--scenario", "no-consent", log=tmp_path / "log") as demo,
         prometheus(name, demo.address, tmp_path / "prometheus", rules=RULES) as server,
     ):
         server.wait_for("rate(process_cpu_seconds_total[1m])")
-        alerts = server.wait_for("ALERTS")
-        assert {sample["metric"]["alertname"] for sample in alerts} == {"Office365TenantNeedsMending"}
+        server.wait_for("tenant_reason:office365_activations_failing:primary")
         rules = [rule for group in server.ask("rules")["groups"] for rule in group["rules"]]
         assert {rule["health"] for rule in rules} == {"ok"}
         for panel in panels():
