@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock rules chart bench soak image clean
+.PHONY: help demo test check dashboards screenshots format lock rules chart bench soak image clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"]'
@@ -43,6 +43,7 @@ lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS
 	$(LOCK) --group pyproject.toml:build --constraints requirements/runtime.txt --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt \
 		--constraints requirements/build.txt --output-file requirements/dev.txt
+	$(LOCK) --group pyproject.toml:screenshots --constraints requirements/dev.txt --output-file requirements/screenshots.txt
 
 rules: .venv/dev.stamp ## write the rules, alerts and inhibitions in monitoring/ (ARGS="--set report_stale=5d")
 	$(BIN)/python -m monitoring.rules $(ARGS)
@@ -56,6 +57,12 @@ bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx) a
 
 soak: .venv/dev.stamp ## simulate tenants over months with faults of every kind, and check that no number is ever wrong
 	$(BIN)/python -m tests.soak $(ARGS)
+
+dashboards: .venv/dev.stamp ## write monitoring/dashboards/*.json from the code next to them
+	$(BIN)/python -W ignore::DeprecationWarning:grafana_foundation_sdk -m monitoring.dashboards
+
+screenshots: .tools/screenshots/ready.stamp ## draw dashboards and status page in Chromium, check both, and write docs/pictures
+	$(BIN)/python -m tests.screenshots $(ARGS)
 
 image: ## build the container image
 	@tests/delivery/build_image $(ARGS)
@@ -80,4 +87,13 @@ clean: ## remove everything that make made
 	@echo 'Adding what checks and tests need …'
 	@$(PIP_INSTALL) --no-compile --no-deps --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/python -m pip check --disable-pip-version-check
+	@touch $@
+
+# What draws the dashboards: Grafana's components (some 430 MB of them) and a driver for Chromium.
+.tools/screenshots/ready.stamp: .venv/dev.stamp requirements/screenshots.txt tests/screenshots/package-lock.json
+	@command -v chromium npm >/dev/null || { echo "chromium or npm is missing: apt-get install chromium npm" >&2; exit 1; }
+	@$(BIN)/python tests/fetch_tools.py own
+	@$(PIP_INSTALL) --no-deps --require-hashes --requirement requirements/screenshots.txt
+	@mkdir -p .tools/screenshots && cp tests/screenshots/package*.json .tools/screenshots
+	@npm ci --prefix .tools/screenshots --legacy-peer-deps --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -93,6 +93,7 @@ def prometheus(
         str(program),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
+        "--storage.tsdb.retention.time=5y",
         f"--web.listen-address={address}",
     ]
     log = folder / "log"

@@ -68,7 +68,7 @@ def _now() -> list[Panel]:
             steps={None: GREEN, 1: YELLOW},
         ),
         figure(
-            "Configuration",
+            "Last reload ok",
             _own("config_last_reload_successful", "job", "min"),
             "Whether the last reload succeeded. If not, the previous configuration is in force.",
             unit="bool_yes_no",
@@ -120,6 +120,7 @@ def _replicas() -> list[Panel]:
                 "reason": "Reason",
             },
             links={"Alert": f"{runbook()}/${{__value.text}}.md", "Tenant": parts.TENANT_LINK},
+            missing="no alert is known",
         ),
         listing(
             "Replicas",
@@ -132,7 +133,13 @@ def _replicas() -> list[Panel]:
                 ),
             },
             "What runs where, since when, and how long ago its configuration was loaded.",
-            labels={"job": "Job", "instance": "Instance", "version": "Version", "pythonversion": "Python"},
+            labels={
+                "job": "Job",
+                "instance": "Instance",
+                "version": "Version",
+                "revision": "Revision",
+                "pythonversion": "Python",
+            },
         ),
         listing(
             "Credentials",
@@ -167,6 +174,7 @@ def _polls() -> list[Panel]:
             "Failed polls an hour by reason",
             {"{{reason}}": per_hour("exporter_failures_total", INSTANCE, "reason") + " > 0"},
             "Reasons without a failure are left out.",
+            missing="no failure is known",
         ),
         graph(
             "Calls to Microsoft an hour",

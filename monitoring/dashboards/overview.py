@@ -50,14 +50,14 @@ def board() -> dashboard.Dashboard:
 def _now() -> list[Panel]:
     return [
         figure(
-            "Activated of assigned",
+            "Ratio",
             NOW.headline(),
-            "Of all products that have a target. Assignments, not people: a person may hold several products.",
+            "Activated of assigned, over all products that have a target. Assignments, not people.",
             unit="percentunit",
             missing="no product with a target",
         ),
         figure(
-            "Products below target",
+            "Below target",
             f"sum (({NOW.ratio}) < bool {NOW.target})",
             "A tenant's product whose ratio is below its target; the table below names them.",
             steps={None: GREEN, 1: ORANGE},
@@ -66,20 +66,22 @@ def _now() -> list[Panel]:
         figure("Assigned", f"sum ({NOW.assigned})", "Assignments over all products: not people, and not purchases."),
         figure(
             "Not activated",
-            f"sum ({NOW.idle})",
-            "Assigned, but not activated on any device. Users of shared computers may be among them.",
+            f"sum ({NOW.idle_targeted})",
+            "Of the products that have a target: assigned, but not activated on any device. Users of shared computers "
+            "may be among them.",
+            missing="no product with a target",
         ),
         figure(
-            "Not activated, a month",
+            "Cost a month",
             f"sum by (currency) ({NOW.cost})",
-            "What these licences cost a month, for products with a price in `prices`.",
+            "What licences that are not activated cost a month, for products with a price in `prices`.",
             unit="locale",
             legend="{{currency}}",
             missing="no prices configured",
         ),
         figure("Tenants", f"count ({largest('tenant_info', 'tenant', TENANT)})", "Enabled tenants."),
         figure(
-            "Tenants failing",
+            "Failing",
             f"sum ((min by (tenant) ({UP})) < bool 1)",
             "Tenants with a report that no exporter can read now; the table below says why.",
             steps={None: GREEN, 1: RED},
@@ -107,12 +109,12 @@ def _trend() -> list[Panel]:
         graph(
             "Assignments",
             {
-                "assigned": f"sum ({NOW.assigned})",
-                "activated": f"sum ({NOW.activated})",
-                "shared computer": f"sum ({NOW.shared})",
-                "not activated": f"sum ({NOW.idle})",
+                "assigned": f"sum ({NOW.assigned} and {NOW.target})",
+                "activated": f"sum ({NOW.activated} and {NOW.target})",
+                "shared computer": f"sum ({NOW.shared} and {NOW.target})",
+                "not activated": f"sum ({NOW.idle_targeted})",
             },
-            "Over all chosen tenants and products. Shared-computer users may be among the activated ones or not.",
+            "Of all products that have a target. Shared-computer users may be among the activated ones or not.",
         ),
     ]
 
@@ -120,7 +122,7 @@ def _trend() -> list[Panel]:
 def _rankings() -> list[Panel]:
     lowest = f"bottomk (20, ({NOW.ratio}) and {NOW.target})"
     lowest_at_end = f"bottomk (10, ({AT_END.ratio}) and {AT_END.target})"
-    idle_by_tenant = f"sum by (tenant) ({NOW.idle})"
+    idle_by_tenant = f"sum by (tenant) ({NOW.idle_targeted})"
     most = f"topk (20, {idle_by_tenant})"
 
     def product(expression: str) -> str:
@@ -140,9 +142,9 @@ def _rankings() -> list[Panel]:
                 "Against target": Column(
                     product(f"({NOW.ratio}) - {NOW.target}"), "percentunit", {None: ORANGE, 0: GREEN}
                 ),
-                "Change": Column(product(f"({NOW.ratio}) - ({BEFORE.ratio})"), "percentunit"),
+                "In 30 days": Column(product(f"({NOW.ratio}) - ({BEFORE.ratio})"), "percentunit"),
             },
-            "The 20 lowest of those that have a target; the change is over the dashboard's time range.",
+            "The 20 lowest of those that have a target; the last column is the ratio's change in 30 days.",
             labels=_PRODUCTS,
             links=_TO_TENANT,
             sort="Ratio",
@@ -151,12 +153,12 @@ def _rankings() -> list[Panel]:
         listing(
             "Tenants with most licences not activated",
             {
-                "Assigned": Column(tenant(f"sum by (tenant) ({NOW.assigned})")),
-                "Activated": Column(tenant(f"sum by (tenant) ({NOW.activated})")),
+                "Assigned": Column(tenant(f"sum by (tenant) ({NOW.assigned} and {NOW.target})")),
+                "Activated": Column(tenant(f"sum by (tenant) ({NOW.activated} and {NOW.target})")),
                 "Not activated": Column(most),
                 "Ratio": Column(tenant(NOW.headline("tenant")), "percentunit"),
             },
-            "The first 20; the ratio is of the products that have a target.",
+            "The first 20, by the products that have a target.",
             labels={"tenant": "Tenant"},
             links=_TO_TENANT,
             sort="Not activated",
@@ -170,6 +172,7 @@ def _rankings() -> list[Panel]:
             links=_TO_TENANT,
             sort="A month",
             descending=True,
+            missing="no prices configured",
         ),
         graph(
             "The lowest ratios over time",
@@ -191,21 +194,26 @@ def _polls() -> list[Panel]:
             "Failing reports",
             {
                 "Failing": Column(FAILING, hidden=True),
-                "Last success": Column(of_ranked(age, failing, PER_REPORT), "s"),
+                "Last success": Column(f"{failing} * on ({PER_REPORT}) group_left () ({age})", "s"),
                 "Numbers left for": Column(
-                    of_ranked(left, failing, PER_REPORT), "s", {None: RED, DAY: ORANGE, 2 * DAY: YELLOW}
+                    f"{failing} * on ({PER_REPORT}) group_left () ({left})",
+                    "s",
+                    {None: RED, DAY: ORANGE, 2 * DAY: YELLOW},
                 ),
             },
             "No exporter can read these now; the reason leads to what to do, and the status page says it for each.",
             labels={"tenant": "Tenant", "report": "Report", "reason": "Reason"},
             links=_TO_TENANT | {"Reason": f"{runbook()}/Office365TenantFailing.md"},
             sort="Numbers left for",
+            height=7,
+            missing="no failing report is known",
         ),
         graph(
             "Failing tenants by reason",
             {"{{reason}}": by_reason},
             "Empty while every tenant's reports can be read.",
-        ),
+            missing="no failing report is known",
+        ).height(7),
         listing(
             "Oldest reports",
             {"Age": Column(f"topk (20, {REPORT_AGE})", "s", {None: GREEN, 4 * DAY: ORANGE, 7 * DAY: RED})},

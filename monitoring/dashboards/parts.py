@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
@@ -25,6 +26,7 @@ TENANT_LINK = (
     "/d/office365-tenant?${__url_time_range}&${datasource:queryparam}&${job:queryparam}"
     "&var-tenant=${__data.fields.Tenant}"
 )
+_WIDE = {"Product type": 300, "Report": 190, "Client ID": 300, "Alert": 220}
 Rows = dict[str, list[Panel]]
 
 
@@ -55,17 +57,19 @@ def frame(
     return board
 
 
-class _Link(model.DashboardLink):
-    """A link above the panels, where every Grafana shows it."""
+class _Link(Builder[model.DashboardLink]):
+    """A link above the panels."""
 
-    def __init__(self, title: str, type_val: model.DashboardLinkType, **options: object) -> None:
-        super().__init__(title, type_val, **options)  # type: ignore[arg-type]  # the model's own, by name
-        self.include_vars = type_val is model.DashboardLinkType.DASHBOARDS
+    def __init__(self, title: str, type_val: model.DashboardLinkType, **options: Any) -> None:
+        self._link = _LinkModel(title, type_val, **options)
+        self._link.include_vars = type_val is model.DashboardLinkType.DASHBOARDS
 
     def build(self) -> model.DashboardLink:
-        """Return itself: the model has no builder that leaves the placement out."""
-        return self
+        """Return the link."""
+        return self._link
 
+
+class _LinkModel(model.DashboardLink):
     def to_json(self) -> dict[str, object]:
         """Return the link without its placement, which would move it into a menu."""
         return {key: value for key, value in super().to_json().items() if key != "placement"}
@@ -163,6 +167,7 @@ def graph(
     unit: str = "short",
     width: int = 12,
     dashed: str = "",
+    missing: str = "nothing is known",
 ) -> timeseries.Panel:
     """Return a graph over time.
 
@@ -173,6 +178,7 @@ def graph(
         unit: of the values.
         width: of the dashboard's 24.
         dashed: a regular expression of the lines that are dashed.
+        missing: what is shown in the place of an empty graph.
     """
     built = (
         timeseries.Panel()
@@ -182,9 +188,10 @@ def graph(
         .span(width)
         .height(9)
         .unit(unit)
+        .no_value(missing)
         .min(0)
         .line_width(2)
-        .show_points(common_model.VisibilityMode.NEVER)
+        .show_points(common_model.VisibilityMode.AUTO)
         .legend(
             common.VizLegendOptions()
             .display_mode(common_model.LegendDisplayMode.TABLE)
@@ -234,6 +241,7 @@ def listing(
     descending: bool = False,
     width: int = 12,
     height: int = 9,
+    missing: str = "nothing is known",
 ) -> table.Panel:
     """Return a table: a row for each set of `labels`, a column for each query that is not hidden.
 
@@ -247,6 +255,7 @@ def listing(
         descending: whether the largest value comes first.
         width: of the dashboard's 24.
         height: in the dashboard's lines.
+        missing: what is shown in the place of an empty table.
     """
     several = len(columns) > 1  # Grafana names the value by its query only then
     fields = {f"Value #{name}" if several else "Value": name for name in columns}
@@ -259,7 +268,8 @@ def listing(
         .span(width)
         .height(height)
         .unit("string")
-        .no_value("")
+        .no_value(missing)
+        .min_width(80)
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
             model.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": shown}})
@@ -282,6 +292,9 @@ def listing(
             looks.append(model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
         if not column.hidden:
             built.override_by_name(name, looks)
+    for name in labels.values():
+        if name in _WIDE:
+            built.override_by_name(name, [model.DynamicConfigValue("custom.width", _WIDE[name])])
     for name, url in (links or {}).items():
         link = {"title": "Open", "url": url, "targetBlank": url.startswith("https:")}
         built.override_by_name(name, [model.DynamicConfigValue("links", [link])])

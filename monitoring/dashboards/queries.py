@@ -31,10 +31,12 @@ class Products:
         self.assigned = largest("assigned_users", PER_PRODUCT, PRODUCT, at)
         self.activated = largest("activated_users", PER_PRODUCT, PRODUCT, at)
         self.shared = largest("shared_computer_users", PER_PRODUCT, PRODUCT, at)
-        self.target = largest("target_ratio", PER_PRODUCT, PRODUCT, at)
+        # The target as it is at the end of the range: the same products over all of it, also where the past has none.
+        self.target = largest("target_ratio", PER_PRODUCT, PRODUCT, " @ end()")
         self.price = largest("license_price", f"{PER_PRODUCT}, currency", PRODUCT, at)
         self.ratio = f"{self.activated} / ({self.assigned} > 0)"
         self.idle = f"clamp_min({self.assigned} - {self.activated}, 0)"
+        self.idle_targeted = f"({self.idle} and {self.target})"
         self.cost = f"{self.price} * ignoring (currency) group_left () {self.idle}"
 
     def headline(self, by: str = "") -> str:
@@ -46,8 +48,7 @@ class Products:
 NOW = Products()
 AT_END = Products(" @ end()")
 """At the end of the range: what ranks the lines of a graph, so that they do not change from point to point."""
-BEFORE = Products(" offset $__range")
-"""At the start of the range, in a query of the present moment."""
+BEFORE = Products(" offset 30d")
 
 REPORT_AGE = f"time() - {largest('report_refresh_timestamp_seconds', PER_REPORT, TENANT)}"
 UP = largest("up", PER_REPORT, TENANT)

@@ -10,13 +10,10 @@ from monitoring.dashboards.parts import DAY, GREEN, ORANGE, RED, YELLOW, Column,
 from monitoring.dashboards.queries import (
     FAILING,
     NOW,
-    PER_REPORT,
     PRODUCT,
     REPORT_AGE,
     TENANT,
-    UP,
     largest,
-    of_ranked,
     per_hour,
 )
 
@@ -25,7 +22,11 @@ if TYPE_CHECKING:
 
     from monitoring.dashboards.parts import Panel, Rows
 
-_LEFT = f"{largest('data_expires_timestamp_seconds', PER_REPORT, TENANT)} - time()"
+_SUCCESS_AGE = f"time() - {largest('last_success_timestamp_seconds', 'report', TENANT)}"
+
+
+def _by_product(expression: str) -> str:
+    return f"max by (product_type) ({expression})"
 
 
 def board() -> dashboard.Dashboard:
@@ -44,9 +45,9 @@ def board() -> dashboard.Dashboard:
 def _now() -> list[Panel]:
     return [
         figure(
-            "Activated of assigned",
+            "Ratio",
             NOW.headline(),
-            "Of the products that have a target. Assignments, not people: a person may hold several products.",
+            "Activated of assigned, over the products that have a target. Assignments, not people.",
             unit="percentunit",
             missing="no product with a target",
             width=4,
@@ -57,9 +58,9 @@ def _now() -> list[Panel]:
         figure("Activated", f"sum ({NOW.activated})", "Assignments that were activated on a device.", width=4),
         figure("Not activated", f"sum ({NOW.idle})", "Assigned, but not activated on any device.", width=4),
         figure(
-            "Not activated, a month",
+            "Cost a month",
             f"sum by (currency) ({NOW.cost})",
-            "What these licences cost a month, for products with a price in `prices`.",
+            "What licences that are not activated cost a month, for products with a price in `prices`.",
             unit="locale",
             legend="{{currency}}",
             missing="no prices configured",
@@ -76,13 +77,15 @@ def _now() -> list[Panel]:
         listing(
             "Products",
             {
-                "Assigned": Column(NOW.assigned),
-                "Activated": Column(NOW.activated),
-                "Shared computer": Column(NOW.shared),
-                "Not activated": Column(NOW.idle),
-                "Ratio": Column(NOW.ratio, "percentunit"),
-                "Target": Column(NOW.target, "percentunit"),
-                "Against target": Column(f"({NOW.ratio}) - {NOW.target}", "percentunit", {None: ORANGE, 0: GREEN}),
+                "Assigned": Column(_by_product(NOW.assigned)),
+                "Activated": Column(_by_product(NOW.activated)),
+                "Shared computer": Column(_by_product(NOW.shared)),
+                "Not activated": Column(_by_product(NOW.idle)),
+                "Ratio": Column(_by_product(NOW.ratio), "percentunit"),
+                "Target": Column(_by_product(NOW.target), "percentunit"),
+                "Against target": Column(
+                    _by_product(f"({NOW.ratio}) - {NOW.target}"), "percentunit", {None: ORANGE, 0: GREEN}
+                ),
             },
             "As of the last successful poll. A product without a target has too few users for one, or none is set.",
             labels={"product_type": "Product type"},
@@ -93,9 +96,9 @@ def _now() -> list[Panel]:
 
 
 def _over_time() -> list[Panel]:
-    ratio = f"max by (product_type) ({NOW.ratio})"
-    target = f"max by (product_type) ({NOW.target})"
-    platforms = largest("platform_activations", "platform", PRODUCT)
+    ratio = _by_product(NOW.ratio)
+    target = _by_product(NOW.target)
+    platforms = largest("platform_activations", "product_type, platform", PRODUCT)
     return [
         graph(
             "Activated of assigned, and targets",
@@ -107,8 +110,8 @@ def _over_time() -> list[Panel]:
         graph(
             "Users",
             {
-                "{{product_type}}: assigned": f"max by (product_type) ({NOW.assigned})",
-                "{{product_type}}: activated": f"max by (product_type) ({NOW.activated})",
+                "{{product_type}}: assigned": _by_product(NOW.assigned),
+                "{{product_type}}: activated": _by_product(NOW.activated),
             },
             "Assigned and activated users by product type; activated is dashed.",
             dashed=".*: activated",
@@ -116,8 +119,8 @@ def _over_time() -> list[Panel]:
         graph(
             "Not activated, and shared computers",
             {
-                "{{product_type}}: not activated": f"max by (product_type) ({NOW.idle})",
-                "{{product_type}}: shared computer": f"max by (product_type) ({NOW.shared})",
+                "{{product_type}}: not activated": _by_product(NOW.idle),
+                "{{product_type}}: shared computer": _by_product(NOW.shared),
             },
             "Whether a shared-computer user is also an activated one is not known; shared computers are dashed.",
             dashed=".*: shared computer",
@@ -127,47 +130,47 @@ def _over_time() -> list[Panel]:
             {"{{product_type}} · {{currency}}": f"max by (product_type, currency) ({NOW.cost})"},
             "Assigned but not activated, times the price; for products with a price in `prices`.",
             unit="locale",
+            missing="no prices configured",
         ),
         graph(
             "Activations by platform",
-            {"{{product_type}} · {{platform}}": platforms.replace("(platform)", "(product_type, platform)")},
+            {"{{product_type}} · {{platform}}": platforms},
             "Only with the report activations_platform_counts.",
+            missing="the report activations_platform_counts is not read",
             width=24,
         ),
     ]
 
 
 def _polls() -> list[Panel]:
-    failing = f"({FAILING})"
+    failing = f"max by (report, reason) ({FAILING})"
+    left = f"{largest('data_expires_timestamp_seconds', 'report', TENANT)} - time()"
+    age = f"max by (report) ({REPORT_AGE})"
     return [
         listing(
             "Reports",
             {
-                "Up": Column(UP, "bool_yes_no", {None: RED, 1: GREEN}),
-                "Age": Column(REPORT_AGE, "s", {None: GREEN, 4 * DAY: ORANGE, 7 * DAY: RED}),
-                "Last success": Column(
-                    f"time() - {largest('last_success_timestamp_seconds', PER_REPORT, TENANT)}", "s"
-                ),
-                "Numbers left for": Column(_LEFT, "s", {None: RED, DAY: ORANGE, 2 * DAY: GREEN}),
-                "Rejected rows": Column(largest("last_poll_rejected_rows", PER_REPORT, TENANT), "none"),
+                "Up": Column(largest("up", "report", TENANT), "bool_yes_no", {None: RED, 1: GREEN}),
+                "Age": Column(age, "s", {None: GREEN, 4 * DAY: ORANGE, 7 * DAY: RED}),
+                "Last success": Column(_SUCCESS_AGE, "s"),
+                "Numbers left for": Column(left, "s", {None: RED, DAY: ORANGE, 2 * DAY: GREEN}),
+                "Rejected rows": Column(largest("last_poll_rejected_rows", "report", TENANT), "none"),
             },
             "How old each report is, and how long its numbers remain unless a poll succeeds.",
             labels={"report": "Report"},
+            height=7,
         ),
         listing(
             "Failing now",
             {
-                "Failing": Column(FAILING, hidden=True),
-                "Last success": Column(
-                    of_ranked(
-                        f"time() - {largest('last_success_timestamp_seconds', PER_REPORT, TENANT)}", failing, PER_REPORT
-                    ),
-                    "s",
-                ),
+                "Failing": Column(failing, hidden=True),
+                "Since the last success": Column(f"{failing} * on (report) group_left () ({_SUCCESS_AGE})", "s"),
             },
             "Why no exporter can read a report; the reason leads to what to do. Empty while all is well.",
             labels={"report": "Report", "reason": "Reason"},
             links={"Reason": f"{runbook()}/Office365TenantFailing.md"},
+            height=7,
+            missing="no failing report is known",
         ),
         graph(
             "Polls an hour",
@@ -179,7 +182,7 @@ def _polls() -> list[Panel]:
         ),
         graph(
             "Age of the report",
-            {"{{report}}": f"max by (report) ({REPORT_AGE})"},
+            {"{{report}}": age},
             "Since the report's own date: it rises for a day and falls when Microsoft brings a new one.",
             unit="s",
         ),

@@ -8,7 +8,9 @@ from exporter.families import NAMES
 from monitoring.rules.recording import exporter_state, poll_outcomes, ratios_and_sums, report_numbers
 from monitoring.rules.thresholds import Thresholds
 
-FOREIGN = frozenset({"up", "process_resident_memory_bytes", "process_cpu_seconds_total"})
+FOREIGN = frozenset(
+    {"up", "ALERTS", "process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
+)
 RECORDED = frozenset(
     rule.record for rule in (*report_numbers(), *ratios_and_sums(), *poll_outcomes(Thresholds()), *exporter_state())
 )
@@ -21,7 +23,7 @@ PROMISED = frozenset(
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _LABELS = re.compile(r"\{[^}]*\}|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)|\[[^]]*\]")
 _NAME = re.compile(r"(?<![0-9])\b[a-zA-Z_:][a-zA-Z0-9_:]*\b(?!\s*\()")
-_WORDS = frozenset({"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring"})
+_WORDS = frozenset({"and", "or", "unless", "bool", "offset", "by", "end", "without", "on", "ignoring"})
 
 
 def metrics_in(expression: str) -> set[str]:

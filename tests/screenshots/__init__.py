@@ -1,0 +1,1 @@
+"""Pictures of the dashboards and of the status page, drawn in Chromium over real data."""
