@@ -63,6 +63,7 @@ def prometheus(
     rules: Path | None = None,
     labels: Mapping[str, str] | None = None,
     job: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Iterator[Prometheus]:
     """Run a Prometheus in `folder`, on the data in its `data`, that scrapes and evaluates each second.
 
@@ -73,10 +74,11 @@ def prometheus(
         rules: a file of rules to load.
         labels: of the target's series.
         job: further settings of the scrape: scheme, TLS, passwords.
+        more: further parts of the configuration, in the place of those made here.
     """
     program = require(name)
     folder.mkdir(exist_ok=True)
-    configuration = {
+    configuration: dict[str, Any] = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)] if rules else [],
         "scrape_configs": [
@@ -87,6 +89,7 @@ def prometheus(
             }
         ],
     }
+    configuration |= more or {}
     (folder / "prometheus.yml").write_text(json.dumps(configuration), encoding="utf-8")
     address = free_address()
     words = [

@@ -90,10 +90,12 @@ class Alert:
         }
 
 
-def asked(selector: str, show: str, *labels: str) -> str:
-    """Return a template that queries `selector`, with the alert's `labels` in the place of its %q, and shows each result."""
+def asked(query: str, show: str, *more: str) -> str:
+    """Return a template that asks `query` and shows each result; MINE in it becomes the labels of the alert's job."""
+    labels = ("job", "namespace", *more)
+    mine = ", ".join(f"{label}=%q" for label in labels)
     values = " ".join(f"$labels.{label}" for label in labels)
-    return f"{{{{ range printf `{selector}` {values} | query }}}}{show}{{{{ end }}}}"
+    return f"{{{{ range printf `{query.replace('MINE', mine)}` {values} | query }}}}{show}{{{{ end }}}}"
 
 
 def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
@@ -102,7 +104,7 @@ def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
     assigned, activated = (f"last_over_time({name}[{hold}])" for name in (ASSIGNED, ACTIVATED))
     settled, week = limits.ratio_settled, limits.ratio_fell_window
     target = asked(
-        f"{TARGET}{{tenant=%q, product_type=%q}}", "{{ . | value | humanizePercentage }}", "tenant", "product_type"
+        f"last_over_time({TARGET}{{MINE}}[{hold}])", "{{ . | value | humanizePercentage }}", "tenant", "product_type"
     )
     return (
         Alert(
@@ -178,7 +180,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
     )
     fix = f"{fixes}{{{{ end }}}}"
     enabled = f"last_over_time({TENANTS}[{hold}])"
-    total = asked(f"count without (tenant, tenant_id, cloud) ({TENANTS}{{job=%q}})", "{{ . | value }}", "job")
+    total = asked(f"count without (tenant, tenant_id, cloud) ({TENANTS}{{MINE}})", "{{ . | value }}")
     return (
         Alert(
             "Office365TenantFailing",
@@ -298,9 +300,9 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
         "Add a new {{ $labels.kind }} to the app registration, write it to the configured file, see a poll succeed, then "
         "remove the old one; no restart is needed."
     )
-    storage_of = asked(f"{P}_exporter_storage_up{{job=%q}} == 0", "{{ .Labels.instance }} ", "job")
-    refused_by = asked(f"{P}_exporter_config_last_reload_successful{{job=%q}} == 0", "{{ .Labels.instance }} ", "job")
-    down = asked("up{job=%q, namespace=%q} == 0", "{{ .Labels.instance }} ", "job", "namespace")
+    storage_of = asked(f"{P}_exporter_storage_up{{MINE}} == 0", "{{ .Labels.instance }} ")
+    refused_by = asked(f"{P}_exporter_config_last_reload_successful{{MINE}} == 0", "{{ .Labels.instance }} ")
+    down = asked("up{MINE} == 0", "{{ .Labels.instance }} ")
     return (
         Alert(
             "Office365ExporterDown",

@@ -45,6 +45,7 @@ def report_numbers(*, past: bool = False) -> tuple[Recording, ...]:
     freshest = Recording(
         FRESHEST, f"{FRESHNESS}\n== ignoring ({REPLICA}) group_left ()\nmax without ({REPLICA}) ({FRESHNESS})"
     )
+    rejected = Recording(REJECTED, f"max without ({REPLICA}) (\n  {P}_last_poll_rejected_rows and {FRESHEST}\n)")
     of_report = (
         ("tenant_product", "assigned_users", "product_type", USERS),
         ("tenant_product", "activated_users", "product_type", USERS),
@@ -54,7 +55,7 @@ def report_numbers(*, past: bool = False) -> tuple[Recording, ...]:
         ("tenant_product_platform", "platform_activations", "product_type, platform", PLATFORMS),
     )
     return (
-        *(() if past else (freshest,)),
+        *(() if past else (freshest, rejected)),
         *(
             Recording(
                 f"{level}:{P}_{name}:latest",
@@ -134,7 +135,6 @@ def poll_outcomes(limits: Thresholds) -> tuple[Recording, ...]:
         replicas(EXPIRES, "max", "data_expires_timestamp_seconds"),
         replicas(QUOTA, "min", "quota_remaining_calls"),
         replicas(TENANTS, "max", "tenant_info"),
-        Recording(REJECTED, f"max without ({REPLICA}) (\n  {P}_last_poll_rejected_rows and {FRESHEST}\n)"),
         Recording(
             FAILING,
             f"max without (report) (\n  max without ({REPLICA}) ({P}_failing)\n  and ignoring (reason) ({UP} == 0)\n)",

@@ -81,7 +81,7 @@ class Thresholds:
         """Return them for a trial run, with windows of seconds; ages and shares are as they were."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         windows = {name: value for name, value in known.items() if type(value) is Window}
-        changes: dict[str, Any] = {name: Window(min(max(value // 720, 1), 30)) for name, value in windows.items()}
+        changes: dict[str, Any] = {name: Window(min(max(value // 720, 5), 30)) for name, value in windows.items()}
         return replace(self, **changes)
 
     def changed(self, setting: str) -> Thresholds:
