@@ -141,7 +141,7 @@ def _history(product: ProductStatus) -> Html | None:
     if len({day for day, _ in ratios}) < 2:  # noqa: PLR2004 - a line has two ends
         return tag("span", "no history yet", class_="soft")
     day, ratio = ratios[0]
-    return join((_sparkline(ratios, product.target), tag("span", f"since {day}, then {percent(ratio)}", class_="soft")))
+    return join((_sparkline(ratios, product.target), tag("span", f"from {percent(ratio)} on {day}", class_="soft")))
 
 
 def _sparkline(ratios: Sequence[tuple[date, float]], target: float | None) -> Html:

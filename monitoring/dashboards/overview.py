@@ -63,7 +63,12 @@ def _now() -> list[Panel]:
             steps={None: GREEN, 1: ORANGE},
             missing="no product with a target",
         ),
-        figure("Assigned", f"sum ({NOW.assigned})", "Assignments over all products: not people, and not purchases."),
+        figure(
+            "Assigned",
+            f"sum ({NOW.assigned} and {NOW.target})",
+            "Assignments of the products that have a target: not people, and not purchases.",
+            missing="no product with a target",
+        ),
         figure(
             "Not activated",
             f"sum ({NOW.idle_targeted})",

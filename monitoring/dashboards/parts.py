@@ -26,7 +26,7 @@ TENANT_LINK = (
     "/d/office365-tenant?${__url_time_range}&${datasource:queryparam}&${job:queryparam}"
     "&var-tenant=${__data.fields.Tenant}"
 )
-_WIDE = {"Product type": 300, "Report": 190, "Client ID": 300, "Alert": 220}
+_WIDE = {"Product type": 330, "Report": 220, "Client ID": 330, "Alert": 240, "Instance": 150}
 Rows = dict[str, list[Panel]]
 
 
@@ -286,7 +286,8 @@ def listing(
     )
     for name, column in columns.items():
         built.with_target(query(column.expression, name=name))
-        looks = [model.DynamicConfigValue("unit", column.unit)]
+        # A missing number is an empty cell; the panel's own text is for an empty table.
+        looks = [model.DynamicConfigValue("unit", column.unit), model.DynamicConfigValue("noValue", " ")]
         if column.steps:
             looks.append(model.DynamicConfigValue("thresholds", thresholds(column.steps).build()))
             looks.append(model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))

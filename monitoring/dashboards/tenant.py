@@ -53,10 +53,26 @@ def _now() -> list[Panel]:
             width=4,
         ),
         figure(
-            "Assigned", f"sum ({NOW.assigned})", "Assignments over all products: not people, not purchases.", width=4
+            "Assigned",
+            f"sum ({NOW.assigned} and {NOW.target})",
+            "Assignments of the products that have a target: not people, not purchases. The table has all products.",
+            missing="no product with a target",
+            width=4,
         ),
-        figure("Activated", f"sum ({NOW.activated})", "Assignments that were activated on a device.", width=4),
-        figure("Not activated", f"sum ({NOW.idle})", "Assigned, but not activated on any device.", width=4),
+        figure(
+            "Activated",
+            f"sum ({NOW.activated} and {NOW.target})",
+            "Those of them that were activated on a device.",
+            missing="no product with a target",
+            width=4,
+        ),
+        figure(
+            "Not activated",
+            f"sum ({NOW.idle_targeted})",
+            "Those of them that were not. Users of shared computers may be among them.",
+            missing="no product with a target",
+            width=4,
+        ),
         figure(
             "Cost a month",
             f"sum by (currency) ({NOW.cost})",

@@ -65,8 +65,12 @@ function fieldConfigRegistry() {
 
 // From Prometheus' answers to data frames, as Grafana's data source makes them.
 
+function stepOf(settings) {
+  return Math.ceil(settings.seconds / 1000);
+}
+
 async function ask(target, settings) {
-  const step = Math.max(15, Math.ceil(settings.seconds / 1000));
+  const step = stepOf(settings);
   const parameters = target.instant
     ? { query: target.expr, time: NOW }
     : { query: target.expr, start: NOW - settings.seconds, end: NOW, step };
@@ -113,7 +117,7 @@ function seriesFrame(target, series, settings) {
 }
 
 function withGaps(points, settings) {
-  const step = Math.max(15, Math.ceil(settings.seconds / 1000));
+  const step = stepOf(settings);
   return points.flatMap((point, index) =>
     index > 0 && point[0] - points[index - 1][0] > 1.5 * step ? [[points[index - 1][0] + step, null], point] : [point],
   );
@@ -134,7 +138,7 @@ async function data(panel, settings, theme, registry) {
     frames = await lastValueFrom(transformDataFrame(steps, frames, { interpolate: (text) => text }));
   }
   const defaults = panel.fieldConfig.defaults;
-  const lines = { drawStyle: "line", lineWidth: 1, showPoints: "auto", axisPlacement: "auto", lineInterpolation: "linear" };
+  const lines = { drawStyle: "line", lineWidth: 1, showPoints: "auto", pointSize: 5, axisPlacement: "auto", lineInterpolation: "linear" };
   const shown = applyFieldOverrides({
     data: frames,
     fieldConfig: {
