@@ -14,17 +14,21 @@ from exporter.config.tenants import key_of, tenants
 from exporter.errors import ConfigError
 from exporter.families import TENANT_FAMILIES
 from exporter.labels import product_labels
+from exporter.metrics import target_of
 from exporter.reports import REPORTS
 from exporter.storage.history import History, csv_lines
-from exporter.storage.openmetrics import Gauge, openmetrics_lines
+from exporter.storage.openmetrics import Derived, Gauge, openmetrics_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Config
+    from exporter.config.tenants import Tenant
+    from exporter.families import Family
     from exporter.state import Key
+    from exporter.storage.history import Edition
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
@@ -70,11 +74,43 @@ def _openmetrics(history: History, config: Config, chosen: Mapping[str, Any]) ->
     return openmetrics_lines(
         history,
         gauges=gauges,
+        derived=_derived(known, helps, labels),
         now=time.time(),
         product_labels=labels,
         max_age=max_age,
         **chosen,
     )
+
+
+def _derived(
+    known: Mapping[Key, Tenant],
+    helps: Mapping[str, Family],
+    labels: Callable[[Key, Sequence[str]], Mapping[str, str]],
+) -> list[Derived]:
+    """Return the report's date, and targets as they are configured now: rules and dashboards need both for the past."""
+
+    def dates(edition: Edition) -> Iterator[tuple[Mapping[str, str], float]]:
+        day = edition.snapshot.refresh_date
+        yield {"report": edition.key.report}, datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+    def targets(edition: Edition) -> Iterator[tuple[Mapping[str, str], float]]:
+        if (tenant := known.get(edition.key)) is None:
+            return
+        column = [one.metric for one in REPORTS[edition.key.report].columns].index("assigned_users")
+        named = labels(edition.key, [row.product_type for row in edition.snapshot.rows])
+        for row in edition.snapshot.rows:
+            label = named.get(row.product_type)
+            if label is not None and column < len(row.counts):
+                target = target_of(tenant.targets, label, row.counts[column])
+                if target is not None:
+                    yield {"product_type": label}, target
+
+    users = [name for name, one in REPORTS.items() if "assigned_users" in {column.metric for column in one.columns}]
+    refresh, ratio = helps["report_refresh_timestamp_seconds"], helps["target_ratio"]
+    return [
+        Derived(ratio.full_name, ratio.help, users, targets),
+        Derived(refresh.full_name, refresh.help, tuple(REPORTS), dates),
+    ]
 
 
 def _names(config: Config) -> Mapping[Key, str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from exporter.state import Key
     from exporter.storage.history import Edition, History, Series
 
+    Span = tuple[int, int, float]
+    """From, to (milliseconds) and the value between."""
+
 # Just under Prometheus' look-back of 5 minutes, so that a range query sees no gap between two samples.
 STEP = 240.0
 
@@ -30,6 +33,23 @@ class Gauge:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A metric that /metrics showed beside a report's columns, such as the report's date or a target.
+
+    Attributes:
+        name: its metric.
+        help: its HELP.
+        reports: the reports that bring it.
+        samples: the labels beside tenant, and the value, of each of its series while a report was on /metrics.
+    """
+
+    name: str
+    help: str
+    reports: Sequence[str]
+    samples: Callable[[Edition], Iterator[tuple[Mapping[str, str], float]]]
+
+
 def as_given(_key: Key, product_types: Sequence[str]) -> Mapping[str, str]:
     """Return Microsoft's own names as the labels of `product_types`."""
     return {product_type: product_type for product_type in product_types}
@@ -39,6 +59,7 @@ def openmetrics_lines(
     history: History,
     *,
     gauges: Mapping[str, Sequence[Gauge]],
+    derived: Sequence[Derived] = (),
     now: float,
     step: float = STEP,
     product_labels: Callable[[Key, Sequence[str]], Mapping[str, str]] = as_given,
@@ -60,6 +81,7 @@ def openmetrics_lines(
     Args:
         history: the open storage.
         gauges: for each report the gauges of its counts, in their order; other reports are left out.
+        derived: the metrics that follow from a report, as the configuration is now.
         now: Unix seconds; no sample is at or after it.
         step: seconds between two samples of a series, at least 1.
         product_labels: the labels of one report's product types, as on /metrics; a missing one is left out.
@@ -91,6 +113,14 @@ def openmetrics_lines(
                 for product_label, spans in sorted(steps.items()):
                     name = family + _labels({**labels, "product_type": product_label})
                     yield from _samples(name, spans, limits, _milliseconds(step))
+    for metric in derived:
+        yield f"# HELP {metric.name} {_escape_help(metric.help)}\n# TYPE {metric.name} gauge\n"
+        of_metric = (one for report in metric.reports for one in found if one.key.report == report)
+        for (_, tenant), group in groupby(of_metric, lambda one: (one.key.report, one.tenant)):
+            steps_of = _derived_steps(_in_order(history, group), metric, max_age)
+            for more, spans in sorted(steps_of.items()):
+                name = metric.name + _labels({**extra, "tenant": tenant, **dict(more)})
+                yield from _samples(name, spans, limits, _milliseconds(step))
     yield "# EOF\n"
 
 
@@ -111,21 +141,37 @@ def _steps(
     column: int,
     product_labels: Callable[[Key, Sequence[str]], Mapping[str, str]],
     max_age: Callable[[Key], float],
-) -> dict[str, list[tuple[int, int, int]]]:
-    """Return for each product label its values: (from, to, value), milliseconds, in order, without overlap."""
-    ends = [*(after.published_at for after in editions[1:]), float("inf")]
-    steps: dict[str, list[tuple[int, int, int]]] = {}
-    for edition, replaced in zip(editions, ends, strict=False):
-        end = min(replaced, edition.confirmed_at + max_age(edition.key))
+) -> dict[str, list[Span]]:
+    """Return for each product label its values, in order, without overlap."""
+    steps: dict[str, list[Span]] = {}
+    for edition, start, end in _shown(editions, max_age):
         labels = product_labels(edition.key, [row.product_type for row in edition.snapshot.rows])
         for row in edition.snapshot.rows:
             if row.product_type in labels and column < len(row.counts):
-                span = (_milliseconds(edition.published_at), _milliseconds(end), row.counts[column])
-                steps.setdefault(labels[row.product_type], []).append(span)
+                steps.setdefault(labels[row.product_type], []).append((start, end, row.counts[column]))
     return steps
 
 
-def _samples(name: str, spans: list[tuple[int, int, int]], limits: tuple[int, int], step: int) -> Iterator[str]:
+def _derived_steps(
+    editions: list[Edition], metric: Derived, max_age: Callable[[Key], float]
+) -> dict[tuple[tuple[str, str], ...], list[Span]]:
+    """Return the same of a derived metric, by its labels."""
+    steps: dict[tuple[tuple[str, str], ...], list[Span]] = {}
+    for edition, start, end in _shown(editions, max_age):
+        for labels, value in metric.samples(edition):
+            steps.setdefault(tuple(labels.items()), []).append((start, end, value))
+    return steps
+
+
+def _shown(editions: list[Edition], max_age: Callable[[Key], float]) -> Iterator[tuple[Edition, int, int]]:
+    """Yield each edition with the milliseconds from and to which it was on /metrics."""
+    ends = [*(after.published_at for after in editions[1:]), float("inf")]
+    for edition, replaced in zip(editions, ends, strict=False):
+        end = min(replaced, edition.confirmed_at + max_age(edition.key))
+        yield edition, _milliseconds(edition.published_at), _milliseconds(end)
+
+
+def _samples(name: str, spans: list[Span], limits: tuple[int, int], step: int) -> Iterator[str]:
     since, until = limits
     for start, end, value in spans:
         # The first sample of the span's own grid that is not before `since`.
