@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from exporter.config import load
 from exporter.errors import ConfigError
-from exporter.web import listen
+from exporter.web import listener
 from exporter.web.options import Options
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     variables = {name: value for name, value in environ.items() if name.startswith("OFFICE365_EXPORTER_WEB__")}
     web = load(flags, variables, need_tenants=False).web
     written = web.listen_address[0]
-    address = listen.parse(written)
+    address = listener.parse(written)
     if not address.path and not address.port:
         raise ConfigError((f"--web.listen-address: {written!r} lets the system choose the port; name the port",))
     prefix = Options(route_prefix=web.route_prefix, external_url=web.external_url).prefix()
@@ -45,7 +45,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _ask(address: listen.Address, path: str, *, may_be_tls: bool) -> int | None:
+def _ask(address: listener.Address, path: str, *, may_be_tls: bool) -> int | None:
     """Return the status, or None where a handshake was refused by the server's own word."""
     if may_be_tls:
         try:
@@ -59,7 +59,7 @@ def _ask(address: listen.Address, path: str, *, may_be_tls: bool) -> int | None:
         return _get(plain, path)
 
 
-def _ask_encrypted(address: listen.Address, path: str) -> int:
+def _ask_encrypted(address: listener.Address, path: str) -> int:
     # Any certificate is taken: it names whom others ask, not this machine.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -74,7 +74,7 @@ def _ask_encrypted(address: listen.Address, path: str) -> int:
             return _get(encrypted, path)
 
 
-def _connect(address: listen.Address) -> socket.socket:
+def _connect(address: listener.Address) -> socket.socket:
     if address.path:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_TIMEOUT)

@@ -1,256 +1,282 @@
-"""One client's connection: its requests are read, answered in their order, and bounded in time."""
+"""One client's connection, from its acceptance to its end, as one coroutine; and all of them together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+import socket
+import ssl
+import struct
+import sys
 from inspect import isawaitable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from exporter.log import get_logger, is_verbose
-from exporter.web import wire
-from exporter.web.message import Request, Response, text
-from exporter.web.reader import Asked, Reader
+from exporter.web.http import CONTINUE, Client, Request, Response, chunks, text
+from exporter.web.limits import Shares, client_of
+from exporter.web.reader import Reader
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
-    from exporter.web.connections import Connections, Member
+    from exporter.web.http import Handler
+    from exporter.web.limits import Limits
+    from exporter.web.security import Security
 
 log = get_logger(__name__)
 
+_SEGMENT = 64 * 1024
 _DISCARDED = 8 * 1024 * 1024
-"""Bytes that a client may go on sending once nobody listens any more."""
+"""Bytes that a client may go on sending once nothing is read any more."""
 
 _LOGGED = 200
 """Characters of a path that the log shows."""
 
+_RESET = struct.pack("ii", 1, 0)
+_LONGEST_NAP = 0.1
 
-class Connection(asyncio.Protocol):
-    """One client's connection, from the first byte to the last.
 
-    A request is read whole, then answered, then the next one is looked at; what a client sends ahead waits. A fault of
-    the client is answered by a 4xx, after which nothing is read any more.
-
-    Args:
-        all_of_them: the connections this one belongs to.
-        door: what has stood for this connection so far.
-        admit: says whether a client with this TLS certificate may stay; None where that is not asked.
+class Connections:
+    """The open connections.
 
     Attributes:
-        deadline: when this connection has had its time, seconds of the loop's clock.
+        handler: answers their requests.
+        limits: what each may hold.
+        draining: no new ones, and each ends with the response under way.
     """
 
-    def __init__(self, all_of_them: Connections, door: Member, admit: Callable[[object], bool] | None = None) -> None:
-        self.deadline = 0.0
-        self._door = door
-        self._all = all_of_them
-        self._limits = all_of_them.limits
-        self._admit = admit
+    def __init__(self, handler: Handler, limits: Limits, room: int) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.draining = False
+        self._room = room
+        self._open: set[Connection] = set()
+        self._waiting: Shares[Connection] = Shares()
+
+    def accept(self, sock: socket.socket, address: str, security: Security) -> None:
+        """Serve a new connection, at the cost of one that waits if there are too many; or close it."""
+        if self.draining or (len(self._open) >= self._room and not self.make_room()):
+            sock.close()
+            return
+        connection = Connection(self, sock, address, security)
+        self._open.add(connection)
+        self.wait(connection)
+
+    def make_room(self) -> bool:
+        """End the connection that has waited longest, of the client that has most; say whether there was one."""
+        largest = self._waiting.largest()
+        if largest is None:
+            return False
+        _, connection, _ = largest
+        self.leave(connection)
+        connection.cut()
+        return True
+
+    def wait(self, connection: Connection) -> None:
+        """Note that a connection waits for a request."""
+        if connection in self._open:
+            self._waiting.add(connection.client.share, connection, asyncio.get_running_loop().time())
+
+    def work(self, connection: Connection) -> None:
+        """Note that a connection has a request, and waits no more."""
+        self._waiting.discard(connection.client.share, connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        self.work(connection)
+
+    async def stop(self) -> None:
+        """End all connections: those without a request now, the others when answered or when `limits.stop` is over."""
+        self.draining = True
+        while self.make_room():
+            pass
+        tasks = [connection.task for connection in self._open]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.limits.stop)
+        for connection in list(self._open):
+            connection.cut()
+        # One round of the loop for the transports to end.
+        await asyncio.sleep(0)
+
+
+class Connection:
+    """One client's connection.
+
+    A request is read whole, under a deadline, then answered, under another, then the next one is read; what a client
+    sends ahead waits. What cannot be a request is answered by a 4xx or 5xx, after which nothing is read any more.
+
+    Attributes:
+        client: the other end.
+        task: runs it.
+    """
+
+    def __init__(self, connections: Connections, sock: socket.socket, address: str, security: Security) -> None:
+        self.client = Client(address, client_of(address), self.cut)
+        self._all = connections
+        self._limits = connections.limits
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._reader: Reader | None = None
-        self._address = ""
-        self._tls = False
-        # What waits for its answer, and the answer under way.
-        self._queue: deque[Asked] = deque()
-        self._busy = False
-        self._last = False
-        self._response: Response | None = None
-        self._chunks: Iterator[bytes | memoryview] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._paused = False
-        # How it ends: nothing more is read; the client was refused; its time has run out once.
-        self._deaf = False
-        self._refused = False
-        self._expired = False
-        self._discarded = 0
+        self._sock = sock
+        self._security = security
+        self._tls = security.context is not None
+        self._reader = Reader(self._limits, self.client)
+        self._opened = False
+        self._writer: asyncio.StreamWriter | None = None
+        self.task = self._loop.create_task(self._run())
+        # Not in the coroutine: one that is cancelled before its first step runs none of it.
+        self.task.add_done_callback(self._end)
 
-    # What the transport tells.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin: the first request has its time from now."""
-        self._transport = cast("asyncio.Transport", transport)
-        self.deadline = self._loop.time() + self._limits.request
-        if not (self._all.leave(self._door) and self._all.join(self)):
-            self._deaf = True
-            self._transport.abort()
-            return
-        self._tls = transport.get_extra_info("sslcontext") is not None
-        peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
-        if self._admit is not None and not self._admit(transport.get_extra_info("peercert")):
-            log.warning("a client's certificate has no allowed name: connection closed", client=self._address)
-            self._deaf = True
-            self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        """Read on."""
-        if self._deaf:
-            self._discarded += len(data)
-            if self._discarded > _DISCARDED:
-                self.abort()
-            return
-        if self._reader is None:
-            self._reader = Reader(self._limits, self._address, self.abort)
-        reader = self._reader
-        was_reading = reader.reading
-        self._take(reader.feed(data))
-        if reader.reading and not self._busy:
-            if not was_reading:
-                self.deadline = self._loop.time() + self._limits.request
-            if reader.asks_to_continue:
-                reader.asks_to_continue = False
-                self._transport.write(wire.CONTINUE)
-
-    def eof_received(self) -> bool:
-        """Keep the connection while an answer is under way: a client may close its half early."""
-        self._deaf = True
-        return self._busy and not self._tls
-
-    def pause_writing(self) -> None:
-        """Stop sending: the client is behind."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """Send on."""
-        self._paused = False
-        if self._chunks is not None:
-            self._pump()
-            self._advance()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it was lost is all the same
-        """End: give back what was held."""
-        self._all.leave(self)
-        self._deaf = True
-        self._chunks = self._reader = None
-        self._queue.clear()
-        self._done()
-
-    # What the connections as a whole ask for.
-
-    def expire(self) -> None:
-        """End this connection, its time having run out: gently, and at once if that was tried before."""
-        if self._expired or self._busy:
-            self.abort()
-            return
-        self._expired = True
-        self.deadline = self._loop.time() + self._limits.linger
-        if self._reader is not None and self._reader.reading and not self._deaf:
-            self._take(self._reader.expire())
-        else:
-            self._transport.close()
-
-    def finish(self) -> None:
-        """End this connection as soon as the response under way is sent."""
-        self._deaf = True
-        if not self._busy:
-            self._transport.close()
-
-    def abort(self) -> None:
+    def cut(self) -> None:
         """End this connection at once."""
-        self._transport.abort()
+        self.task.cancel()
 
-    # Answering.
+    async def _run(self) -> None:
+        try:
+            stream, self._writer = await self._open()
+            await self._serve(stream, self._writer)
+        except TimeoutError:
+            pass
+        except (OSError, ssl.SSLError) as error:
+            # Anybody can send anything to an open port: no line of the log for each.
+            log.debug("a connection failed", client=self.client.address, error=str(error))
+        except Exception:
+            log.exception("a connection failed", client=self.client.address)
 
-    def _take(self, asked: list[Asked]) -> None:
-        self._queue.extend(asked)
-        if self._reader is not None and self._reader.ended:
-            self._deaf = True
-        self._advance()
+    def _end(self, _task: asyncio.Task[None]) -> None:
+        self._all.leave(self)
+        if not self._opened:
+            self._sock.close()
+        if self._writer is None:
+            return
+        transport = self._writer.transport
+        if transport.get_write_buffer_size() or _unsent(self._sock):
+            # Otherwise the kernel would keep what the client does not read, for minutes and counted by nothing.
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+        self._writer = None
 
-    def _advance(self) -> None:
-        """Answer what waits, one after the other, until an answer takes its time."""
-        while self._queue and not self._busy:
-            asked = self._queue.popleft()
-            self._busy = True
-            self._last = not asked.keep_alive or self._all.stopping or (self._deaf and not self._queue)
-            self._all.waiting.pop(self, None)
-            self.deadline = self._loop.time() + self._limits.response
-            if isinstance(asked.what, Response):
-                self._refused = True
-                self._send(asked.what, asked)
-            else:
-                self._answer(asked.what, asked)
-        if not self._deaf and not self._transport.is_closing():
-            # What is sent ahead of its answer waits in the kernel, not here.
-            if self._queue:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Shake hands, where that is asked for."""
+        stream = asyncio.StreamReader(self._limits.head, self._loop)
+        protocol = asyncio.StreamReaderProtocol(stream, loop=self._loop)
+        # From here on the transport closes the socket.
+        self._opened = True
+        if not self._tls:
+            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, self._sock)
+        else:
+            from exporter.web import tls  # noqa: PLC0415 - only where TLS is
 
-    def _answer(self, request: Request, asked: Asked) -> None:
+            transport = await tls.shake_hands(protocol, self._sock, self._security, self._limits, self.client.address)
+        return stream, asyncio.StreamWriter(transport, protocol, stream, self._loop)
+
+    async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seconds = self._limits.request
+        while (found := await self._read(stream, writer, seconds)) is not None:
+            # A client may close its half early.
+            over = stream.at_eof() and not self._reader.reading
+            last = isinstance(found, Response) or not found.keep_alive or self._all.draining or over
+            async with asyncio.timeout(self._limits.response):
+                response = found if isinstance(found, Response) else await self._answer(found)
+                await self._send(writer, response, found, last=last)
+            if last or self._all.draining:
+                await self._hang_up(stream, writer, refused=isinstance(found, Response))
+                return
+            self._all.wait(self)
+            seconds = self._limits.idle
+
+    async def _read(
+        self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
+    ) -> Request | Response | None:
+        """Return the next request, the refusal of what cannot be one, or None if there is none any more.
+
+        Args:
+            stream: where it comes from.
+            writer: takes the leave to send a body.
+            seconds: how long it may take to begin.
+        """
+        reader = self._reader
+        try:
+            async with asyncio.timeout(self._limits.request if reader.reading else seconds) as deadline:
+                while (found := reader.next()) is None:
+                    if reader.waits_for_continue:
+                        writer.write(CONTINUE)
+                    data = await stream.read(_SEGMENT)
+                    if not data:
+                        return None
+                    if not reader.reading:
+                        deadline.reschedule(self._loop.time() + self._limits.request)
+                    reader.feed(data)
+        except TimeoutError:
+            found = reader.expire()
+        self._all.work(self)
+        return found
+
+    async def _answer(self, request: Request) -> Response:
         try:
             answer = self._all.handler(request)
-        except Exception:  # noqa: BLE001 - a fault of one endpoint costs one answer
-            answer = _fault(request)
-        if isawaitable(answer):
-            self._task = self._loop.create_task(self._answer_later(answer, request, asked))
-        else:
-            self._send(answer, asked)
+            return await answer if isawaitable(answer) else answer
+        except Exception:
+            log.exception("a request failed", path=request.path)
+            return text(500, "this is an error of the exporter: its log says more")
 
-    async def _answer_later(self, answer: Awaitable[Response], request: Request, asked: Asked) -> None:
-        try:
-            response = await answer
-        except Exception:  # noqa: BLE001 - as above
-            response = _fault(request)
-        if self._transport.is_closing():
-            response.done()
-            return
-        self._send(response, asked)
-        self._advance()
-
-    def _send(self, response: Response, asked: Asked) -> None:
+    async def _send(
+        self, writer: asyncio.StreamWriter, response: Response, found: Request | Response, *, last: bool
+    ) -> None:
+        """Send a response, no faster than the client takes it."""
+        request = found if isinstance(found, Request) else None
         if is_verbose():
-            self._log(response, asked)
-        self._response = response
-        head = wire.head(response, keep_alive=not self._last, old=asked.old)
-        body = () if asked.bodiless() else response.body
-        self._chunks = wire.chunks(head, body, tls=self._tls)
-        self._pump()
+            self._log(response, request)
+        try:
+            head = response.head(keep_alive=not last, old=request is not None and request.old)
+            body = () if request is not None and request.method == "HEAD" else response.body
+            for chunk in chunks(head, body, tls=self._tls):
+                if writer.transport.is_closing():
+                    raise ConnectionResetError("the client has gone")
+                writer.write(chunk)
+                await writer.drain()
+            if response.done is not None:
+                await self._delivered(writer)
+        finally:
+            if response.done is not None:
+                response.done()
+        if self._reader.reading:
+            # A client that sends many requests ahead keeps nobody from the event loop.
+            await asyncio.sleep(0)
 
-    def _log(self, response: Response, asked: Asked) -> None:
-        request = asked.what if isinstance(asked.what, Request) else None
+    async def _delivered(self, writer: asyncio.StreamWriter) -> None:
+        """Wait until the client has what was written: until then it takes up memory, the kernel's at least."""
+        nap = 0.0
+        while not writer.transport.is_closing() and (writer.transport.get_write_buffer_size() or _unsent(self._sock)):
+            await asyncio.sleep(nap)
+            nap = min(_LONGEST_NAP, nap * 2 or 0.001)
+
+    async def _hang_up(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, refused: bool) -> None:
+        """Close, but not before a client that is still sending could read its answer."""
+        self._all.wait(self)
+        async with asyncio.timeout(self._limits.linger):
+            if writer.can_write_eof():
+                writer.write_eof()
+            if refused or writer.can_write_eof():
+                discarded = 0
+                while discarded < _DISCARDED and (data := await stream.read(_SEGMENT)):
+                    discarded += len(data)
+            writer.close()
+            await writer.wait_closed()
+
+    def _log(self, response: Response, request: Request | None) -> None:
         method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
         size = sum(map(len, response.body))
-        log.debug("answered", client=self._address, method=method, path=path, status=response.status, bytes=size)
-
-    def _pump(self) -> None:
-        """Hand over to the transport as much as it takes without piling up."""
-        while self._chunks is not None and not self._paused:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                self._sent()
-            else:
-                self._transport.write(chunk)
-
-    def _sent(self) -> None:
-        self._chunks = self._task = None
-        self._done()
-        self._busy = False
-        if self._last or (self._deaf and not self._queue):
-            self._end()
-            return
-        reading = self._reader is not None and self._reader.reading
-        self.deadline = self._loop.time() + (self._limits.request if reading else self._limits.idle)
-        self._all.waiting[self] = None
-
-    def _end(self) -> None:
-        """Close, but not before a client that is still sending could read why it was refused."""
-        self._queue.clear()
-        self._deaf = True
-        self.deadline = self._loop.time() + self._limits.linger
-        if not self._refused:
-            self._transport.close()
-        elif self._transport.can_write_eof():
-            self._transport.write_eof()
-
-    def _done(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            response.done()
+        log.debug("answered", client=self.client.address, method=method, path=path, status=response.status, bytes=size)
 
 
-def _fault(request: Request) -> Response:
-    log.exception("a request failed", path=request.path)  # noqa: LOG004 - called where it was caught
-    return text(500, "this is a fault of the exporter: its log says more")
+def _unsent(sock: socket.socket) -> int:
+    """Return how many bytes the kernel holds that the other end has not acknowledged; 0 where that cannot be told."""
+    if sys.platform == "win32":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+    except (OSError, ValueError):
+        return 0

@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from exporter.log import get_logger
-from exporter.web import listen
-from exporter.web.connections import Connections
-from exporter.web.door import Porch
+from exporter.web import listener
+from exporter.web.connection import Connections
 from exporter.web.limits import Limits
+from exporter.web.listener import Listener
 from exporter.web.site import Site
 from exporter.web.worker import Worker
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.web.options import Options
-    from exporter.web.source import Source
+    from exporter.web.site import Source
     from exporter.web.watch import Watch
 
 log = get_logger(__name__)
@@ -93,7 +93,7 @@ class Server:
         self._connections = Connections(self._site.handle, limits, _room(limits.connections))
         self._sockets: list[socket.socket] = []
         self._worker = Worker("web-config", limit=1)
-        self._porches: list[Porch] = []
+        self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[str, ...]:
@@ -105,28 +105,26 @@ class Server:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_note)
         for written in self._options.listen_address:
-            self._sockets.append(listen.bind(written))
+            self._sockets.append(listener.bind(written))
         if self._options.config_file is None:
             _warn_if_open(self._options.listen_address)
         else:
             await self._follow(self._options.config_file)
-        for one in self._sockets:
-            one.settimeout(0)
-            porch = Porch(one, self._connections, lambda: self._site.security)
-            self._porches.append(porch)
-            porch.open()
-        self._tasks.append(loop.create_task(self._connections.sweep()))
-        return tuple(listen.name(one) for one in self._sockets)
+        for sock in self._sockets:
+            accepting = Listener(sock, self._connections, lambda: self._site.security)
+            self._listeners.append(accepting)
+            accepting.open()
+        return tuple(listener.name(sock) for sock in self._sockets)
 
     async def stop(self) -> None:
         """Accept no more, let the responses under way end, and end everything else."""
         for task in self._tasks:
             task.cancel()
-        for porch in self._porches:
-            porch.close()
-        for one in self._sockets:
-            listen.unlink(one)
-            one.close()
+        for accepting in self._listeners:
+            accepting.close()
+        for sock in self._sockets:
+            listener.unlink(sock)
+            sock.close()
         await self._connections.stop()
         self._site.end()
         self._worker.end()
@@ -164,7 +162,7 @@ def _room(wanted: int) -> int:
 
 
 def _warn_if_open(addresses: tuple[str, ...]) -> None:
-    reachable = [address for address in addresses if not listen.parse(address).is_loopback()]
+    reachable = [address for address in addresses if not listener.parse(address).is_loopback()]
     if reachable:
         log.warning(
             "the endpoint is open to everyone who can reach it: --web.config.file can ask for TLS and passwords",
@@ -178,4 +176,4 @@ def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if isinstance(error, OSError | ssl.SSLError):
         log.debug("a connection failed", error=str(error), message=message)
     else:
-        log.error("a fault on the event loop", message=message, exc_info=error)
+        log.error("an error on the event loop", message=message, exc_info=error)

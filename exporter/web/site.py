@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from exporter.exposition import UnknownTenantError
 from exporter.web import negotiation
-from exporter.web.limits import client_of
-from exporter.web.message import Request, Response, text
-from exporter.web.scrapes import Scrapes
+from exporter.web.http import Request, Response, text
+from exporter.web.limits import Places
 from exporter.web.security import Security
 from exporter.web.worker import BusyError, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from exporter.status import Status
     from exporter.web.basic_auth import Passwords
     from exporter.web.limits import Limits
     from exporter.web.options import Options
-    from exporter.web.source import Source
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
 _COMPRESS_FROM = 1024
+_FULL = text(503, "too many requests are under way: try again later", ("Retry-After", "1"))
+
+_MOST_PARAMETERS = 250
+"""Of a query: more of them would take the event loop a while to read."""
+
+
+class Source(Protocol):
+    """What a web server asks the exporter for."""
+
+    def scrape(self, *, openmetrics: bool, gzip: bool, tenants: tuple[str, ...]) -> Sequence[bytes]:
+        """Return the metrics, in pieces that make up the body; called on the event loop, so quick.
+
+        Args:
+            openmetrics: OpenMetrics 1.0.0 instead of text 0.0.4.
+            gzip: the pieces make up one gzip member.
+            tenants: only these tenants' series, in any order; all of them if empty.
+
+        Raises:
+            UnknownTenantError: one of `tenants` is not configured.
+        """
+        ...
+
+    def ready(self) -> bool:
+        """Say whether configuration, storage and the first rendering are done; called on the event loop."""
+        ...
+
+    def status(self, tenant: str | None = None) -> Status:
+        """Return what page and API show: of one tenant with its history, or of all; called in a thread.
+
+        Raises:
+            UnknownTenantError: `tenant` is not configured.
+        """
+        ...
+
+    def reload(self) -> tuple[bool, str]:
+        """Read the configuration again and say whether it is in force now, and a sentence for people.
+
+        Called in a thread, never twice at once; it may block.
+        """
+        ...
 
 
 class _Route(NamedTuple):
@@ -53,9 +92,10 @@ class Site:
         self.security = Security()
         self._source = source
         self._lifecycle = options.enable_lifecycle
+        self._external_url = options.external_url
         self._telemetry = options.telemetry()
         self._prefix = options.prefix()
-        self._scrapes = Scrapes(limits.scrapes, limits.scrape_patience)
+        self._places = Places(limits.scrapes, limits.grace)
         self._routes = self._paths()
         self._readers = Worker("web-status", limit=8)
         self._reloader = Worker("web-reload", limit=4)
@@ -130,7 +170,7 @@ class Site:
     async def _compute(self, passwords: Passwords, request: Request, route: _Route | None) -> Response:
         """Answer a request whose password was not seen before."""
         try:
-            right = await passwords.compute(request.headers.get("authorization"), client_of(request.address))
+            right = await passwords.compute(request.headers.get("authorization"), request.client.share)
         except BusyError:
             return text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
         answer = self._answer(request, route) if right else _unauthorized()
@@ -141,13 +181,17 @@ class Site:
     def _metrics(self, request: Request) -> Response:
         if not self._source.ready():  # an empty page would end every series
             return text(503, "not ready yet: the first rendering is not done", ("Retry-After", "1"))
-        leave = self._scrapes.enter(request.drop)
+        leave = self._enter(request)
         if leave is None:
-            return text(503, "too many scrapes are under way: try again later", ("Retry-After", "1"))
+            return _FULL
         openmetrics, content_type = negotiation.format_for(request.headers.get("accept"))
         gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         try:
             tenants = _tenants(request.query)
+        except ValueError:
+            leave()
+            return text(400, f"a query has at most {_MOST_PARAMETERS} parameters")
+        try:
             body = self._source.scrape(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
         except UnknownTenantError as error:
             leave()
@@ -158,6 +202,9 @@ class Site:
         headers = (("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding"))
         return Response(200, (*headers, ("Content-Encoding", "gzip")) if gzip else headers, body, leave)
 
+    def _enter(self, request: Request) -> Callable[[], None] | None:
+        return self._places.enter(request.client.share, request.client.cut)
+
     def _healthy(self, _request: Request) -> Response:
         return text(200, "healthy: the process works")
 
@@ -166,14 +213,27 @@ class Site:
             return text(200, "ready: the metrics can be scraped")
         return text(503, "not ready yet: configuration, storage or the first rendering is not done")
 
-    async def _reload(self, _request: Request) -> Response:
+    async def _reload(self, request: Request) -> Response:
         if not self._lifecycle:
             return text(403, "reloading over HTTP is not enabled: start with --web.enable-lifecycle")
+        if self._is_foreign(request):
+            return text(403, "a page of another origin may not ask for a reload")
         try:
             ok, sentence = await self._reloader.do(self._source.reload)
         except BusyError:
             return text(429, "too many reloads are waiting", ("Retry-After", "5"))
         return text(200 if ok else 500, sentence)
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Say whether a browser sent this for a page that is not this server's."""
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return True
+        origin = request.headers.get("origin")
+        return origin is not None and origin.partition("://")[2].lower() not in self._hosts(request)
+
+    def _hosts(self, request: Request) -> tuple[str, ...]:
+        external = urlsplit(self._external_url).netloc if self._external_url else ""
+        return tuple(host.lower() for host in (request.headers.get("host", ""), external) if host)
 
     async def _page(self, request: Request) -> Response:
         from exporter.web import page  # noqa: PLC0415 - rarely opened
@@ -199,15 +259,23 @@ class Site:
         self, request: Request, write: Callable[[], bytes], headers: tuple[tuple[str, str], ...]
     ) -> Response:
         """Answer with what `write` writes, in a thread: at thousands of tenants it takes its time."""
+        leave = self._enter(request)
+        if leave is None:
+            return _FULL
         wanted = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         try:
             body, packed = await self._readers.do(lambda: _pack(write(), wanted=wanted))
         except BusyError:
-            return text(503, "too many requests are waiting", ("Retry-After", "1"))
+            leave()
+            return _FULL
         except UnknownTenantError as error:
+            leave()
             return text(404, str(error)[:300])
+        except BaseException:
+            leave()
+            raise
         encoding = (("Content-Encoding", "gzip"),) if packed else ()
-        return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,))
+        return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,), leave)
 
 
 async def _dress_later(answer: Awaitable[Response], security: Security) -> Response:
@@ -223,13 +291,19 @@ def _pack(body: bytes, *, wanted: bool) -> tuple[bytes, bool]:
 
 
 def _tenants(query: str) -> tuple[str, ...]:
+    """Return the tenants that a query names.
+
+    Raises:
+        ValueError: it has too many parameters.
+    """
     if not query:
         return ()
-    return tuple(value for key, value in parse_qsl(query, keep_blank_values=True) if key == "tenant")
+    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    return tuple(value for key, value in pairs if key == "tenant")
 
 
 def _redirect(where: str) -> Response:
-    return text(302, f"see {where}", ("Location", where))
+    return text(302, f"see {where}", ("Location", quote(where)))
 
 
 def _unauthorized() -> Response:

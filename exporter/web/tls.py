@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.errors import ConfigError
+from exporter.log import get_logger
 from exporter.web.tlsconfig import CURVES, SECTION, SUITES
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
+    from exporter.web.limits import Limits
+    from exporter.web.security import Security
     from exporter.web.tlsconfig import Pem, Tls
+
+log = get_logger(__name__)
 
 _VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
@@ -37,6 +45,7 @@ def context(tls: Tls, path: Path) -> ssl.SSLContext:
     made.minimum_version = _VERSIONS[tls.min_version]
     made.maximum_version = _VERSIONS[tls.max_version]
     made.set_alpn_protocols(["http/1.1"])
+    made.sslobject_class = _TellingSSLObject
     _set_suites(made, tls)
     if tls.curve:
         _set_curve(made, tls.curve, path)
@@ -44,6 +53,69 @@ def context(tls: Tls, path: Path) -> ssl.SSLContext:
     if tls.verifies_clients():
         _verify_clients(made, tls, path)
     return made
+
+
+class _TellingSSLObject(ssl.SSLObject):
+    """Lets the client read why its handshake fails.
+
+    Both event loops drop the alert that OpenSSL has written when a handshake fails, so that the client sees a bare end
+    (https://github.com/python/cpython/issues/98078). They send what is written when a handshake wants to read more: so
+    the first failure is told as such a want, and what failed is raised when the handshake goes on.
+    """
+
+    def do_handshake(self) -> None:
+        """Shake hands as far as what was received allows."""
+        failure: ssl.SSLError | None = getattr(self, "_failure", None)
+        if failure is not None:
+            raise failure
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLSyscallError):
+            raise
+        except ssl.SSLError as error:
+            self._failure = error
+            on_failure = _ON_FAILURE.get()
+            if on_failure is None:
+                raise
+            on_failure(error)
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert is to be sent") from None
+
+
+_ON_FAILURE: ContextVar[Callable[[ssl.SSLError], None] | None] = ContextVar("_ON_FAILURE", default=None)
+"""Called with what failed in the handshake of the connection that is being accepted."""
+
+
+async def shake_hands(
+    protocol: asyncio.Protocol, sock: socket.socket, security: Security, limits: Limits, client: str
+) -> asyncio.Transport:
+    """Return a transport whose handshake is done.
+
+    Args:
+        protocol: takes what arrives.
+        sock: the connection.
+        security: what it has to obey.
+        limits: how long the handshake may take.
+        client: the client's address, for the log.
+
+    Raises:
+        OSError: the handshake failed, or the client's certificate has no allowed name.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def failed(error: ssl.SSLError) -> None:
+        log.debug("a TLS handshake failed", client=client, reason=error.reason)
+        if task is not None:
+            loop.call_later(limits.linger, task.cancel)
+
+    _ON_FAILURE.set(failed)
+    times = {"ssl_handshake_timeout": limits.request, "ssl_shutdown_timeout": limits.linger}
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=security.context, **times)
+    allowed = security.allowed_sans
+    if allowed is not None and not has_name(allowed, transport.get_extra_info("peercert")):
+        log.warning("a client's certificate has no allowed name: connection closed", client=client)
+        transport.close()
+        raise OSError("the client's certificate has no allowed name")
+    return transport
 
 
 def has_name(allowed: frozenset[str], certificate: object) -> bool:

@@ -162,6 +162,17 @@ def drain(sock: socket.socket) -> bytes:
     return b"".join(got)
 
 
+def drain_until_reset(sock: socket.socket) -> bytes:
+    """Return all that comes until the server resets the connection."""
+    got = []
+    with contextlib.suppress(ConnectionResetError):
+        while True:
+            chunk = sock.recv(262_144)
+            assert chunk, "the connection was ended, not reset"
+            got.append(chunk)
+    return b"".join(got)
+
+
 def status(answer: bytes) -> int:
     """Return the status of a raw answer."""
     assert answer.startswith(b"HTTP/1.1 "), answer

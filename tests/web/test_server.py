@@ -134,7 +134,7 @@ def test_a_fault_on_the_loop_is_logged() -> None:
     with capture_logs() as logs, running() as server:
         server.loop.call_soon_threadsafe(lambda: 1 // 0)
         assert httpx.get(f"{server.url}/-/healthy").status_code == 200
-    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["a fault on the event loop"]
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["an error on the event loop"]
 
 
 @pytest.mark.parametrize("files", [26, 40, 600])

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from exporter.errors import ConfigError
+from exporter.web.limits import Places
 from exporter.web.options import Options
-from exporter.web.scrapes import Scrapes
 from tests.statuses import reported, status
 from tests.web.serving import BODY, Fake, running, until
 
@@ -212,22 +212,38 @@ def test_bad_options(options: Options, fault: str) -> None:
     assert caught.value.errors == (fault,)
 
 
-def test_places_for_scrapes() -> None:
-    """The oldest scrape gives way once it has had its time, not before, and leaving twice does no harm."""
+def test_places_among_equals() -> None:
+    """The oldest scrape of equals makes room once it has had its time, not before, and leaving twice does no harm."""
     now = [0.0]
-    dropped: list[str] = []
-    scrapes = Scrapes(2, 5.0, clock=lambda: now[0])
-    first = scrapes.enter(lambda: dropped.append("first"))
+    cut: list[str] = []
+    places = Places(2, 5.0, clock=lambda: now[0])
+    first = places.enter("a", lambda: cut.append("first"))
     assert first is not None
-    assert scrapes.enter(lambda: dropped.append("second")) is not None
+    now[0] = 0.1
+    assert places.enter("b", lambda: cut.append("second")) is not None
     now[0] = 4.9
-    assert scrapes.enter(lambda: None) is None
+    assert places.enter("c", lambda: None) is None
     now[0] = 5.0
-    assert scrapes.enter(lambda: None) is not None
-    assert dropped == ["first"]
+    assert places.enter("c", lambda: None) is not None
+    assert cut == ["first"]
     first()
     first()
-    assert len(scrapes) == 2
+    assert len(places) == 2
+
+
+def test_who_holds_most_makes_room() -> None:
+    """A client that fills all places loses its oldest to another client at once, and takes none from one with fewer."""
+    cut: list[str] = []
+    places = Places(4, 60.0, clock=lambda: 0.0)
+
+    def enter(client: str, name: str) -> bool:
+        return places.enter(client, lambda: cut.append(name)) is not None
+
+    assert all(enter("crowd", f"{number}") for number in range(4))
+    assert enter("prometheus", "scrape")
+    assert not enter("crowd", "more")
+    assert enter("other", "other")
+    assert cut == ["0", "1"]
 
 
 def test_gzip_of_the_status_is_one_member(server: Running) -> None:

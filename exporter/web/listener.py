@@ -1,7 +1,8 @@
-"""Listen addresses: from what the flag says to sockets that listen."""
+"""Listen addresses: from what the flag says to sockets that listen and accept."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -9,14 +10,32 @@ import re
 import socket
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.errors import ConfigError
+from exporter.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.web.connection import Connections
+    from exporter.web.security import Security
+
+log = get_logger(__name__)
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^\[\]:/]*)):(?P<port>\d{1,5})\Z")
 _BACKLOG = 1024
 _PORTS = 65_536
 _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+_AT_ONCE = 64
+"""Connections accepted before others have their turn."""
+
+_PAUSE = 0.01
+"""Seconds to wait when no connection can be accepted."""
+
+_SILENCE = 60.0
+"""Seconds between two lines of the log that say so."""
 
 
 class Address(NamedTuple):
@@ -126,3 +145,66 @@ def _remove_stale(path: str) -> None:
 
 def _fault(written: str, sentence: str) -> ConfigError:
     return ConfigError((f"--web.listen-address: {written!r}: {sentence}",))
+
+
+class Listener:
+    """Accepts the connections of one listening socket, each under the security in force at that moment.
+
+    The event loop's own servers keep one TLS context for ever, and shake hands before they tell of a connection: here
+    it is counted from its first moment, and a change of certificates needs no new socket.
+
+    Args:
+        sock: listens already.
+        connections: those the new ones are to belong to.
+        security: returns what they have to obey.
+    """
+
+    def __init__(self, sock: socket.socket, connections: Connections, security: Callable[[], Security]) -> None:
+        self._sock = sock
+        self._connections = connections
+        self._security = security
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._silent_until = 0.0
+        sock.settimeout(0)
+        with contextlib.suppress(OSError):
+            # Accepted connections inherit it: the kernel is not to keep megabytes for a client that does not read.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.limits.unsent)
+
+    def open(self) -> None:
+        """Accept from now on."""
+        self._pause = None
+        self._loop.add_reader(self._sock, self._accept)
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._loop.remove_reader(self._sock)
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                # None is waiting, or the client was gone before it was accepted.
+                return
+            except OSError as error:
+                self._hold_on(error)
+                return
+            sock.settimeout(0)
+            is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+            if is_tcp:
+                # asyncio does this only for sockets that it has made itself.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connections.accept(sock, str(address[0]) if is_tcp else "", self._security())
+
+    def _hold_on(self, error: OSError) -> None:
+        """Wait a moment where no connection can be accepted, because too many files are open for instance."""
+        now = self._loop.time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            log.warning("no connection can be accepted for now", error=error.strerror)
+        self._connections.make_room()
+        self._loop.remove_reader(self._sock)
+        self._pause = self._loop.call_later(_PAUSE, self.open)

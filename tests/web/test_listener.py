@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import ConfigError
-from exporter.web import listen
-from exporter.web.listen import Address
+from exporter.web import listener
+from exporter.web.listener import Address
 from tests.web.serving import LOOPS, running
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ HAS_IPV6 = socket.has_dualstack_ipv6()
 )
 def test_addresses(written: str, address: Address, loopback: bool) -> None:  # noqa: FBT001 - a table's column
     """Every form of the flag means its address, and is known as loopback or not."""
-    assert listen.parse(written) == address
-    assert listen.parse(written).is_loopback() is loopback
+    assert listener.parse(written) == address
+    assert listener.parse(written).is_loopback() is loopback
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_addresses(written: str, address: Address, loopback: bool) -> None:  # n
 def test_bad_addresses(written: str) -> None:
     """What is no address is refused with the forms that are."""
     with pytest.raises(ConfigError) as caught:
-        listen.parse(written)
+        listener.parse(written)
     assert caught.value.errors == (
         f"--web.listen-address: {written!r}: write :9365, host:9365, [::1]:9365 or unix:/path",
     )
     with pytest.raises(ConfigError, match="must be absolute"):
-        listen.parse("unix:o365.sock")
+        listener.parse("unix:o365.sock")
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -86,7 +86,7 @@ def test_an_address_in_use_is_named() -> None:
 def test_a_name_that_is_unknown_is_named() -> None:
     """A host that cannot be found is an error that names it."""
     with pytest.raises(ConfigError, match=r"nowhere\.invalid:1.*cannot listen there"):
-        listen.bind("nowhere.invalid:1")
+        listener.bind("nowhere.invalid:1")
 
 
 def test_unix_sockets_left_behind(tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_unix_sockets_left_behind(tmp_path: Path) -> None:
     with running(listen_address=(f"unix:{path}",)) as server:
         assert server.addresses == (f"unix:{path}",)
         with pytest.raises(ConfigError, match="Address already in use"):
-            listen.bind(f"unix:{path}")
+            listener.bind(f"unix:{path}")
         assert path.exists()
     path.write_text("a file")
     with pytest.raises(ConfigError, match="Address already in use"):
-        listen.bind(f"unix:{path}")
+        listener.bind(f"unix:{path}")
     assert path.read_text() == "a file"
 
 
