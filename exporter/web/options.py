@@ -38,12 +38,15 @@ class Options:
         """Return the prefix of all paths, without a slash at its end; empty where there is none.
 
         Raises:
-            ConfigError: `external_url` is no URL of a web server.
+            ConfigError: `external_url` is no URL of a web server, or the path cannot be one.
         """
         path = self.route_prefix
         if path is None:
             path = _path_of(self.external_url) if self.external_url else ""
         path = "/" + path.strip("/")
+        if not path.isprintable():
+            flag = "--web.external-url" if self.route_prefix is None else "--web.route-prefix"
+            raise _fault(flag, "its path holds a character that cannot be printed; remove it")
         return "" if path == "/" else path
 
     def telemetry(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.errors import ConfigError
+from exporter.files import MIB, read_file
 from exporter.log import get_logger
 from exporter.web.tlsconfig import CURVES, SECTION, SUITES
 
@@ -190,7 +191,7 @@ def _read(pem: Pem, path: Path) -> bytes:
     if pem.file is None:
         return pem.inline.encode()
     try:
-        return pem.file.read_bytes()
+        return read_file(pem.file, MIB)
     except OSError as error:
         raise _fault(path, f"{pem.key}_file", f"{pem.file} cannot be read: {error.strerror}") from error
 

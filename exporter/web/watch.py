@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from exporter.errors import ConfigError
+from exporter.files import MIB, read_file
 from exporter.log import get_logger
 from exporter.web import webconfig
 
@@ -30,6 +31,7 @@ class Watch:
         self._seen: dict[Path, bytes] = {}
         self._settling: dict[Path, bytes] | None = None
         self._said: set[str] = set()
+        self._has_users = False
 
     def begin(self) -> Security:
         """Read the file for the first time.
@@ -52,14 +54,14 @@ class Watch:
             security = self._load()
         except ConfigError as error:
             log.error(  # noqa: TRY400 - the faults say it all
-                "the web configuration cannot be used: what was in force stays so",
+                "the web configuration cannot be used: what was in force persists",
                 file=str(self._path),
                 faults="; ".join(error.errors),
             )
             return None
         if self._now() != self._seen:
             return None
-        log.info("the web configuration was read anew", file=str(self._path))
+        log.info("the web configuration was read again", file=str(self._path))
         return security
 
     def _now(self) -> dict[Path, bytes]:
@@ -71,6 +73,11 @@ class Watch:
         config = webconfig.parse(self._path)
         self._seen |= {file: _digest(file) for file in config.files()[1:]}
         security = webconfig.load(config)
+        if self._has_users and not security.users:
+            raise ConfigError(
+                (f"{self._path}:basic_auth_users: has no users any more; restart the exporter to ask for no password",)
+            )
+        self._has_users = bool(security.users)
         for remark in config.remarks:
             if remark not in self._said:
                 self._said.add(remark)
@@ -81,6 +88,6 @@ class Watch:
 def _digest(file: Path) -> bytes:
     """Return what tells one content of `file` from another; nothing if it cannot be read."""
     try:
-        return hashlib.sha256(file.read_bytes()).digest()
+        return hashlib.sha256(read_file(file, MIB)).digest()
     except OSError:
         return b""

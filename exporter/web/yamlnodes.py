@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import yaml
 
 from exporter.errors import ConfigError
+from exporter.files import MIB, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,7 +26,6 @@ _TRUE = frozenset(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", 
 _FALSE = frozenset(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_LARGEST = 1024 * 1024
 
 
 class Nodes:
@@ -49,11 +49,9 @@ class Nodes:
             ConfigError: the file cannot be read, is too large or is no YAML of one document.
         """
         try:
-            content = self._path.read_bytes()
+            content = read_file(self._path, MIB)
         except OSError as error:
             raise ConfigError((f"{self._path}: cannot be read: {error.strerror}",)) from error
-        if len(content) > _LARGEST:
-            raise ConfigError((f"{self._path}: is larger than {_LARGEST} bytes; is it the right file?",))
         try:
             return yaml.compose(content, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:

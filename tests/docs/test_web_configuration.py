@@ -32,9 +32,13 @@ basic_auth_users:
   prometheus: $2y$10$…        # htpasswd -nBC 10 ""
 ```
 
-The file and the certificates are looked at every few seconds; a change holds for new connections, open ones stay. A
-broken file keeps the old state and is logged; at the start it is an error with exit code 2. Without such a file, on an
-address that others can reach, one log line says that the endpoint is open.
+The file and the certificates are checked every few seconds; a change, once it is seen twice alike, holds for new
+connections, open ones persist. A broken file keeps the old state and is logged; at the start it is an error with exit
+code 2. So does a file without users where there were some: passwords are switched off by a restart. Without such a
+file, on an address that others can reach, one log line says that the endpoint is open.
+
+Choose one bcrypt cost for all users. An unknown user costs as much time as the most expensive one: where costs differ,
+the time of an answer tells which names exist. Each password is computed once and remembered until the file changes.
 
 ## What differs from the exporter-toolkit
 
@@ -46,7 +50,8 @@ What cannot be done is refused by name, never ignored.
 
 ## What one client can hold
 
-Beyond these bounds a client gets a 4xx or 503 and is cut off, so that it starves neither scrapes nor polls.
+Beyond these bounds a client gets a 4xx or 503 and is cut off, so that it starves neither scrapes nor polls. Where all
+places are taken, the client that holds most of them loses one to another client; of IPv6, a /64 is one client.
 
 | bound | |
 | --- | --- |
@@ -54,13 +59,13 @@ Beyond these bounds a client gets a 4xx or 503 and is cut off, so that it starve
 """
 WORDS = {
     "connections": "open connections",
-    "scrapes": "scrapes under way",
-    "scrape_patience": "a scrape gives way to a new one after, seconds",
-    "line": "a request's target, bytes",
+    "scrapes": "scrapes, status pages and their like under way",
+    "grace": "one of them makes room even for a client that has as many after, seconds",
+    "unsent": "sent to one client and not yet acknowledged, bytes (the kernel reserves twice as much)",
+    "line": "a request's line, bytes",
     "head": "a request's line and headers, bytes",
     "headers": "headers of a request",
     "body": "a request's body, bytes",
-    "pipeline": "requests sent ahead on one connection",
     "request": "from a request's first byte to its last, and the TLS handshake, seconds",
     "idle": "between two requests, seconds",
     "response": "from a request to its response's last byte, seconds",

@@ -7,11 +7,14 @@ import selectors
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
 
+from tests.statuses import reported
+from tests.statuses import status as make_status
 from tests.web.serving import BODY, LOOPS, Fake, drain, drain_until_reset, exchange, running, status, until
 
 if TYPE_CHECKING:
@@ -346,3 +349,50 @@ def test_stopping_waits_for_nobody_for_ever() -> None:
             sock.close()
     assert source.hold is not None
     source.hold.set()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("path", [b"/metrics", b"/api/v1/status"])
+def test_what_a_client_does_not_read_is_bounded(loop: str, path: bytes) -> None:
+    """A client that does not read takes a place and a few hundred KiB of the kernel, and a reset frees them."""
+    source = Fake((b"a" * 30_000_000,), what=make_status({f"t{number}": reported() for number in range(5000)}))
+    with running(source, loop=loop, scrapes=2, grace=60.0, response=5.0) as server:
+        held = [server.connect() for _ in range(2)]
+        for sock in held:
+            sock.sendall(GET.replace(b"/metrics", path) + b"Accept-Encoding: identity\r\n" + b"\r\n")
+            sock.recv(1)
+        with server.connect() as sock:
+            assert status(exchange(sock, GET + LAST)) == 503
+        assert sum(unacknowledged(server.port)) < 2 * 600_000
+        until(lambda: not any(unacknowledged(server.port)))
+        with server.connect() as sock:
+            assert status(exchange(sock, GET + LAST)) == 200
+        for sock in held:
+            drain_until_reset(sock)
+            sock.close()
+
+
+def unacknowledged(port: int) -> list[int]:
+    """Return what the kernel holds to be sent from a port, by connection."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    return [int(one[4].partition(":")[0], 16) for one in fields if int(one[1].partition(":")[2], 16) == port]
+
+
+def test_slow_scrapes_of_one_address_keep_no_other_out() -> None:
+    """While one address fills all places with scrapes that it does not read, every scrape of another is answered."""
+    with running(Fake((b"a" * 3_000_000,)), scrapes=8, grace=60.0) as server:
+        held = []
+        for number in range(20):
+            # Places that were lost to others are taken again at once.
+            for _ in range(8 if number == 0 else 2):
+                slow = socket.create_connection(("127.0.0.1", server.port), 10, source_address=("127.0.0.2", 0))
+                slow.sendall(GET + b"\r\n")
+                slow.recv(1)
+                held.append(slow)
+            with server.connect() as sock:
+                answer = exchange(sock, GET + LAST)
+            assert status(answer) == 200
+            assert len(answer) > 3_000_000
+        for slow in held:
+            slow.close()

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from exporter.errors import ConfigError
+from exporter.web.http import text
 from exporter.web.limits import Places
 from exporter.web.options import Options
 from tests.statuses import reported, status
@@ -155,6 +156,39 @@ def test_reloading() -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"Origin": "http://o365.example:9365", "Host": "o365.example:9365"}, 200),
+        ({"Origin": "https://ext.example", "Host": "o365.example:9365"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_pages_of_other_origins_cannot_reload(headers: dict[str, str], code: int) -> None:
+    """A browser may ask for a reload only from this server's own pages, behind a proxy too."""
+    source = Fake()
+    with running(source, enable_lifecycle=True, external_url="https://ext.example") as server:
+        assert httpx.post(f"{server.url}/-/reload", headers=headers).status_code == code
+
+
+def test_a_header_cannot_end_its_line() -> None:
+    """A line break in a response's header is an error, never a header more."""
+    with pytest.raises(ValueError, match="would end its line early"):
+        text(302, "x", ("Location", "/a\r\nX-Injected: y")).head(keep_alive=True, old=False)
+
+
+def test_a_long_query_is_refused(server: Running) -> None:
+    """More parameters than anybody has tenants to select are refused before they cost time."""
+    assert httpx.get(f"{server.url}/metrics?" + "a&" * 300).status_code == 400
+
+
+@pytest.mark.parametrize(
     ("settings", "prefix", "redirects"),
     [
         ({"route_prefix": "/"}, "", {}),
@@ -199,6 +233,14 @@ def test_metrics_at_the_root() -> None:
             "--web.external-url: 'monitoring.example/x' is no such URL; write it like https://monitoring.example/o365",
         ),
         (
+            Options(external_url="https://x.example/a%0d%0aX-Injected:%20y"),
+            "--web.external-url: its path holds a character that cannot be printed; remove it",
+        ),
+        (
+            Options(route_prefix="/a\r\nX-Injected: y"),
+            "--web.route-prefix: its path holds a character that cannot be printed; remove it",
+        ),
+        (
             Options(external_url="http://[::1/x"),
             "--web.external-url: 'http://[::1/x' is no such URL; write it like https://monitoring.example/o365",
         ),
@@ -206,7 +248,7 @@ def test_metrics_at_the_root() -> None:
 )
 def test_bad_options(options: Options, fault: str) -> None:
     """A flag that cannot be used is named, with its mend, before anything is served."""
-    fields = {name: getattr(options, name) for name in ("telemetry_path", "external_url")}
+    fields = {name: getattr(options, name) for name in ("telemetry_path", "external_url", "route_prefix")}
     with pytest.raises(ConfigError) as caught, running(**fields):
         pass
     assert caught.value.errors == (fault,)

@@ -181,6 +181,28 @@ def test_curves(certificates: Certificates) -> None:
         assert not works(server, context)
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("who", ["nobody", "a stranger"])
+def test_a_refused_client_reads_why(
+    certificates: Certificates, loop: str, version: ssl.TLSVersion, who: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client without a certificate, or with a stranger's, gets TLS' alert; the reason is logged at debug."""
+    caplog.set_level("DEBUG", logger="exporter")
+    context = certificates.client(minimum_version=version, maximum_version=version)
+    if who == "a stranger":
+        certificates.stranger.issue_cert("prometheus.example").configure_cert(context)
+    with (
+        capture_logs() as logs,
+        running(loop=loop, config_file=certificates.write(VERIFIED)) as server,
+        pytest.raises(ssl.SSLError, match=r"(?i)alert"),
+        connected(server, context) as sock,
+    ):
+        exchange(sock, LAST)
+    (reason,) = [one["reason"] for one in logs if one["event"] == "a TLS handshake failed"]
+    assert reason == ("PEER_DID_NOT_RETURN_A_CERTIFICATE" if who == "nobody" else "CERTIFICATE_VERIFY_FAILED")
+
+
 def test_client_certificates_are_demanded(certificates: Certificates) -> None:
     """With RequireAndVerifyClientCert only clients with a certificate of the CA get in."""
     with running(config_file=certificates.write(VERIFIED)) as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 from exporter.errors import ConfigError
 from exporter.web import webconfig
 from exporter.web.differences import DIFFERENCES
-from tests.web.serving import running
+from tests.web.serving import running, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -466,3 +467,27 @@ def check(path: Path) -> None:
     """Hold a file to its promise."""
     with contextlib.suppress(ConfigError):
         webconfig.check(path)
+
+
+@pytest.mark.parametrize("name", ["web.yml", "server.crt", "ca.pem"])
+def test_pipes_are_errors_at_once(certificates: Certificates, name: str) -> None:
+    """A FIFO in place of the file, or of a certificate, is an ordinary error and blocks nobody."""
+    path = certificates.write(PAIR + "  client_ca_file: ca.pem\n  client_auth_type: VerifyClientCertIfGiven\n")
+    (certificates.folder / name).unlink()
+    os.mkfifo(certificates.folder / name)
+    with pytest.raises(ConfigError, match="it is not a regular file"):
+        webconfig.check(path)
+
+
+def test_users_are_lost_by_a_restart_only(certificates: Certificates) -> None:
+    """A web configuration that loses its users is refused while the exporter runs; others go on to be taken."""
+    users = f"basic_auth_users: {{alice: {HASH}}}\n"
+    headers = "http_server_config: {headers: {X-Frame-Options: deny}}\n"
+    with capture_logs() as logs, running(config_file=certificates.write(users)) as server:
+        for content in ("", headers, "basic_auth_users: {}\n"):
+            logs.clear()
+            certificates.write(content)
+            until(lambda: any("has no users any more" in one.get("faults", "") for one in logs))
+            assert httpx.get(f"{server.url}/metrics").status_code == 401
+        certificates.write(users + headers)
+        until(lambda: "x-frame-options" in httpx.get(f"{server.url}/metrics").headers)
