@@ -181,12 +181,13 @@ class _Message:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             return True
-        except httptools.HttpParserInvalidMethodError:
-            raise RefusedError(_METHOD) from None
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
             # What follows the last chunk is no part of this request.
-            if not self._complete:
-                raise RefusedError(_MALFORMED if self._coding() in (None, "chunked") else _CODING) from None
+            if self._complete:
+                return False
+            if isinstance(error, httptools.HttpParserInvalidMethodError):
+                raise RefusedError(_METHOD) from None
+            raise RefusedError(_MALFORMED if self._coding() in (None, "chunked") else _CODING) from None
         return False
 
     def _check_host(self) -> None:

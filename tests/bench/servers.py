@@ -149,7 +149,13 @@ class Exporter(Server):
 
             def polled() -> bool:
                 nonlocal text
-                text = client.text()
+                try:
+                    text = client.text()
+                except OSError as error:
+                    # Until the first rendering.
+                    if " 503 " not in str(error):
+                        raise
+                    return False
                 return re.search(ALL_POLLED, text, re.MULTILINE) is not None
 
             wait(polled, _PATIENCE, pause)

@@ -25,7 +25,7 @@ from exporter.web import webconfig
 from tests.builders import NOON, tenant
 from tests.config.loading import UUID
 from tests.config.test_fuzz import SHAPED, VALUES
-from tests.fuzz import inputs
+from tests.fuzz import http_reader, inputs
 from tests.tools import memory_folder
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ _TENANT_FILES = st.fixed_dictionaries(
 )
 
 TARGETS = (
-    Target("CSV", 330, inputs.csv_files() | st.binary(max_size=200), check_csv, inputs.VARIANTS),
+    Target("HTTP", 30, http_reader.BYTES, http_reader.check),
+    Target("CSV", 300, inputs.csv_files() | st.binary(max_size=200), check_csv, inputs.VARIANTS),
     Target(
         "JSON",
         250,

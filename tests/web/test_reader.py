@@ -79,3 +79,13 @@ def test_likely_bytes_can_be_read(data: bytes) -> None:
     """Almost-requests end in requests, refusals or waiting; a refusal is the last of all."""
     found = statuses(read(SMALL, data))
     assert all(status == 0 for status in found[:-1])
+
+
+def test_what_follows_a_body_in_chunks_does_no_harm() -> None:
+    """After its last chunk nothing belongs to a request any more, and its trailers are no headers."""
+    head = b"GET /metrics HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for rest in (b"", b"#x", b"\x00", b"GET / HTTP/1.1\r\n"):
+        (request,) = read(Limits(), head + b"3\r\nabc\r\n0\r\nAuthorization: x\r\n\r\n" + rest)
+        assert isinstance(request, Request)
+        assert "authorization" not in request.headers
+        assert not request.keep_alive
