@@ -34,7 +34,7 @@ class Prometheus:
     def ask(self, path: str, **parameters: str | float) -> Any:
         """Return the `data` of an endpoint of its HTTP API (prometheus.io/docs/prometheus/latest/querying/api)."""
         url = f"http://{self.address}/api/v1/{path}"
-        answer = httpx.get(url, params=parameters, timeout=30, trust_env=False)
+        answer = httpx.get(url, params=parameters, timeout=120, trust_env=False)
         answer.raise_for_status()
         return answer.json()["data"]
 
@@ -43,7 +43,7 @@ class Prometheus:
         result: list[dict[str, Any]] = self.ask("query", query=promql)["result"]
         return result
 
-    def wait_for(self, promql: str, seconds: float = 60) -> list[dict[str, Any]]:
+    def wait_for(self, promql: str, seconds: float = 180) -> list[dict[str, Any]]:
         """Return the first result of a query that has one."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self._process.poll() is None:

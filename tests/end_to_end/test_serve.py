@@ -85,8 +85,9 @@ def test_a_hanging_microsoft_delays_no_scrape_and_no_stop(server: SimulatorServe
     server.latency = 3600
     path = configure(server, tmp_path)
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:
-        time.sleep(0.5)
-        assert "office365_activations_exporter_tenants_pending 3.0" in exporter.wait_until("tenants_pending 3.0")
+        exporter.wait_until("tenants_pending 3.0")
+        while len({record.tenant for record in server.simulator.state.log}) < 3:  # all polls are under way
+            time.sleep(0.02)
         code, seconds = exporter.stop(signal.SIGINT)
     assert (code, seconds < 5) == (0, True)
 
@@ -108,7 +109,7 @@ def test_a_restart_brings_the_numbers_back_before_any_poll(server: SimulatorServ
     with Running(*words, log=tmp_path / "log-2") as exporter:
         after = lines(exporter.wait_until(r"^office365_activations_up"))
         time.sleep(1)
-        assert 'quota_remaining_calls{report="activations_user_counts",tenant="contoso"} 9.0' in exporter.metrics()
+        assert 'quota_remaining_calls{report="activations_user_counts",tenant="contoso"} 6.0' in exporter.metrics()
         assert exporter.stop()[0] == 0
     assert after == before
     assert dict(server.simulator.state.calls) == calls
@@ -172,14 +173,14 @@ def test_a_second_signal_ends_it_at_once(server: SimulatorServer, tmp_path: Path
     server.latency = 3600
     path = configure(server, tmp_path)
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:
-        exporter.wait_until("tenants_pending 3.0")
-        time.sleep(0.5)
+        while not server.simulator.state.log:  # a poll is under way, for which the first signal waits
+            time.sleep(0.02)
+        started = time.monotonic()
         exporter.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        if exporter.process.poll() is None:
-            code, seconds = exporter.stop()
-            assert code in {0, 128 + signal.SIGTERM}
-            assert seconds < 1
+        exporter.wait_for_log("stopping signal=SIGTERM|stopping.*SIGTERM")
+        code, _ = exporter.stop()
+        # On a machine that is slow enough the first signal is through before the second one comes.
+        assert code == 128 + signal.SIGTERM or (code == 0 and time.monotonic() - started > 1)
 
 
 def test_systemd_is_told_that_it_is_ready_alive_and_stopping(server: SimulatorServer, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_systemd_is_told_that_it_is_ready_alive_and_stopping(server: SimulatorSe
     path = configure(server, tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(tmp_path / "notify"))
-        notify.settimeout(20)
+        notify.settimeout(120)
         more = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
         with Running("serve", "--config.file", str(path), log=tmp_path / "log", **more) as exporter:
             heard: list[str] = []
@@ -196,7 +197,7 @@ def test_systemd_is_told_that_it_is_ready_alive_and_stopping(server: SimulatorSe
             exporter.process.send_signal(signal.SIGTERM)
             while "STOPPING=1" not in heard:
                 heard.append(notify.recv(100).decode())
-            assert exporter.process.wait(timeout=10) == 0
+            assert exporter.process.wait(timeout=60) == 0
 
 
 def test_two_processes_do_not_share_a_storage(server: SimulatorServer, tmp_path: Path) -> None:

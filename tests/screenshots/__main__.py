@@ -71,7 +71,7 @@ def _dashboards(browser: Browser, folder: Path) -> Iterator[str]:
     site = WORK / "site"
     shutil.copy(HERE / "index.html", site)
     with backfilled(folder, "--tenants", "12", name="prometheus") as (_, prometheus), _served(site) as address:
-        prometheus.wait_for("count_over_time(office365_activations_exporter_build_info[5m]) > 90", seconds=180)
+        prometheus.wait_for("count_over_time(office365_activations_exporter_build_info[5m]) > 90")
         for theme in THEMES:
             for file, text in files().items():
                 name = file.removesuffix(".json")
@@ -109,7 +109,7 @@ def _status_pages(browser: Browser, folder: Path) -> Iterator[str]:
     scenarios = {"ok": ["--tenants", "12"], "failing": ["--scenario", "no-consent"], "crowd": ["--tenants", "2000"]}
     for state, words in scenarios.items():
         with Running("demo", *words, log=folder / f"{state}.log") as demo:
-            demo.wait_until(ALL_POLLED, seconds=120)
+            demo.wait_until(ALL_POLLED)
             views = {f"status-{state}": "", f"status-{state}-sorted": "?sort=ratio&state=below"}
             if state != "crowd":
                 views[f"status-{state}-tenant" if state == "failing" else "status-tenant"] = "?tenant=contoso"
