@@ -26,6 +26,7 @@ log = get_logger(__name__)
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^\[\]:/]*)):(?P<port>\d{1,5})\Z")
 _BACKLOG = 1024
 _PORTS = 65_536
+_UNPRIVILEGED = 1024
 _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 _AT_ONCE = 64
@@ -83,7 +84,11 @@ def bind(written: str) -> socket.socket:
         return _bind_unix(address.path) if address.path else _bind_tcp(address)
     except OSError as error:
         why = error.strerror or str(error)
-        raise _fault(written, f"cannot listen there: {why}; end what uses it or choose another") from error
+        fix = "end what uses it or choose another"
+        if isinstance(error, PermissionError):
+            needs_capability = not address.path and address.port < _UNPRIVILEGED
+            fix = "ports below 1024 need CAP_NET_BIND_SERVICE" if needs_capability else "check who may write there"
+        raise _fault(written, f"cannot listen there: {why}; {fix}") from error
 
 
 def name(listener: socket.socket) -> str:

@@ -112,3 +112,22 @@ def test_an_open_endpoint_is_said_once(address: str, lines: int) -> None:
         pass
     said = [one for one in logs if "open to everyone" in one["event"]]
     assert [one["address"] for one in said] == [address] * lines
+
+
+@pytest.mark.parametrize(
+    ("address", "fix"),
+    [
+        ("127.0.0.1:80", "ports below 1024 need CAP_NET_BIND_SERVICE"),
+        ("unix:/run/x.sock", "check who may write there"),
+    ],
+)
+def test_without_permission(monkeypatch: pytest.MonkeyPatch, address: str, fix: str) -> None:
+    """Where the system forbids an address, the fix is the one for that kind of address."""
+
+    def forbid(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.create_server", forbid)
+    monkeypatch.setattr("exporter.web.listener._bind_unix", forbid)
+    with pytest.raises(ConfigError, match=f"cannot listen there: Permission denied; {fix}"):
+        listener.bind(address)
