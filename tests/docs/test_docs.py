@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 from exporter.cli.arguments import parse
 from exporter.config import FLAGS, load
 from exporter.errors import Reason
 from exporter.families import NAMES, OWN_FAMILIES, TENANT_FAMILIES, Family
+from tests.docs.markdown import PAGES, ROOT, anchors, blocks, each_page, links
 from tests.monitoring.names import PROMISED, RECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 METRICS_HEAD = """# Metrics
 
@@ -82,17 +79,41 @@ def test_every_command_in_a_page_parses(page: Path) -> None:
 
 @each_page
 def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
-    """A relative link of a page names a file or folder of the repository."""
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    """A relative link of a page names a file or folder of the repository, and a heading that is there."""
+    for target, anchor in links(page):
+        assert target.exists(), target
+        assert not anchor or anchor in anchors(target), f"{target.name}#{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    """Whoever begins at README.md and follows links comes to every page."""
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        new = {target for page in new for target, _ in links(page) if target.suffix == ".md"} - reached
+    assert not set(PAGES) - reached
+
+
+def test_troubleshooting_has_a_line_for_every_reason() -> None:
+    """docs/troubleshooting.md has a line for every reason, in the order of the code; the runbook names each too."""
+    rows = r"^\| `(\w+)` \|"
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    table = page.partition("## By `reason`")[2].partition("\n## ")[0]
+    assert re.findall(rows, table, re.MULTILINE) == ["reason", *Reason]
+    runbook = (ROOT / "docs/runbook/Office365TenantFailing.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+)`", runbook.partition("## Fix")[2])) >= set(Reason)
 
 
 @each_page
 def test_every_configuration_in_a_page_loads(page: Path, tmp_path: Path) -> None:
     """A YAML example that configures the exporter is a configuration without a fault."""
-    for example in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    for example in (block.text for block in blocks(page) if block.language == "yaml"):
         if not re.search(r"^(tenants|tenant_files|auth|cloud):", example, re.MULTILINE):
             continue
         path = tmp_path / "exporter.yaml"
         path.write_text(example, encoding="utf-8")
+        if example.startswith("# tenants.d/"):
+            tenant_file = path.rename(tmp_path / "tenants.yaml")
+            top = {"client_id": "00000000-0000-0000-0000-000000000000", "auth": {"managed_identity": {}}}
+            path.write_text(json.dumps({**top, "tenant_files": [str(tenant_file)]}), encoding="utf-8")
         load({"config.file": str(path)}, {}, need_tenants=False)
