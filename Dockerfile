@@ -9,7 +9,7 @@ RUN python3 -m venv tools \
     && python3 -m venv --without-pip /opt/exporter \
     && tools/bin/pip --python /opt/exporter/bin/python install --no-cache-dir --no-compile --require-hashes \
         --requirement requirements/runtime.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY exporter exporter
 # Bytecode is made here, once: the root file system may be read-only. Its sources never change, so none are looked at.
 RUN tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheel . \
