@@ -46,7 +46,8 @@ class Answer:
         status: the status code.
         headers: by their names in any case.
         body: the decompressed body.
-        measured: whether the answer itself said where its body ends: by Content-Length, chunks or gzip's trailer.
+        measured: whether the answer itself said where its body ends: by Content-Length or chunks. A gzip member says
+            where it ends, not that it is the last one.
     """
 
     status: int
@@ -263,7 +264,7 @@ class _Body:
         self._gzip = encoding.endswith("gzip")
         self._member: zlib._Decompress | None = None
         self._body = bytearray()
-        self.measured = self._gzip or "content-length" in headers or "transfer-encoding" in headers
+        self.measured = "content-length" in headers or "transfer-encoding" in headers
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body.

@@ -66,8 +66,9 @@ def test_every_member_of_a_gzip_answer_is_read() -> None:
         (b"Content-Length: 6\r\n\r\nreport", True),
         (b"Transfer-Encoding: chunked\r\n\r\n6\r\nreport\r\n0\r\n\r\n", True),
         (b"\r\nreport", False),
+        (b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"report"), False),
     ],
-    ids=["length", "chunked", "until the end"],
+    ids=["length", "chunked", "until the end", "gzip until the end"],
 )
 def test_an_answer_tells_whether_it_said_where_it_ends(framing: bytes, *, measured: bool) -> None:
     """Only a body that ends with its connection is not measured."""
