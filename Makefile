@@ -9,11 +9,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check dashboards screenshots format lock rules chart bench soak image clean
+.PHONY: help demo test check release-check dashboards screenshots format lock rules chart bench soak image clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"]'
-	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
 demo: .venv/runtime.stamp ## run the exporter against a built-in simulation of Microsoft; no account, no network
 	@exec $(BIN)/office365-activations-exporter demo $(ARGS)
@@ -34,6 +34,9 @@ check: .venv/dev.stamp ## format, lint, types, import direction, dependencies, p
 	rm -rf dist/check && $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist/check .
 	$(BIN)/check-wheel-contents dist/check
 
+release-check: .venv/dev.stamp ## build the release once, and test that wheel on every supported Python (PYTHONS="…", ARGS="--tests all")
+	$(BIN)/python -m tests.delivery.release $(ARGS)
+
 format: .venv/dev.stamp ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -44,6 +47,7 @@ lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS
 	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt \
 		--constraints requirements/build.txt --output-file requirements/dev.txt
 	$(LOCK) --group pyproject.toml:screenshots --constraints requirements/dev.txt --output-file requirements/screenshots.txt
+	$(LOCK) --group pyproject.toml:release --constraints requirements/dev.txt --output-file requirements/release.txt
 
 rules: .venv/dev.stamp ## write the rules, alerts and inhibitions in monitoring/ (ARGS="--set report_stale=5d")
 	$(BIN)/python -m monitoring.rules $(ARGS)

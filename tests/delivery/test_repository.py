@@ -82,6 +82,7 @@ def test_locks_are_complete() -> None:
         "runtime": project["project"]["dependencies"],
         "build": groups["build"],
         "dev": groups["check"] + groups["test"],
+        "release": groups["release"],
     }
     for lock, requirements in asked.items():
         assert {normal(requirement) for requirement in requirements} <= set(pins(LOCKS[lock])), lock
