@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -28,9 +29,18 @@ def require(name: str) -> Path:
     """
     folders = (str(TOOLS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
     found = shutil.which(name, path=os.pathsep.join(folders))
-    if found is not None:
-        return Path(found).absolute()
-    reason = f"{name} is missing: run tests/fetch_tools.py (Debian and Ubuntu), or install it"
+    if found is None:
+        missing(f"{name} is missing: run tests/fetch_tools.py (Debian and Ubuntu), or install it")
+    return Path(found).absolute()
+
+
+def missing(reason: str) -> NoReturn:
+    """End a test for which this machine lacks something.
+
+    Raises:
+        pytest.skip.Exception: on somebody's machine.
+        pytest.fail.Exception: in CI (`CI=true`), where nothing may be skipped unnoticed.
+    """
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
