@@ -29,12 +29,14 @@ from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from exporter.config.tenants import Tenant
     from exporter.http import Answer, Clients, Deadline
 
 _MAX_REDIRECTS = 3
 _MAX_PAGES = 20
+_MAX_OBJECTS = 10_000  # a row is one; of those that nobody needs, 2 MiB would take fifty times as much once parsed
 _MAX_WRAPPINGS = 5
 _HTTPS = 443
 _OK, _BAD, _TOO_MANY, _SERVER = 200, 400, 429, 500
@@ -71,7 +73,8 @@ def read(
     token: str,
     deadline: Deadline,
     clock: Callable[[], float],
-    spend: Callable[[], None] = lambda: None,
+    spend: Callable[[], None],
+    parsing: AbstractContextManager[object],
 ) -> RawReport:
     """Read a report of the tenant's Graph, once.
 
@@ -83,6 +86,7 @@ def read(
         deadline: when the poll must be over.
         clock: Unix seconds.
         spend: called before each call of Graph, pages included; what it raises ends the reading.
+        parsing: held while JSON is parsed, which can take a dozen times its size.
 
     Raises:
         UnauthorizedError: 401.
@@ -95,27 +99,21 @@ def read(
         ServerError: any other answer.
         NetworkError, ReportError: as `Clients.request`.
     """
-    reader = _Reader(clients, tenant, deadline, clock, spend)
+    reader = _Reader(clients, tenant, deadline, clock, spend, parsing)
     url = f"{tenant.cloud.graph}/{tenant.report.api_version}/reports/{function}"
     if tenant.report.format == "json":
         return reader.json(f"{url}?$format=application/json", token)
     return reader.csv(url, token)
 
 
+@dataclass(frozen=True, slots=True)
 class _Reader:
-    def __init__(
-        self,
-        clients: Clients,
-        tenant: Tenant,
-        deadline: Deadline,
-        clock: Callable[[], float],
-        spend: Callable[[], None],
-    ) -> None:
-        self._spend = spend
-        self._clients = clients
-        self._tenant = tenant
-        self._deadline = deadline
-        self._clock = clock
+    clients: Clients
+    tenant: Tenant
+    deadline: Deadline
+    clock: Callable[[], float]
+    spend: Callable[[], None]
+    parsing: AbstractContextManager[object]
 
     def csv(self, url: str, token: str) -> RawReport:
         answer = self._graph(url, token)
@@ -130,7 +128,7 @@ class _Reader:
         first_id = ""
         while url:
             if url in seen or len(pages) == _MAX_PAGES:
-                raise ReportError(f"{self._tenant.name}: the report's pages do not end", request_id=first_id)
+                raise ReportError(f"{self.tenant.name}: the report's pages do not end", request_id=first_id)
             seen.add(url)
             answer = self._graph(url, token)
             first_id = first_id or _request_id(answer)
@@ -140,26 +138,26 @@ class _Reader:
             pages.append(answer.body)
             if sum(map(len, pages)) > MAX_BODY:
                 raise ReportError(
-                    f"{self._tenant.name}: the report's pages are larger than {MAX_BODY // 1024 // 1024} MiB",
+                    f"{self.tenant.name}: the report's pages are larger than {MAX_BODY // 1024 // 1024} MiB",
                     request_id=first_id,
                 )
             url = self._next_page(answer)
         return RawReport(tuple(pages), "json", first_id)
 
     def _graph(self, url: str, token: str) -> Answer:
-        self._spend()
+        self.spend()
         headers = {"Authorization": f"Bearer {token}", "client-request-id": str(uuid.uuid4())}
-        answer = self._clients.request("GET", url, endpoint="graph", deadline=self._deadline, headers=headers)
+        answer = self.clients.request("GET", url, endpoint="graph", deadline=self.deadline, headers=headers)
         if answer.status != _OK and answer.status not in _REDIRECTS:
-            raise _refusal(self._tenant, answer, self._clock())
+            raise _refusal(self.tenant, answer, self.clock())
         return answer
 
     def _download(self, answer: Answer, request_id: str) -> Answer:
         """Follow a Location by hand: no Authorization, no cookies, allowed hosts only."""
-        name = self._tenant.name
+        name = self.tenant.name
         for _ in range(_MAX_REDIRECTS):
-            url = _allowed(answer.headers.get("location", ""), self._tenant, request_id)
-            answer = self._clients.request("GET", url, endpoint="download", deadline=self._deadline, keep_alive=False)
+            url = _allowed(answer.headers.get("location", ""), self.tenant, request_id)
+            answer = self.clients.request("GET", url, endpoint="download", deadline=self.deadline, keep_alive=False)
             if answer.status == _OK:
                 return answer
             if answer.status not in _REDIRECTS:
@@ -168,27 +166,37 @@ class _Reader:
         if answer.status in _REDIRECTS:
             raise RedirectError(f"{name}: the download redirects in a circle", request_id=request_id)
         if answer.status == _TOO_MANY:
-            raise ThrottledError(status, retry_after=retry_after(answer.headers, self._clock()), request_id=request_id)
+            raise ThrottledError(status, retry_after=retry_after(answer.headers, self.clock()), request_id=request_id)
         if _BAD <= answer.status < _SERVER:
             raise DownloadError(status, request_id=request_id)
         raise ServerError(status, request_id=request_id)
 
     def _next_page(self, answer: Answer) -> str:
         """Return the next page's address; empty after the last page, and where the page cannot be read."""
-        try:
-            page = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            return ""  # the parser says what is wrong with it
-        link = page.get("@odata.nextLink") if isinstance(page, dict) else None
+        if answer.body.count(b"{") + answer.body.count(b"[") > _MAX_OBJECTS:
+            raise ReportError(
+                f"{self.tenant.name}: a page of the report has more than {_MAX_OBJECTS} objects",
+                request_id=_request_id(answer),
+            )
+        with self.parsing:
+            link = _next_link(answer.body)
         if not isinstance(link, str):
             return ""
-        if not link.startswith(self._tenant.cloud.graph + "/"):
+        if not link.startswith(self.tenant.cloud.graph + "/"):
             raise RedirectError(
-                f"{self._tenant.name}: the report's next page is not on the tenant's Graph host",
+                f"{self.tenant.name}: the report's next page is not on the tenant's Graph host",
                 hint="nothing to mend here: give the request-id to Microsoft's support",
                 request_id=_request_id(answer),
             )
         return link
+
+
+def _next_link(body: bytes) -> object:
+    try:
+        page = json.loads(body)
+    except (ValueError, RecursionError):
+        return None  # the parser says what is wrong with it
+    return page.get("@odata.nextLink") if isinstance(page, dict) else None
 
 
 def _allowed(location: str, tenant: Tenant, request_id: str) -> str:

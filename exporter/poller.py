@@ -71,7 +71,7 @@ class Poller:
         self._monotonic = monotonic
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, keeps no secret
-        # One at a time: JSON can take fifty times its size while it is parsed, and polls are many.
+        # One at a time: JSON can take a dozen times its size while it is parsed, and polls are many.
         self._parsing = threading.Lock()
 
     def poll(self, tenant: Tenant, report_name: str, standing: Standing) -> Outcome:
@@ -152,6 +152,7 @@ class Poller:
             deadline=deadline,
             clock=self._clock,
             spend=spend,
+            parsing=self._parsing,
         )
 
     def _may_call(self, tenant: Tenant, key: Key) -> bool:

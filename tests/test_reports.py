@@ -114,6 +114,17 @@ def test_a_product_type_without_a_usable_name_is_rejected(name: str) -> None:
     assert len(parse_csv(f"{HEADER}\n2026-01-01,A,1,2,3\n2026-01-01,{name},1,2,3\n").rejected) == 1
 
 
+@pytest.mark.parametrize("point", [0, 7, 9, 0x1B, 0x7F, 0x85, 0x9B, 0x61C, 0x200E, 0x2028, 0x202E, 0x2066, 0x2069])
+@pytest.mark.parametrize("parse", [parse_csv, parse_json])
+def test_a_product_type_that_steers_is_rejected(parse: Callable[..., Any], point: int) -> None:
+    """A row whose product type holds a control character, or one that turns the direction of text, is rejected."""
+    name = f"VISIO{chr(point)}PLAN"
+    text = f"{DOCUMENTED_CSV}2017-09-01,{name},1,2,3\n"
+    parsed = parse(text if parse is parse_csv else {"value": [json_row(), json_row(productType=name)]})
+    assert [row.product_type for row in parsed.rows] == ["Office 365 ProPlus"]
+    assert parsed.rejected == ("row 2: its product type holds a control character",)
+
+
 def test_a_lone_surrogate_is_rejected() -> None:
     """A product type that UTF-8 cannot hold, which JSON can carry, costs its own row only."""
     page = json.dumps({"value": [json_row(), json_row(productType="\ud800")]}).encode()
@@ -232,7 +243,9 @@ def test_any_bytes_give_good_rows_or_the_report_error(body: bytes, form: str, re
 
 @given(
     st.dictionaries(
-        st.text(st.characters(codec="utf-8"), min_size=1, max_size=50).filter(str.strip),
+        st.text(
+            st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp"]), min_size=1, max_size=50
+        ).filter(str.strip),
         st.tuples(*[st.integers(0, 2**53)] * 3),
         min_size=1,
         max_size=6,

@@ -17,6 +17,7 @@ import httpx
 
 from exporter import __version__
 from exporter.errors import ExporterError, ReportError, ServerError
+from exporter.files import MIB, read_file
 from exporter.http.deadline import Backend, Deadline, PollClock
 from exporter.http.errors import Way, network_error
 from exporter.http.proxy import Proxy
@@ -73,12 +74,17 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     Building one takes some 25 ms: build it once and share it.
 
     Raises:
-        OSError: `ca_file` cannot be read or holds no certificate (`ssl.SSLError`).
+        OSError: `ca_file` cannot be read, is not a regular file or is too large; `ssl.SSLError` where it holds no
+            certificate.
     """
     context = ssl.create_default_context()
     context.sslsocket_class = _StrictSocket
     if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
+        # Beside the certificates a bundle holds their names, in whatever encoding.
+        bundle = read_file(ca_file, MIB).decode("ascii", "ignore")
+        if "BEGIN" not in bundle:
+            raise ssl.SSLError("no certificate")
+        context.load_verify_locations(cadata=bundle)
     return context
 
 

@@ -29,6 +29,8 @@ MAX_COUNT = 2**53
 _DATE_COLUMN, _PRODUCT_COLUMN = "Report Refresh Date", "Product Type"
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T00:00:00(?:\.0+)?Z?)?", re.ASCII)
 _COUNT = re.compile(r"\d{1,16}", re.ASCII)
+# C0, DEL and C1, separators of lines, and what turns the direction of text: they steer terminals or hide text.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NO_ROWS = "it has no rows: Microsoft gives such a report for a day or so; it does not mean zero users"
 
 
@@ -157,6 +159,8 @@ def _name(value: object) -> str:
         raise ValueError("it has no product type")
     if len(value) > MAX_NAME:
         raise ValueError(f"its product type is longer than {MAX_NAME} characters")
+    if _STEERING.search(value):
+        raise ValueError("its product type holds a control character")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -59,6 +59,8 @@ def test_what_reaches_microsoft(tmp_path: Path) -> None:
     """A CA file without a certificate and a proxy that is none are errors before anything starts."""
     (tmp_path / "ca.pem").write_text("no certificate", encoding="utf-8")
     assert "http.ca_file" in check(OFFICE365_EXPORTER_HTTP__CA_FILE=str(tmp_path / "ca.pem"))
+    os.mkfifo(tmp_path / "fifo")
+    assert "it is not a regular file" in check(OFFICE365_EXPORTER_HTTP__CA_FILE=str(tmp_path / "fifo"))
     assert "HTTPS_PROXY" in check(HTTPS_PROXY="ftp://proxy.example")
     assert "cannot be read: No such file" in check(f"--web.config.file={tmp_path}/web.yml")
 

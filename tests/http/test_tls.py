@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -101,3 +102,32 @@ def test_a_ca_file_without_certificates_is_an_error(tmp_path: Path, content: byt
         tls_context(path)
     with pytest.raises(OSError, match="No such file"):
         tls_context(tmp_path / "missing.pem")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "too large"])
+def test_a_ca_file_that_is_no_file_stops_nobody(tmp_path: Path, kind: str) -> None:
+    """A FIFO, a device or a file without an end in place of http.ca_file is an error at once."""
+    path = tmp_path / "ca.pem"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(OSError, match="not a regular file" if kind != "too large" else "larger than 1 MiB"):
+        tls_context(path)
+
+
+def test_a_ca_file_may_be_a_bundle_with_comments(authority: trustme.CA, tmp_path: Path) -> None:
+    """Certificates with names in any encoding between them are trusted, each of them."""
+    other = trustme.CA()
+    path = tmp_path / "ca.pem"
+    path.write_bytes(
+        "# Zürich\n".encode("latin-1")
+        + other.cert_pem.bytes()
+        + "\n# Genève\n".encode()
+        + authority.cert_pem.bytes().replace(b"\n", b"\r\n")
+    )
+    for signer in (authority, other):
+        with serving(answering(OK), certificate(signer, "localhost")) as port:
+            assert ask(port, path) == b"ok"

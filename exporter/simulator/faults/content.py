@@ -156,7 +156,7 @@ BROKEN = (
         "one product twice, with other counts",
         _lines(lambda lines: [*lines, (*lines[0][:2], 1, *lines[0][3:])]),
     ),
-    _report("awkward-name", "quotes, commas and line breaks in a name", _name('A "quoted",\r\nbroken \\ name')),
+    _report("awkward-name", "quotes, commas and a backslash in a name", _name('A "quoted", broken \\ name')),
     _report("nul-name", "a NUL in a name", _name("A\0B")),
     _report(
         "surrogate-name",
