@@ -185,7 +185,7 @@ class _Reader:
         if not link.startswith(self.tenant.cloud.graph + "/"):
             raise RedirectError(
                 f"{self.tenant.name}: the report's next page is not on the tenant's Graph host",
-                hint="nothing to mend here: give the request-id to Microsoft's support",
+                hint="nothing to fix here: give the request-id to Microsoft's support",
                 request_id=_request_id(answer),
             )
         return link
@@ -264,12 +264,12 @@ def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
         return UnsupportedError(text, hint=hint, request_id=request_id)
     if kind := _kind(answer.status, code, message):
         return kind(text, request_id=request_id)
-    # MissingCredentials is a passing fault of Microsoft's own; any other answer below 500 will come again.
+    # MissingCredentials is a passing error of Microsoft's own; any other answer below 500 will come again.
     return ServerError(text, transient=answer.status >= _SERVER or code == _PASSING, request_id=request_id)
 
 
 def _kind(status: int, code: str, message: str) -> type[ExporterError] | None:
-    """Return the class of error that an answer without further details means; None: a fault of Microsoft's side."""
+    """Return the class of error that an answer without further details means; None: an error on Microsoft's side."""
     match status:
         case 401:
             return UnauthorizedError

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying, retry_if_exception
-
 from exporter import graph
 from exporter.config.tenants import key_of
 from exporter.errors import (
@@ -80,7 +78,7 @@ class Poller:
         Args:
             tenant: whose report.
             report_name: one of `REPORTS`.
-            standing: where it stands: after a failure that people mend, the token is a fresh one.
+            standing: where it stands: after a failure that needs an operator, the token is a fresh one.
         """
         started = self._monotonic()
         report = REPORTS[report_name]
@@ -97,32 +95,34 @@ class Poller:
             failure = _failure(tenant, error, hint=self._tokens.advice(tenant, report.permission))
         except ExporterError as error:
             failure = _failure(tenant, error)
-        except Exception as error:  # a fault of ours costs one poll, never the process
-            log.exception("a poll met a fault of the exporter", tenant=tenant.name, report=report_name)
+        except Exception as error:  # an error of the exporter costs one poll, never the process
+            log.exception("a poll met an error of the exporter", tenant=tenant.name, report=report_name)
             failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's own code"))
         return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)
 
     def _read(self, tenant: Tenant, report: Report, key: Key, *, fresh: bool) -> graph.RawReport:
-        """Read with retries: transient faults, exponential backoff with full jitter, inside the poll's timeout."""
+        """Read with retries of what may pass: exponential backoff with full jitter, inside the poll's timeout."""
         deadline = Deadline(tenant.poll.timeout, self._monotonic)
-        attempts = Retrying(
-            retry=retry_if_exception(lambda error: _is_transient(error) and self._may_call(tenant, key)),
-            wait=self._pause,
-            stop=lambda state: state.upcoming_sleep >= deadline.remaining(),
-            sleep=self._sleep,
-            before_sleep=lambda state: _log_retry(tenant, report, state),
-            reraise=True,
-        )
-        return attempts(self._attempt, tenant, report, key, deadline, fresh)
+        spread = 2.0
+        while True:
+            try:
+                return self._attempt(tenant, report, key, deadline, fresh=fresh)
+            except ExporterError as error:
+                asked = error.retry_after if isinstance(error, ThrottledError) else 0.0
+                pause = asked + self._rng.uniform(0, spread)
+                if not error.transient or not self._may_call(tenant, key) or pause >= deadline.remaining():
+                    raise
+                log.debug(
+                    "trying again within the same poll",
+                    tenant=tenant.name,
+                    report=report.name,
+                    pause_seconds=round(pause, 1),
+                    error=error.message,
+                )
+            spread = min(2 * spread, _LONGEST_PAUSE)
+            self._sleep(pause)
 
-    def _attempt(
-        self,
-        tenant: Tenant,
-        report: Report,
-        key: Key,
-        deadline: Deadline,
-        fresh: bool,  # noqa: FBT001 - for tenacity
-    ) -> graph.RawReport:
+    def _attempt(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, *, fresh: bool) -> graph.RawReport:
         token = self._tokens.token(tenant, deadline, fresh=fresh)
         try:
             return self._call(tenant, report, key, deadline, token.value)
@@ -140,9 +140,7 @@ class Poller:
         def spend() -> None:
             if not self._budget.spend(key, tenant.report.format):
                 wait = self._budget.free_at(key, tenant.report.format) - self._clock()
-                raise ThrottledError(
-                    f"{tenant.name}: the exporter's own budget of Graph calls is spent", retry_after=wait
-                )
+                raise ThrottledError(f"{tenant.name}: the exporter's call budget is spent", retry_after=wait)
 
         return graph.read(
             self._clients,
@@ -157,11 +155,6 @@ class Poller:
 
     def _may_call(self, tenant: Tenant, key: Key) -> bool:
         return self._budget.remaining(key, tenant.report.format) > 0
-
-    def _pause(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, ThrottledError) else 0.0
-        return asked + self._rng.uniform(0, min(2.0**state.attempt_number, _LONGEST_PAUSE))
 
     def _snapshot(self, tenant: Tenant, report: Report, raw: graph.RawReport) -> tuple[Snapshot, int]:
         try:
@@ -196,10 +189,6 @@ def _wants_fresh_token(standing: Standing) -> bool:
     return failure is not None and failure.reason in MENDED_BY_PEOPLE
 
 
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, ExporterError) and error.transient
-
-
 def _refused_again(error: graph.UnauthorizedError) -> graph.UnauthorizedError:
     return graph.UnauthorizedError(f"{error.message}, with a new token", request_id=error.request_id)
 
@@ -209,14 +198,3 @@ def _failure(tenant: Tenant, error: ExporterError, hint: str = "") -> Failure:
     named = error.message.startswith(f"{tenant.name}: ")
     message = error.message if named else f"{tenant.name}: {error.message}"
     return Failure(error.reason, message, hint or error.hint, error.request_id)
-
-
-def _log_retry(tenant: Tenant, report: Report, state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.debug(
-        "trying again within the same poll",
-        tenant=tenant.name,
-        report=report.name,
-        pause_seconds=round(state.upcoming_sleep, 1),
-        error=str(error),
-    )

@@ -1,4 +1,4 @@
-"""Our own budget of Graph calls, under Microsoft's limit whatever configuration, reloads and restarts ask for."""
+"""The budget of Graph calls, under Microsoft's limit whatever configuration, reloads and restarts ask for."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ def _address(name: str, value: str) -> str:
     except ValueError:
         good = False
     if not good:
-        fault = f"{name}: is no address of a proxy; write it as http://user:password@proxy.example.com:3128"
-        raise ConfigError((fault,), hint="mend or unset the variable; SOCKS proxies are not supported")
+        error = f"{name}: is no address of a proxy; write it as http://user:password@proxy.example.com:3128"
+        raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
     return url
 
 

@@ -40,7 +40,6 @@ _PARTS = (
     "exporter.schedule",
     "httpx",
     "exporter.graph",
-    "tenacity",
     "exporter.poller",
     "requests",
     "msal",
