@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from exporter.schedule import Schedule, Task
     from exporter.state import Key
     from exporter.status import Status
-    from exporter.storage import MemoryStorage, Storage
+    from exporter.storage import Storage
 
 log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Exporter:
         self,
         config: Config,
         load: Callable[[], Config],
-        storage: Storage | MemoryStorage,
+        storage: Storage,
         *,
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
@@ -68,9 +68,10 @@ class Exporter:
         self._clock = clock
         self._config = config
         self._tenants = tenants_of(config)
-        self._own = OwnMetrics(revision)
+        self._own = OwnMetrics(revision, storage)
         self._own.reloaded_at = clock()
         self._recorder = Recorder(storage, self._own, clock)
+        self._recorder.adopt(self._tenants)
         self._standings, self._budget = self._recorder.standings, self._recorder.budget
         samples = TenantSamples(self._standings, self._budget, clock)
         self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors()))
@@ -81,6 +82,7 @@ class Exporter:
         self._schedule: Schedule | None = None
         self._reloading = threading.Lock()
         self._started_at = clock()
+        self._replica = storage.identity
         self._rendered = False
         self._reload_error = ""
 
@@ -118,17 +120,22 @@ class Exporter:
         return (
             PeriodicTask(1.0, self._notice_clock),
             PeriodicTask(CHECK_SECONDS, self._reload_if_changed),
+            PeriodicTask(60.0, self._repair_storage),
             PeriodicTask(86400.0, lambda: self._recorder.retain(self._config.storage.retention)),
             PeriodicTask(86400.0, self._warn_of_expiry),
         )
 
     def _notice_clock(self) -> None:
-        if self._schedule is not None:
-            self._schedule.notice_clock()
+        if self._schedule is not None and self._schedule.notice_clock():
+            self._renderer.replace(self._tenants)  # what is too old, and when it will be, follows the clock
 
     def _reload_if_changed(self) -> None:
         if self._watch.changed():
             self.reload()
+
+    def _repair_storage(self) -> None:
+        if self._recorder.repair_storage():
+            self._renderer.replace(self._tenants)
 
     def _warn_of_expiry(self) -> None:
         for expiry in self._own.expiries:
@@ -218,8 +225,8 @@ class Exporter:
             closing.daemon = True
             closing.start()
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
-        keys = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
-        self._recorder.adopt(keys)
+        self._recorder.adopt(tenants)
+        keys = {key_of(tenant, report) for tenant in tenants for report in tenant.reports}
         self._urgent |= {key for key in keys if self._is_failing(key)}
         self._own.expiries = pipeline.credentials.expiries(tenants)
         self._renderer.replace(tenants)
@@ -262,7 +269,7 @@ class Exporter:
 
         key, now = key_of(tenant, report), self._clock()
         standing = self._standings.get(key)
-        wanted = next_due(tenant.poll, key, standing, now)
+        wanted = next_due(tenant.poll, key, standing, now, self._replica)
         if key in self._urgent and wanted > now:
             # No reload shortens the wait that Microsoft asked for.
             wanted = max(now, min(standing.last.not_before, wanted)) if standing.last else now

@@ -62,6 +62,12 @@ TENANT_FAMILIES = (
         "The configured target for activated / assigned users, where one applies, as of the last successful poll.",
     ),
     Family(
+        "license_price",
+        "gauge",
+        ("tenant", "product_type", "currency"),
+        "The configured price of one licence a month, where there is one, as of the last successful poll.",
+    ),
+    Family(
         "report_refresh_timestamp_seconds",
         "gauge",
         _REPORT,
@@ -73,6 +79,12 @@ TENANT_FAMILIES = (
         "gauge",
         (*_REPORT, "reason"),
         "1 while the last poll of the report failed, for its reason; absent otherwise.",
+    ),
+    Family(
+        "data_expires_timestamp_seconds",
+        "gauge",
+        _REPORT,
+        "When the report's numbers are withdrawn unless a poll succeeds: the last success and report.max_age.",
     ),
     Family(
         "last_success_timestamp_seconds",
@@ -93,7 +105,7 @@ TENANT_FAMILIES = (
         "quota_remaining_calls",
         "gauge",
         _REPORT,
-        "Calls to Graph left in our own budget for the report, which stays under Microsoft's limit.",
+        "Calls to Graph left in the exporter's call budget for the report, which stays under Microsoft's limit.",
     ),
     Family(
         "tenant_info",
@@ -115,6 +127,12 @@ OWN_FAMILIES = (
         "Reports that were older than the one held; they change nothing.",
     ),
     Family("exporter_storage_errors_total", "counter", (), "Operations of storage that failed."),
+    Family(
+        "exporter_storage_up",
+        "gauge",
+        (),
+        "1 while reports are stored, 0 while storage.path cannot be used; absent without storage.path.",
+    ),
     Family("exporter_tenants_pending", "gauge", (), "Enabled tenants without any outcome or restored report yet."),
     Family(
         "exporter_credential_expiry_timestamp_seconds",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from exporter.quota import Budget
     from exporter.reports import Report
     from exporter.state import Standing, Standings
+    from exporter.storage import Storage
 
 
 class Sample(NamedTuple):
@@ -54,8 +55,11 @@ class TenantSamples:
             key = key_of(tenant, name)
             standing = self._standings.get(key)
             labels = (tenant.name, name)
-            yield from _counts(tenant, REPORTS[name], standing, self._clock())
+            now = self._clock()
+            yield from _counts(tenant, REPORTS[name], standing, now)
             yield from _outcome(labels, standing)
+            if (expires := expiry_of(tenant, standing, now)) is not None:
+                yield Sample("data_expires_timestamp_seconds", labels, expires)
             polls, failures = self._standings.polls(key)
             yield Sample("polls_total", labels, polls)
             yield Sample("poll_failures_total", labels, failures)
@@ -63,14 +67,13 @@ class TenantSamples:
 
     def changes_at(self, tenant: Tenant) -> float:
         """Return when the samples change without a poll, Unix seconds: a report too old, a call out of the window."""
-        moments = [float("inf")]
+        now, moments = self._clock(), [float("inf")]
         for name in tenant.reports:
             key = key_of(tenant, name)
             if (frees := self._budget.changes_at(key)) is not None:
                 moments.append(frees)
-            if (success := self._standings.get(key).last_success) is not None:
-                ends = success + tenant.report.max_age
-                moments.append(ends if ends > self._clock() else float("inf"))
+            if (expires := expiry_of(tenant, self._standings.get(key), now)) is not None and expires > now:
+                moments.append(expires)
         return min(moments)
 
     def pending(self, tenant: Tenant) -> bool:
@@ -81,20 +84,32 @@ class TenantSamples:
 
 def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> Iterator[Sample]:
     """Yield the report's own numbers, unless its last good poll is too long ago."""
-    snapshot, success = standing.snapshot, standing.last_success
-    if snapshot is None or success is None:
+    snapshot, expires = standing.snapshot, expiry_of(tenant, standing, now)
+    if snapshot is None or expires is None:
         return
     midnight = datetime.combine(snapshot.refresh_date, time.min, UTC).timestamp()
     yield Sample("report_refresh_timestamp_seconds", (tenant.name, report.name), midnight)
-    if now - success >= tenant.report.max_age:
+    if expires <= now:
         return
     labels = product_labels([row.product_type for row in snapshot.rows], tenant.report.product_names)
     for row in snapshot.rows:
         label = labels[row.product_type]
-        for column, count in zip(report.columns, row.counts, strict=True):
+        # An older version may have stored fewer columns, a newer one more.
+        for column, count in zip(report.columns, row.counts, strict=False):
             yield Sample(column.metric, (tenant.name, label, *(value for _, value in column.labels)), count)
             if column.metric == "assigned_users" and (target := target_of(tenant.targets, label, count)) is not None:
                 yield Sample("target_ratio", (tenant.name, label), target)
+            if column.metric == "assigned_users" and (price := tenant.prices.price_of(label)) is not None:
+                yield Sample("license_price", (tenant.name, label, tenant.prices.currency or ""), price)
+
+
+def expiry_of(tenant: Tenant, standing: Standing, now: float) -> float | None:
+    """Return when the numbers are withdrawn unless a poll succeeds, Unix seconds; None where there are none.
+
+    A success "in the future", before a clock that jumped back, counts as now.
+    """
+    success = standing.last_success
+    return None if success is None else min(success, now) + tenant.report.max_age
 
 
 def target_of(targets: Targets, product_type: str, assigned: int) -> float | None:
@@ -123,18 +138,19 @@ class OwnMetrics:
 
     Args:
         revision: the source's revision, for `build_info`.
+        storage: says itself whether it works; None where there is none to tell of.
 
     Attributes:
         tenants_pending: tenants without any outcome or restored report; None until the first rendering has counted.
     """
 
-    def __init__(self, revision: str = "") -> None:
+    def __init__(self, revision: str = "", storage: Storage | None = None) -> None:
         self._failures = Counter({reason.value: 0 for reason in Reason})
         self._requests: Counter[tuple[str, str]] = Counter()
         self._revision = revision
         self._lock = threading.Lock()
         self._stale_reports = 0
-        self._storage_errors = 0
+        self._storage = storage
         self.tenants_pending: int | None = None
         self.reload_successful = True
         self.reloaded_at = 0.0
@@ -156,11 +172,6 @@ class OwnMetrics:
         with self._lock:
             self._stale_reports += 1
 
-    def count_storage_error(self) -> None:
-        """Count an operation of storage that failed."""
-        with self._lock:
-            self._storage_errors += 1
-
     def samples(self) -> Iterator[Sample]:
         """Yield every sample of `OWN_FAMILIES` but the previous scrape's cost, `scrape_seconds`."""
         with self._lock:
@@ -168,7 +179,10 @@ class OwnMetrics:
         for reason, count in failures.items():
             yield Sample("exporter_failures_total", (reason,), count)
         yield Sample("exporter_stale_reports_total", (), self._stale_reports)
-        yield Sample("exporter_storage_errors_total", (), self._storage_errors)
+        if self._storage is not None:
+            yield Sample("exporter_storage_errors_total", (), self._storage.errors)
+            if (up := self._storage.up) is not None:
+                yield Sample("exporter_storage_up", (), up)
         if self.tenants_pending is not None:
             yield Sample("exporter_tenants_pending", (), self.tenants_pending)
         earliest: dict[tuple[str, str], float] = {}

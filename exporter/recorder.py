@@ -1,13 +1,14 @@
-"""What follows a poll: the outcome is recorded, stored, counted, logged and rendered."""
+"""What follows a poll: the outcome is stored, shown, counted and logged."""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from exporter.config.tenants import key_of
 from exporter.log import get_logger
 from exporter.quota import WINDOW, Budget
-from exporter.state import Standings
+from exporter.state import Recorded, Standing, Standings
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
     from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
-    from exporter.state import Key, Outcome, Recorded, Standing
-    from exporter.storage import MemoryStorage, Storage
+    from exporter.state import Key, Outcome
+    from exporter.storage import Storage
 
 log = get_logger(__name__)
 
@@ -38,33 +39,44 @@ class Recorder:
 
     def __init__(
         self,
-        storage: Storage | MemoryStorage,
+        storage: Storage,
         own: OwnMetrics,
         clock: Callable[[], float],
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._storage = storage
         self._own = own
-        for _ in storage.events:
-            own.count_storage_error()
-        standings: Mapping[Key, Standing] = {}
+        self._tenants: Mapping[Key, Tenant] = {}
+        self._lock = threading.Lock()
+        self.standings = Standings()
         calls: Mapping[Key, Sequence[float]] = {}
         try:
-            standings = storage.restore()
             calls = storage.calls_since(clock() - WINDOW)
         except StorageError as error:
-            self._fault("storage gives nothing back; polling begins anew", error)
-        self.standings = Standings(standings)
+            _log_storage("the calls to Graph before the start are not known", error)
         self.budget = Budget(clock, calls, self._record_call, monotonic)
+
+    def adopt(self, tenants: Iterable[Tenant]) -> None:
+        """Hold the standings of exactly these tenants' reports; those without a snapshot come from storage."""
+        wanted = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
+        with self._lock:
+            self._tenants = wanted
+            self._complete()
 
     def poll(self, poller: Poller, tenant: Tenant, report: str) -> Outcome:
         """Poll the tenant's report once and take the outcome in."""
         key = key_of(tenant, report)
-        before = self.standings.get(key)
-        outcome = poller.poll(tenant, report, before)
-        # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
-        self._store(key, tenant, before.after(outcome), outcome)
-        recorded = self.standings.record(key, outcome)
+        outcome = poller.poll(tenant, report, self.standings.get(key))
+        with self._lock:
+            # The tenant may have been dropped meanwhile, and come back: then storage knows more than the table.
+            before = self.standings.get(key) if key in self.standings else self._stored(key)
+            recorded = Recorded(before, before.after(outcome))
+            # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
+            try:
+                self._storage.save(key, tenant.name, recorded.after, outcome.snapshot, tenant.report.max_age)
+            except StorageError as error:
+                _log_storage("a poll was not stored; its numbers are shown", error)
+            self.standings.record(key, recorded.after)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
         elif recorded.stale:
@@ -73,41 +85,62 @@ class Recorder:
         _log_vanished(tenant, report, recorded)
         return outcome
 
-    def adopt(self, keys: Iterable[Key]) -> None:
-        """Keep the standings of these reports only; those that are new here come from storage."""
-        wanted = set(keys)
-        if missing := wanted - self.standings.keys():
-            try:
-                kept = self._storage.restore()
-                self.standings.add({key: kept[key] for key in missing & kept.keys()})
-            except StorageError as error:
-                self._fault("storage gives nothing back; polling begins anew", error)
-        self.standings.keep_only(wanted)
+    def repair_storage(self) -> bool:
+        """Where reports are not stored, try again, store all that is known, and read what could not be read before.
+
+        Returns:
+            Whether reports are stored again.
+        """
+        if not self._storage.needs_repair:
+            return False
+        try:
+            with self._storage.repairing():
+                for key, tenant in self._tenants.items():
+                    with self._lock:
+                        standing = self.standings.get(key)
+                        if standing.last is not None or standing.snapshot is not None:
+                            self._storage.save(key, tenant.name, standing, None)
+        except StorageError as error:
+            _log_storage("storage still cannot be used; it is tried again every minute", error)
+            return False
+        with self._lock:
+            self._complete()
+        return True
 
     def retain(self, seconds: float) -> None:
         """Delete the stored reports that are older."""
         try:
             deleted = self._storage.retain(seconds)
         except StorageError as error:
-            self._fault("old reports could not be deleted", error)
+            _log_storage("old reports could not be deleted", error)
         else:
             log.debug("old reports were deleted", reports=deleted)
+
+    def _complete(self) -> None:
+        restored: Mapping[Key, Standing] = {}
+        if any(self.standings.get(key).snapshot is None for key in self._tenants):
+            try:
+                restored = self._storage.restore()
+            except StorageError as error:
+                _log_storage("storage does not return the last reports; polls bring them", error)
+        self.standings.replace(self._tenants, restored)
+
+    def _stored(self, key: Key) -> Standing:
+        try:
+            return self._storage.restore(key).get(key, Standing())
+        except StorageError as error:
+            _log_storage("storage does not return the last report", error)
+            return Standing()
 
     def _record_call(self, key: Key, at: float) -> None:
         try:
             self._storage.record_call(key, at)
         except StorageError as error:
-            self._fault("storage failed; polling goes on", error)
+            _log_storage("a call to Graph was not stored", error)
 
-    def _store(self, key: Key, tenant: Tenant, standing: Standing, outcome: Outcome) -> None:
-        try:
-            self._storage.save(key, tenant.name, standing, outcome.snapshot)
-        except StorageError as error:
-            self._fault("storage failed; polling goes on", error)
 
-    def _fault(self, what: str, error: StorageError) -> None:
-        self._own.count_storage_error()
-        log.error(what, error=error.message, hint=error.hint)
+def _log_storage(what: str, error: StorageError) -> None:
+    log.error(what, error=error.message, hint=error.hint)
 
 
 def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> None:
@@ -123,10 +156,10 @@ def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> N
             error=failure.message,
             hint=failure.hint,
             request_id=failure.request_id,
-            failures_in_row=recorded.after.failures_in_row,
+            consecutive_failures=recorded.after.consecutive_failures,
         )
     elif snapshot is not None:
-        first = recorded.before.last is None or recorded.before.failures_in_row > 0
+        first = recorded.before.last is None or recorded.before.consecutive_failures > 0
         say = log.info if first else log.debug
         say(
             "report read" if not recorded.stale else "report read, older than the one held: it changes nothing",

@@ -80,7 +80,11 @@ class Renderer:
                     names[name] = None
             tenants = self._tenants
         for name in names:
-            self._render(name, tenants.get(name))
+            try:
+                self._render(name, tenants.get(name))
+            except Exception:  # one tenant must not hold up the numbers of all others
+                log.exception("a tenant's metrics cannot be rendered: this is a bug in the exporter", tenant=name)
+                self._exposition.drop(name)
         if names:
             self._exposition.publish()
         self._own.tenants_pending = len(self._pending)
@@ -122,7 +126,7 @@ class Renderer:
             try:
                 rendered = self.render()
             except Exception:
-                log.exception("rendering met a fault of the exporter")
+                log.exception("rendering failed: this is a bug in the exporter")
                 rendered = True
             if rendered:
                 self._stopped.wait(min(max(_REST * (self._clock() - started), 0.01), 1.0))

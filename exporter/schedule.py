@@ -42,7 +42,7 @@ _LONGEST_WAIT = 86400.0
 _JUMP = 5.0
 
 
-def next_due(poll: Poll, key: Key, standing: Standing, now: float) -> float:
+def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str = "") -> float:
     """Return when the report's next poll is due, Unix seconds; the past or `now` means at once.
 
     A report that was never tried is due at once. Later polls stand at the same place in each interval, each key at
@@ -53,20 +53,21 @@ def next_due(poll: Poll, key: Key, standing: Standing, now: float) -> float:
         key: whose report.
         standing: where it stands.
         now: Unix seconds.
+        replica: an id of the storage, so that two replicas do not poll in the same second.
     """
     last = standing.last
     if last is None:
         return now
     ended = min(last.at, now)  # a clock that jumped back must not make anybody wait for the old future
     earliest = min(last.not_before, now + _LONGEST_WAIT)
-    regular = _next_regular(poll, key, ended)
+    regular = _next_regular(poll, (key.cloud, key.tenant_id, key.report, replica), ended)
     if last.failure is not None and last.failure.reason in MENDED_BY_PEOPLE:
-        step = _AFTER_REFUSAL[min(standing.failures_in_row, len(_AFTER_REFUSAL)) - 1]
+        step = _AFTER_REFUSAL[min(standing.consecutive_failures, len(_AFTER_REFUSAL)) - 1]
         return max(ended + step, earliest)
     return max(regular, earliest)
 
 
-def _next_regular(poll: Poll, key: Key, ended: float) -> float:
+def _next_regular(poll: Poll, key: tuple[str, ...], ended: float) -> float:
     if poll.schedule is not None:
         after = datetime.fromtimestamp(ended + 1, UTC)
         fires = cron_trigger(poll.schedule, poll.timezone).get_next_fire_time(None, after)
@@ -108,9 +109,9 @@ def cron_trigger(line: str, timezone: str) -> BaseTrigger:
     return OrTrigger([on(days, "*"), on("*", weekdays)]) if "*" not in (days, weekdays) else on(days, weekdays)
 
 
-def _unit(key: Key, slot: float) -> float:
+def _unit(key: tuple[str, ...], slot: float) -> float:
     """Return a number in [0, 1) that is the same each time for one key and slot, and evenly spread over them."""
-    text = f"{key.cloud}\0{key.tenant_id}\0{key.report}\0{slot:.0f}".encode()
+    text = "\0".join((*key, f"{slot:.0f}")).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big") / 2**48
 
 
@@ -190,11 +191,12 @@ class Schedule:
                 self._plan(task)
 
     def notice_clock(self) -> bool:
-        """Plan everything anew if the clock jumped against the monotonic one; say whether it did."""
+        """Plan every poll again if the clock jumped against the monotonic one; say whether it did."""
         drift = self._clock() - self._monotonic()
-        if abs(drift - self._drift) < _JUMP:
+        jump = drift - self._drift
+        if abs(jump) < _JUMP:
             return False
-        log.warning("the clock jumped: every poll is planned anew", seconds=round(drift - self._drift, 1))
+        log.warning("the clock jumped: every poll is planned again", seconds=round(jump, 1))
         with self._lock:
             self._drift = drift
             for task in self._tasks.values():

@@ -96,13 +96,13 @@ class Standing:
         snapshot: the newest good report; None if there never was one.
         last_success: when the last good poll ended, Unix seconds; None if there never was one.
         last: the last outcome, without its snapshot; None before the first.
-        failures_in_row: failed polls since the last good one.
+        consecutive_failures: failed polls since the last good one.
     """
 
     snapshot: Snapshot | None = None
     last_success: float | None = None
     last: Outcome | None = None
-    failures_in_row: int = 0
+    consecutive_failures: int = 0
 
     def after(self, outcome: Outcome) -> Standing:
         """Return the standing once `outcome` has come in.
@@ -112,7 +112,7 @@ class Standing:
         """
         last = replace(outcome, snapshot=None)
         if outcome.snapshot is None:
-            return Standing(self.snapshot, self.last_success, last, self.failures_in_row + 1)
+            return Standing(self.snapshot, self.last_success, last, self.consecutive_failures + 1)
         held = self.snapshot
         newer = (
             held is None
@@ -135,21 +135,26 @@ class Recorded:
     @property
     def stale(self) -> bool:
         """Whether the poll was good but its report older than the one held."""
-        return self.after.failures_in_row == 0 and self.after.snapshot is self.before.snapshot is not None
+        return self.after.consecutive_failures == 0 and self.after.snapshot is self.before.snapshot is not None
 
 
 class Standings:
-    """The standing of every tenant's report, and this process's counts of polls.
+    """The standing of every enabled tenant's report, and this process's counts of polls.
+
+    Every method may be called from any thread; `get` and `polls` never wait.
 
     Args:
-        restored: what storage kept.
+        standings: where reports stand at the beginning.
     """
 
-    def __init__(self, restored: Mapping[Key, Standing] | None = None) -> None:
-        self._standings = dict(restored or {})
+    def __init__(self, standings: Mapping[Key, Standing] | None = None) -> None:
+        self._standings = dict(standings or {})
         self._polls: Counter[Key] = Counter()
         self._failures: Counter[Key] = Counter()
         self._lock = threading.Lock()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._standings
 
     def get(self, key: Key) -> Standing:
         """Return the standing; an empty one before the first outcome."""
@@ -159,27 +164,25 @@ class Standings:
         """Return how many polls ended since the start, and how many of them failed."""
         return self._polls[key], self._failures[key]
 
-    def record(self, key: Key, outcome: Outcome) -> Recorded:
-        """Take an outcome in."""
+    def record(self, key: Key, after: Standing) -> None:
+        """Take in where the report stands after a poll; nothing if its tenant is no longer enabled."""
         with self._lock:
-            before = self.get(key)
-            after = before.after(outcome)
-            self._standings[key] = after
-            self._polls[key] += 1
-            self._failures[key] += outcome.failure is not None
-        return Recorded(before, after)
+            if key in self._standings:
+                self._standings[key] = after
+                self._polls[key] += 1
+                self._failures[key] += after.consecutive_failures > 0
 
-    def keys(self) -> set[Key]:
-        """Return whose standings are known."""
-        return set(self._standings)
-
-    def add(self, standings: Mapping[Key, Standing]) -> None:
-        """Take in standings that were kept elsewhere."""
+    def replace(self, keys: Iterable[Key], restored: Mapping[Key, Standing]) -> None:
+        """Hold exactly these standings from now on; where one has no snapshot, what was restored completes it."""
         with self._lock:
-            self._standings.update(standings)
+            self._standings = {
+                key: _completed(self._standings.get(key, _NOTHING), restored.get(key, _NOTHING)) for key in keys
+            }
 
-    def keep_only(self, keys: Iterable[Key]) -> None:
-        """Forget every standing but these."""
-        wanted = set(keys)
-        with self._lock:
-            self._standings = {key: standing for key, standing in self._standings.items() if key in wanted}
+
+def _completed(held: Standing, restored: Standing) -> Standing:
+    if held.snapshot is not None:
+        return held
+    if held.last is None:
+        return restored
+    return replace(held, snapshot=restored.snapshot, last_success=restored.last_success)

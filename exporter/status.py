@@ -23,7 +23,7 @@ from exporter.labels import product_labels
 from exporter.log import get_logger
 from exporter.metrics import target_of
 from exporter.reports import REPORTS
-from exporter.storage import MemoryStorage, StorageError
+from exporter.storage import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,8 +113,10 @@ class TenantStatus:
 class StorageStatus:
     """Where reports are kept."""
 
-    path: Annotated[str | None, Field(description="storage.path; null: in memory only")]
-    problem: Annotated[str | None, Field(description="why storage.path is not used, while it is not")]
+    path: Annotated[str | None, Field(description="storage.path; null: not set, in memory only")]
+    problem: Annotated[
+        str | None, Field(description="why reports are in memory only, while storage.path cannot be used")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def status(
     config: Config,
     tenants: Sequence[Tenant],
     standings: Standings,
-    storage: Storage | MemoryStorage,
+    storage: Storage,
     *,
     only: str | None,
     now: float,
@@ -215,21 +217,19 @@ def status(
     if only is not None and not chosen:
         raise UnknownTenantError(only)
     states = Counter(_worst(_state(standings.get(key_of(one, name))) for name in one.reports) for one in tenants)
-    path = config.storage.path
-    memory_only = path is not None and isinstance(storage, MemoryStorage)
     return Status(
         version=__version__,
         time=_moment(now),
         started=_moment(started_at),
         config_file=None if config.config_file is None else str(config.config_file),
-        storage=StorageStatus(None if path is None else str(path), "; ".join(storage.events) if memory_only else None),
+        storage=StorageStatus(None if storage.path is None else str(storage.path), storage.problem or None),
         reload=ReloadStatus(_moment(reloaded_at), reload_error or None),
         summary=Summary(len(tenants), states["ok"], states["failing"], states["pending"]),
         tenants=tuple(tenant_status(tenant) for tenant in chosen),
     )
 
 
-def _history(storage: Storage | MemoryStorage, tenant: Tenant, report: str, since: date) -> Sequence[Snapshot]:
+def _history(storage: Storage, tenant: Tenant, report: str, since: date) -> Sequence[Snapshot]:
     try:
         return storage.reports(key_of(tenant, report), since)
     except StorageError as error:
@@ -267,7 +267,7 @@ def _report(
         last_poll=_known(last.at if last is not None else None),
         next_poll=_known(next_poll),
         data_expires=_known(expires),
-        consecutive_failures=standing.failures_in_row,
+        consecutive_failures=standing.consecutive_failures,
         rejected_rows=(last.rejected_rows if last is not None else None) or 0,
         request_id=snapshot.request_id if snapshot is not None else "",
         failure=None if failure is None else _failure(tenant, failure),

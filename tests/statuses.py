@@ -8,7 +8,7 @@ from exporter.config import load
 from exporter.config.tenants import key_of
 from exporter.state import Outcome, Standing, Standings
 from exporter.status import status as real_status
-from exporter.storage import MemoryStorage
+from exporter.storage import Storage
 from tests.builders import NOON, USERS, snapshot, tenant
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
     from exporter.state import Failure, Snapshot
     from exporter.status import Status
-    from exporter.storage import Storage
 
 _ENVIRONMENT = {
     "AZURE_TENANT_ID": "11111111-1111-1111-1111-111111111111",
@@ -37,11 +36,11 @@ def failed(failure: Failure, before: Standing | None = None, at: float = NOON) -
     return (before or Standing()).after(Outcome(at, 1.5, failure=failure))
 
 
-class Stored(MemoryStorage):
+class Stored(Storage):
     """A storage with the same history for every tenant."""
 
     def __init__(self, snapshots: list[Snapshot]) -> None:
-        super().__init__()
+        super().__init__(None, lambda: NOON)
         self._snapshots = snapshots
 
     def reports(self, *_: object) -> list[Snapshot]:
@@ -53,7 +52,7 @@ def status(
     standings: Mapping[str, Standing] | None = None,
     *,
     tenants: Iterable[Tenant] = (),
-    storage: Storage | MemoryStorage | None = None,
+    storage: Storage | None = None,
     only: str | None = None,
     now: float = NOON + 60,
     reload_error: str = "",
@@ -75,7 +74,7 @@ def status(
         load({}, _ENVIRONMENT),
         list(known.values()),
         Standings({key_of(known[name], USERS): standing for name, standing in (standings or {}).items()}),
-        storage or MemoryStorage(),
+        storage or Storage(None, lambda: NOON),
         only=only,
         now=now,
         started_at=NOON - 86400,

@@ -11,10 +11,11 @@ import yaml
 from exporter.config import load
 from exporter.exporter import Exporter
 from exporter.simulator import Simulator, SimulatorServer, Stage
-from exporter.storage import MemoryStorage, Storage, StorageError
+from exporter.storage import Storage
 from exporter.systemd import Systemd
 from exporter.watch import PeriodicTask, PeriodicTasks, Watch
 from tests.process import configure
+from tests.soak.disk import FailingConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,11 +40,11 @@ class Service:
         clock: Unix seconds.
     """
 
-    def __init__(
-        self, path: Path, storage: Storage | MemoryStorage | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, storage: Storage | None = None, clock: Callable[[], float] = time.time) -> None:
         self.path = path
-        self.exporter = Exporter(self.load(), self.load, storage or MemoryStorage(), environ={}, clock=clock)
+        self.exporter = Exporter(
+            self.load(), self.load, storage or Storage.open(None, clock=clock), environ={}, clock=clock
+        )
 
     def load(self) -> Config:
         """Read the configuration."""
@@ -208,21 +209,16 @@ def test_a_tenant_in_trouble_delays_no_other(server: SimulatorServer, tmp_path: 
     service.exporter.stop()
 
 
-class Failing(MemoryStorage):
-    """A storage on which every operation fails."""
-
-    def _fail(self, *_: object) -> None:
-        raise StorageError("the disk is full", hint="make room")
-
-    restore = calls_since = save = record_call = retain = _fail  # type: ignore[assignment]  # all of them fail
-
-
 def test_storage_that_fails_stops_neither_polling_nor_serving(server: SimulatorServer, tmp_path: Path) -> None:
-    """With a storage on which nothing works, every tenant is still polled and served, and the faults are counted."""
-    service = Service(configure(server, tmp_path), Failing()).start()
+    """With a storage on which nothing works, every tenant is still polled and served, and the errors are counted."""
+    storage = Storage.open(tmp_path / "storage", clock=time.time)
+    assert storage._connection is not None
+    storage._connection = FailingConnection(storage._connection)  # type: ignore[assignment]
+    service = Service(configure(server, tmp_path), storage).start()
     service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
     text = service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
     assert float(text.split("\noffice365_activations_exporter_storage_errors_total ")[1].split()[0]) >= 5
+    assert "exporter_storage_up 0.0" in text
     service.check_files()
     service.exporter.stop()
 

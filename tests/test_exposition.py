@@ -21,7 +21,8 @@ from exporter.exposition import Exposition, UnknownTenantError
 from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
 from exporter.metrics import OwnMetrics, Sample, TenantSamples
 from exporter.quota import Budget
-from exporter.state import Failure, Outcome, Standings
+from exporter.state import Failure, Outcome, Standing, Standings
+from exporter.storage import Storage
 from exporter.tail import Tail, process_collectors
 from tests.builders import NOON, PLATFORMS, USERS, Clock, snapshot, tenant
 from tests.formats import openmetrics_latest, parse_openmetrics, parse_text, text_latest
@@ -84,13 +85,17 @@ def example() -> Exposition:
         tenant("contoso", reports=(USERS, PLATFORMS)),
         tenant('fabrikam "1"\n', tenant_id="fabrikam.com"),
     )
-    standings = Standings()
     good = snapshot(("MICROSOFT 365 APPS FOR ENTERPRISE", (2679, 1710, 1024)), ("VISIO PLAN 2", (10, 12, 0)))
-    standings.record(key_of(contoso, USERS), Outcome(NOON, 0.5, good, rejected_rows=1))
     platforms = snapshot(("MICROSOFT 365 APPS FOR ENTERPRISE", (2000, 100, 50, 70, 0)))
-    standings.record(key_of(contoso, PLATFORMS), Outcome(NOON, 0.25, platforms, rejected_rows=0))
     failure = Failure(Reason.PERMISSION, "no", "mend")
-    standings.record(key_of(fabrikam, USERS), Outcome(NOON, 0.125, failure=failure))
+    outcomes = {
+        key_of(contoso, USERS): Outcome(NOON, 0.5, good, rejected_rows=1),
+        key_of(contoso, PLATFORMS): Outcome(NOON, 0.25, platforms, rejected_rows=0),
+        key_of(fabrikam, USERS): Outcome(NOON, 0.125, failure=failure),
+    }
+    standings = Standings(dict.fromkeys(outcomes, Standing()))
+    for key, outcome in outcomes.items():
+        standings.record(key, Standing().after(outcome))
     own = OwnMetrics("0123456")
     own.reloaded_at = NOON
     own.tenants_pending = 0
@@ -216,13 +221,14 @@ def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[
 
 def test_every_sample_of_the_process_belongs_to_a_family_of_the_table() -> None:
     """The exporter's own samples are those of the documented families, and every count shows."""
-    own = OwnMetrics()
+    storage = Storage.open(None, clock=Clock())
+    own = OwnMetrics(storage=storage)
     own.count_request("graph", "302")
     tail = Tail(own)
     assert 'exporter_failures_total{reason="network"} 0.0' in tail.text(openmetrics=False).decode()
     own.count_failure(Reason.NETWORK)
     own.count_stale_report()
-    own.count_storage_error()
+    storage.errors += 1
     assert {sample.family for sample in own.samples()} <= {family.name for family in OWN_FAMILIES}
     text = tail.text(openmetrics=False).decode()
     assert 'exporter_failures_total{reason="network"} 1.0' in text

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import ProductTarget, Report, Targets
+from exporter.config import Prices, ProductTarget, Report, Targets
 from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.labels import kept_names, product_labels
 from exporter.metrics import TenantSamples
 from exporter.quota import LIMITS, WINDOW, Budget
-from exporter.state import Failure, Outcome, Standings
+from exporter.state import Failure, Outcome, Recorded, Standing, Standings
 from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
+    from exporter.state import Key
 
 A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
 FAILURE = Failure(Reason.NETWORK, "no", "mend")
@@ -26,6 +28,11 @@ def shown(known: Tenant, standings: Standings, clock: Clock) -> dict[tuple[str, 
     """Return the tenant's samples by family and further labels."""
     samples = TenantSamples(standings, Budget(clock), clock).of(known)
     return {(sample.family, sample.labels[1:]): sample.value for sample in samples}
+
+
+def record(standings: Standings, key: Key, outcome: Outcome) -> None:
+    """Let a poll end."""
+    standings.record(key, standings.get(key).after(outcome))
 
 
 def good(*rows: tuple[str, tuple[int, ...]], at: float = NOON) -> Outcome:
@@ -46,16 +53,17 @@ def test_before_the_first_outcome_nothing_is_claimed() -> None:
 
 def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
     """After a failure the numbers stay, up is 0, and failing names the reason; the next success takes it away."""
-    standings, clock, known = Standings(), Clock(), tenant()
-    standings.record(key_of(known, USERS), good((A, (3, 2, 1))))
-    standings.record(key_of(known, USERS), Outcome(NOON + 60, 1.0, failure=FAILURE))
+    known, clock = tenant(), Clock()
+    standings = Standings({key_of(known, USERS): Standing()})
+    record(standings, key_of(known, USERS), good((A, (3, 2, 1))))
+    record(standings, key_of(known, USERS), Outcome(NOON + 60, 1.0, failure=FAILURE))
     samples = shown(known, standings, clock)
     assert samples["assigned_users", (A,)] == 3
     assert samples["up", (USERS,)] == 0
     assert samples["failing", (USERS, "network")] == 1
     assert samples["last_success_timestamp_seconds", (USERS,)] == NOON
     assert ("last_poll_rejected_rows", (USERS,)) not in samples
-    standings.record(key_of(known, USERS), good((A, (3, 2, 1)), at=NOON + 120))
+    record(standings, key_of(known, USERS), good((A, (3, 2, 1)), at=NOON + 120))
     samples = shown(known, standings, clock)
     assert samples["up", (USERS,)] == 1
     assert not [labels for family, labels in samples if family == "failing"]
@@ -63,17 +71,19 @@ def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
 
 def test_a_product_type_that_is_gone_is_withdrawn() -> None:
     """A product type that the newest report lacks has no series any more."""
-    standings, known = Standings(), tenant()
-    standings.record(key_of(known, USERS), good((A, (3, 2, 1)), (B, (1, 1, 1))))
-    standings.record(key_of(known, USERS), good((B, (1, 1, 1))))
+    known = tenant()
+    standings = Standings({key_of(known, USERS): Standing()})
+    record(standings, key_of(known, USERS), good((A, (3, 2, 1)), (B, (1, 1, 1))))
+    record(standings, key_of(known, USERS), good((B, (1, 1, 1))))
     assert ("assigned_users", (A,)) not in shown(known, standings, Clock())
 
 
 def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
     """Without a good poll for max_age the gauges are withdrawn; up and the timestamps still tell."""
-    standings, clock = Standings(), Clock()
+    clock = Clock()
     known = tenant(report=Report.model_validate({"api_version": "v1.0", "max_age": "1h"}))
-    standings.record(key_of(known, USERS), good((A, (300, 2, 1))))
+    standings = Standings({key_of(known, USERS): Standing()})
+    record(standings, key_of(known, USERS), good((A, (300, 2, 1))))
     clock.now += 3599
     assert ("target_ratio", (A,)) in shown(known, standings, clock)
     clock.now += 1
@@ -82,6 +92,7 @@ def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
         "report_refresh_timestamp_seconds",
         "up",
         "last_success_timestamp_seconds",
+        "data_expires_timestamp_seconds",
         "last_poll_duration_seconds",
         "last_poll_rejected_rows",
         "polls_total",
@@ -92,11 +103,12 @@ def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
 
 def test_the_moment_of_the_next_change_is_known() -> None:
     """Rendering learns when a report will be too old and when a call will leave the quota's window."""
-    standings, clock, known = Standings(), Clock(), tenant()
+    known, clock = tenant(), Clock()
+    standings = Standings({key_of(known, USERS): Standing()})
     budget = Budget(clock)
     samples = TenantSamples(standings, budget, clock)
     assert samples.changes_at(known) == float("inf")
-    standings.record(key_of(known, USERS), good((A, (300, 2, 1))))
+    record(standings, key_of(known, USERS), good((A, (300, 2, 1))))
     assert samples.changes_at(known) == NOON + known.report.max_age
     budget.spend(key_of(known, USERS), "csv")
     assert samples.changes_at(known) == NOON + WINDOW
@@ -104,16 +116,64 @@ def test_the_moment_of_the_next_change_is_known() -> None:
 
 def test_an_older_report_changes_no_number() -> None:
     """A report older than the one held is a good poll, counted as stale, that changes nothing."""
-    standings = Standings()
-    standings.record(KEY, good((A, (3, 2, 1))))
-    from datetime import date  # noqa: PLC0415 - this test alone needs an older day
-
+    held = Standing().after(good((A, (3, 2, 1))))
     older = Outcome(NOON + 60, 0.5, snapshot((A, (9, 9, 9)), day=date(2026, 9, 18)), rejected_rows=0)
-    recorded = standings.record(KEY, older)
+    recorded = Recorded(held, held.after(older))
     assert recorded.stale
     assert recorded.after.snapshot == snapshot((A, (3, 2, 1)))
     assert recorded.after.last_success == NOON + 60
-    assert not standings.record(KEY, good((A, (4, 2, 1)))).stale
+    assert not Recorded(recorded.after, recorded.after.after(good((A, (4, 2, 1))))).stale
+
+
+def test_a_dropped_report_is_not_created_by_its_last_poll() -> None:
+    """The outcome of a poll that was in flight while its tenant was disabled changes no table and no count."""
+    standings = Standings()
+    record(standings, KEY, good((A, (3, 2, 1))))
+    assert KEY not in standings
+    assert standings.polls(KEY) == (0, 0)
+
+
+def test_a_restored_snapshot_completes_what_has_none() -> None:
+    """Storage gives a snapshot to a report without one, keeps the last outcome, and never replaces a snapshot."""
+    restored = Standing().after(good((A, (3, 2, 1))))
+    failed = Standing().after(Outcome(NOON + 60, 1.0, failure=FAILURE))
+    newer = Standing().after(good((A, (4, 2, 1)), at=NOON + 120))
+    for held, wanted in (
+        (Standing(), restored),
+        (failed, Standing(restored.snapshot, NOON, failed.last, 1)),
+        (newer, newer),
+    ):
+        standings = Standings({KEY: held})
+        standings.replace([KEY], {KEY: restored})
+        assert standings.get(KEY) == wanted
+
+
+def test_more_or_fewer_counts_than_columns_are_what_can_be_shown() -> None:
+    """A report stored by a version with fewer or more columns shows every number that has a metric."""
+    known = tenant()
+    for counts, shown_families in (((3, 2), 2), ((3, 2, 1), 3), ((3, 2, 1, 9), 3)):
+        standings = Standings({key_of(known, USERS): Standing().after(good((A, counts)))})
+        found = [family for family, labels in shown(known, standings, Clock()) if family.endswith("_users")]
+        assert len(found) == shown_families
+
+
+def test_a_success_in_the_future_counts_as_now() -> None:
+    """After a clock that jumped back, numbers of "tomorrow" are shown, and expire max_age from now."""
+    known, clock = tenant(), Clock()
+    standings = Standings({key_of(known, USERS): Standing().after(good((A, (3, 2, 1)), at=NOON + 9e6))})
+    samples = shown(known, standings, clock)
+    assert samples["assigned_users", (A,)] == 3
+    assert samples["data_expires_timestamp_seconds", (USERS,)] == NOON + known.report.max_age
+
+
+def test_a_price_is_shown_for_a_product_of_the_report_only() -> None:
+    """license_price stands next to assigned_users where a price is configured, with its currency, until withdrawn."""
+    known = tenant(prices=Prices(currency="EUR", product_types={A.lower(): 12.5, B: 9.0}))
+    standings, clock = Standings({key_of(known, USERS): Standing().after(good((A, (3, 2, 1))))}), Clock()
+    prices = {labels: value for (family, labels), value in shown(known, standings, clock).items() if "price" in family}
+    assert prices == {(A, "EUR"): 12.5}
+    clock.now += known.report.max_age
+    assert not [family for family, _ in shown(known, standings, clock) if "price" in family]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +190,9 @@ def test_an_older_report_changes_no_number() -> None:
 )
 def test_a_target_stands_where_it_applies(targets: Targets, expected: float | None) -> None:
     """target_ratio is there for a product type with a target and enough assigned users, and nowhere else."""
-    standings, known = Standings(), tenant(targets=targets)
-    standings.record(key_of(known, USERS), good((A, (100, 2, 1))))
+    known = tenant(targets=targets)
+    standings = Standings({key_of(known, USERS): Standing()})
+    record(standings, key_of(known, USERS), good((A, (100, 2, 1))))
     assert shown(known, standings, Clock()).get(("target_ratio", (A,))) == expected
 
 

@@ -20,7 +20,7 @@ from exporter.families import TENANT_FAMILIES
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.pipeline import Pipeline
 from exporter.recorder import Recorder
-from exporter.storage import StorageLockedError, open_or_memory
+from exporter.storage import Storage, StorageLockedError
 from exporter.tail import Tail
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Config
-    from exporter.storage import MemoryStorage, Storage
 
 _READABLE = 0o644
 
@@ -38,7 +37,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     config = load(arguments.flags, environ)
     log.set_up("warning" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
     try:
-        storage, _note = open_or_memory(config.storage.path, clock=time.time)
+        storage = Storage.open_or_memory(config.storage.path, clock=time.time)
     except StorageLockedError as error:
         raise ConfigError((error.message, error.hint)) from None
     with closing(storage):
@@ -51,13 +50,14 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     return 0 if good else 1
 
 
-def _poll_all(config: Config, storage: Storage | MemoryStorage, environ: Mapping[str, str]) -> tuple[str, bool]:
+def _poll_all(config: Config, storage: Storage, environ: Mapping[str, str]) -> tuple[str, bool]:
     """Return the metrics after one poll of everything, and whether all polls succeeded."""
-    own = OwnMetrics()
+    own = OwnMetrics(storage=storage)
     own.reloaded_at = time.time()
     recorder = Recorder(storage, own, time.time)
     pipeline = Pipeline(config, recorder.budget, environ=environ, count=own.count_request)
     known = tenants(config)
+    recorder.adopt(known)
     own.expiries = pipeline.credentials.expiries(known)
     work = [(tenant, report) for tenant in known for report in tenant.reports]
     outcomes = for_each(

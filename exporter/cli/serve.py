@@ -17,7 +17,7 @@ from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.exporter import Exporter
 from exporter.quota import Budget
-from exporter.storage import StorageLockedError, open_or_memory
+from exporter.storage import Storage, StorageLockedError
 from exporter.systemd import Systemd
 from exporter.watch import PeriodicTasks
 from exporter.web.options import Options
@@ -98,7 +98,7 @@ def serve_forever(
     for notice in config.notices:
         logger.warning(notice)
     try:
-        storage, _note = open_or_memory(config.storage.path, clock=time.time)
+        storage = Storage.open_or_memory(config.storage.path, clock=time.time)
     except StorageLockedError as error:
         raise ConfigError((error.message, error.hint)) from None
     exporter = Exporter(config, reload, storage, environ=environ, revision=environ.get(_REVISION, ""))

@@ -1,4 +1,4 @@
-"""What can go wrong with storage: each error names the file, the cause and the mend."""
+"""What can go wrong with storage: each error names the file, the cause and the fix."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 FAULTS = (sqlite3.Error, OSError, ValueError, OverflowError)
 
 # By SQLite's primary result code: https://www.sqlite.org/rescode.html
-_NOT_KEPT = "polling goes on, but nothing is stored until then"
-_DAMAGED = "the file is damaged: restart the exporter, which sets it aside and begins a fresh one"
+_NOT_KEPT = "polling continues, and storage is tried again every minute"
+_DAMAGED = "the file is damaged: within a minute it is set aside, and a new one begins with the last numbers"
 _HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_FULL: f"free some space on the disk of storage.path; {_NOT_KEPT}",
     sqlite3.SQLITE_IOERR: f"check the disk of storage.path (space, quota, health); {_NOT_KEPT}",
@@ -25,7 +25,7 @@ _HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_CANTOPEN: "make the folder of storage.path and its files accessible for this user",
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_BUSY: "another program keeps the file locked: end it; the next poll tries again",
+    sqlite3.SQLITE_BUSY: "another program keeps the file locked: end it; storage is tried again every minute",
 }
 
 
@@ -51,20 +51,20 @@ class StorageNewerError(StorageError):
     default_hint = "run the newer version again, or give this one a storage.path of its own"
 
 
-def primary_code(fault: BaseException) -> int:
+def primary_code(fault: BaseException | None) -> int:
     """Return SQLite's primary result code of `fault`; 0 if it is none of SQLite's."""
     code: int = getattr(fault, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
-def is_damage(fault: BaseException) -> bool:
+def is_damage(fault: BaseException | None) -> bool:
     """Say whether `fault` means that the file is no database (any more)."""
     return primary_code(fault) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @contextmanager
-def storage_errors(doing: str, file: Path) -> Iterator[None]:
-    """Turn whatever fails inside into a `StorageError`: "cannot {doing}", where, why and the mend.
+def storage_errors(doing: str, file: Path | str) -> Iterator[None]:
+    """Turn whatever fails inside into a `StorageError`: "cannot {doing}", where, why and the fix.
 
     Raises:
         StorageError: something of `FAULTS` was raised inside.

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Self
 
 from exporter.errors import ConfigError
+from exporter.log import get_logger
 from exporter.state import Key, Snapshot
 from exporter.storage import records, schema
 from exporter.storage.errors import StorageError, storage_errors
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+log = get_logger(__name__)
 
 _EDITIONS = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
@@ -28,6 +31,9 @@ _CURRENT = _EDITIONS.format(condition="replaced_at IS NULL", order="refresh_date
 _PUBLISHED = _EDITIONS.format(condition="published_at IS NOT NULL", order="published_at")
 _BEFORE_COUNTS = ("cloud", "tenant_id", "tenant", "report", "refresh_date", "product_type")
 _AFTER_COUNTS = ("collected_at", "request_id")
+_WITHDRAWALS = """
+    SELECT edition, since, until FROM withdrawal JOIN edition ON edition.id = edition WHERE series = ? ORDER BY since
+"""
 _TIMES = "SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL"
 
 
@@ -49,12 +55,14 @@ class Edition:
         snapshot: the numbers.
         published_at: the first good poll that had it there, Unix seconds.
         confirmed_at: the last one.
+        withdrawn: from when to when it was not, Unix seconds, because the last good poll was too long ago.
     """
 
     key: Key
     snapshot: Snapshot
     published_at: float
     confirmed_at: float
+    withdrawn: tuple[tuple[float, float], ...] = ()
 
 
 class History:
@@ -129,9 +137,15 @@ class History:
             StorageError: the file cannot be read.
         """
         with storage_errors("read the history", self._file):
-            times = {number: rest for number, *rest in self._connection.execute(_TIMES, (series.number,))}
+            times: dict[int, tuple[float, float]] = {
+                number: (first, last) for number, first, last in self._connection.execute(_TIMES, (series.number,))
+            }
+            withdrawn: dict[int, list[tuple[float, float]]] = {}
+            if schema.version(self._connection) >= schema.WITHDRAWALS:
+                for number, since, until in self._connection.execute(_WITHDRAWALS, (series.number,)):
+                    withdrawn.setdefault(number, []).append((since, until))
         return [
-            Edition(series.key, snapshot, *times[number])
+            Edition(series.key, snapshot, *times[number], tuple(withdrawn.get(number, ())))
             for number, snapshot in self._snapshots(_PUBLISHED, series)
             if number in times  # `serve` may have written more since
         ]
@@ -139,7 +153,8 @@ class History:
     def _snapshots(self, statement: str, series: Series) -> list[tuple[int, Snapshot]]:
         # All of one series at once, so that no read keeps the writer of a rollback journal waiting.
         with storage_errors("read the history", self._file), closing(self._connection.cursor()) as cursor:
-            return list(records.snapshots(cursor.execute(statement, (series.number,))))
+            rows = cursor.execute(statement, (series.number,))
+            return list(records.snapshots(rows, lambda what: log.error("a stored report is left out", error=what)))
 
 
 def csv_lines(

@@ -47,6 +47,13 @@ class Lock:
             _write_holder(descriptor, now)
         return cls(descriptor)
 
+    def is_in(self, folder: Path) -> bool:
+        """Say whether this is still the lock of `folder`, which may have been deleted and made again."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), (folder / LOCK_NAME).stat())
+        except OSError:
+            return False
+
     def release(self) -> None:
         """Give the lock back; the file stays, because removing it could split the lock in two."""
         with suppress(OSError):

@@ -168,7 +168,11 @@ def _shown(editions: list[Edition], max_age: Callable[[Key], float]) -> Iterator
     ends = [*(after.published_at for after in editions[1:]), float("inf")]
     for edition, replaced in zip(editions, ends, strict=False):
         end = min(replaced, edition.confirmed_at + max_age(edition.key))
-        yield edition, _milliseconds(edition.published_at), _milliseconds(end)
+        start = edition.published_at
+        for since, until in edition.withdrawn:
+            yield edition, _milliseconds(start), _milliseconds(min(since, end))
+            start = until
+        yield edition, _milliseconds(start), _milliseconds(end)
 
 
 def _samples(name: str, spans: list[Span], limits: tuple[int, int], step: int) -> Iterator[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import astuple
-from datetime import date
+from datetime import date, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import Reason
-from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
+from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing, is_ahead_of_clock
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 # How long a call to Graph is remembered, seconds: several times Microsoft's window of ten minutes.
 CALL_MEMORY = 3600.0
@@ -25,7 +28,7 @@ _SAVE_SERIES = """
         last_reason, last_message, last_hint, last_request_id)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (cloud, tenant_id, report) DO UPDATE SET
-        tenant = excluded.tenant, last_success = excluded.last_success,
+        tenant = excluded.tenant, last_success = coalesce(excluded.last_success, last_success),
         failures_in_row = excluded.failures_in_row, last_at = excluded.last_at,
         last_duration = excluded.last_duration, last_rejected_rows = excluded.last_rejected_rows,
         last_not_before = excluded.last_not_before, last_reason = excluded.last_reason,
@@ -35,13 +38,20 @@ _SAVE_SERIES = """
 _READ_SERIES = """
     SELECT cloud, tenant_id, report, held, last_success, failures_in_row, last_at, last_duration,
         last_rejected_rows, last_not_before, last_reason, last_message, last_hint, last_request_id
-    FROM series WHERE last_at IS NOT NULL OR held IS NOT NULL
+    FROM series WHERE (last_at IS NOT NULL OR held IS NOT NULL) AND {condition}
 """
 _READ_HELD = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
     FROM series JOIN edition ON edition.id = series.held JOIN product ON product.edition = edition.id
-    ORDER BY edition.id, product_type
+    WHERE {condition} ORDER BY edition.id, product_type
 """
+_READ_EDITIONS = """
+    SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
+    FROM edition JOIN product ON product.edition = edition.id
+    WHERE series = ? ORDER BY edition.id, product_type
+"""
+_READ_PUBLISHED = "SELECT id, published_at, confirmed_at FROM edition WHERE series = ?"
+_OF_KEY = "series.cloud = ? AND series.tenant_id = ? AND series.report = ?"
 _READ_REPORTS = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
     FROM series JOIN edition ON edition.series = series.id JOIN product ON product.edition = edition.id
@@ -53,9 +63,18 @@ _LAST_SEEN = "coalesce(last_at, (SELECT max(at) FROM call WHERE call.series = se
 
 
 def write_standing(
-    connection: sqlite3.Connection, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None
+    connection: sqlite3.Connection,
+    key: Key,
+    tenant_name: str,
+    standing: Standing,
+    snapshot: Snapshot | None,
+    *,
+    max_age: float = math.inf,
 ) -> None:
-    """Write a poll: the standing after it and, if it read one, its report."""
+    """Write a poll: the standing after it and, if it read one, its report.
+
+    A newer report that the file holds is not lowered, unless it is dated ahead of the clock.
+    """
     last, failure = standing.last, standing.last.failure if standing.last else None
     outcome = (last.at, last.duration, last.rejected_rows, last.not_before) if last else (None,) * 4
     texts = (
@@ -63,57 +82,120 @@ def write_standing(
     )
     connection.execute(
         _SAVE_SERIES,
-        (*astuple(key), tenant_name, standing.last_success, standing.failures_in_row, *outcome, *texts),
+        (*astuple(key), tenant_name, standing.last_success, standing.consecutive_failures, *outcome, *texts),
     )
     series = _series(connection, key)
     if snapshot is not None and snapshot != standing.snapshot:
         _write_edition(connection, series, snapshot)
     if standing.snapshot is not None:
         # Also after a failed poll: heals what an earlier write, on a full disk, has missed.
-        held = _write_edition(connection, series, standing.snapshot)
-        _write_published(connection, series, held, standing.last_success or standing.snapshot.collected_at)
+        written = _write_edition(connection, series, standing.snapshot)
+        at = standing.last_success or standing.snapshot.collected_at
+        if not _holds_newer(connection, series, standing.snapshot.refresh_date, at):
+            connection.execute("UPDATE series SET held = ? WHERE id = ? AND held IS NOT ?", (written, series, written))
+            _confirm(connection, written, at, max_age)
 
 
-def read_standings(connection: sqlite3.Connection) -> dict[Key, Standing]:
-    """Read the standing of every tenant's report that has one."""
-    held = dict(snapshots(connection.execute(_READ_HELD)))
+def read_standings(
+    connection: sqlite3.Connection, key: Key | None = None, *, unreadable: Callable[[str], None]
+) -> dict[Key, Standing]:
+    """Read the standing of every tenant's report that has one, or of `key` alone.
+
+    Args:
+        connection: to the tables.
+        key: whose; None for all.
+        unreadable: is told, in a sentence each, what cannot be read and is therefore left out.
+    """
+    condition, values = ("TRUE", ()) if key is None else (_OF_KEY, astuple(key))
+    held = dict(snapshots(connection.execute(_READ_HELD.format(condition=condition), values), unreadable))
     standings = {}
-    for cloud, tenant_id, report, edition, last_success, failures_in_row, *outcome in connection.execute(_READ_SERIES):
-        standings[Key(cloud, tenant_id, report)] = Standing(
-            held.get(edition), last_success, _outcome(outcome), failures_in_row
-        )
+    for row in connection.execute(_READ_SERIES.format(condition=condition), values):
+        cloud, tenant_id, report, edition, last_success, consecutive_failures, *outcome = row
+        try:
+            standings[Key(cloud, tenant_id, report)] = Standing(
+                held.get(edition),
+                None if last_success is None else _number(last_success),
+                _outcome(outcome),
+                int(consecutive_failures),
+            )
+        except (ValueError, TypeError) as error:
+            unreadable(f"the stored state of {tenant_id}'s {report} cannot be read and is left out: {error}")
     return standings
 
 
-def read_reports(connection: sqlite3.Connection, key: Key, since: date) -> list[Snapshot]:
+def read_reports(
+    connection: sqlite3.Connection, key: Key, since: date, *, unreadable: Callable[[str], None]
+) -> list[Snapshot]:
     """Read the reports from `since` on, oldest first: for each refresh date the numbers that Microsoft gave last."""
     rows = connection.execute(_READ_REPORTS, (*astuple(key), since.isoformat()))
-    return [snapshot for _, snapshot in snapshots(rows)]
+    return [snapshot for _, snapshot in snapshots(rows, unreadable)]
 
 
-def snapshots(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[int, Snapshot]]:
+def snapshots(rows: Iterable[tuple[Any, ...]], unreadable: Callable[[str], None]) -> Iterator[tuple[int, Snapshot]]:
     """Group rows of (edition, refresh date, collected at, request id, product type, counts) by edition.
 
-    Rows of one edition must follow each other. Product types are few and repeat in every report: equal ones
-    share one object.
+    Rows of one edition must follow each other. An edition that cannot be read in whole is left out: no report is
+    shown in part. Product types are few and repeat in every report: equal ones share one object.
     """
     names: dict[str, str] = {}
-    last: tuple[Any, ...] | None = None
-    products: list[Row] = []
-    for edition, refresh_date, collected_at, request_id, product_type, counts in rows:
-        head = (edition, refresh_date, collected_at, request_id)
-        if head != last:
-            if last is not None:
-                yield last[0], _snapshot(last, products)
-            last, products = head, []
-        products.append(Row(names.setdefault(product_type, product_type), tuple(json.loads(counts))))
-    if last is not None:
-        yield last[0], _snapshot(last, products)
+    for edition, group in groupby(rows, key=itemgetter(0)):
+        products = list(group)
+        _, refresh_date, collected_at, request_id, *_ = products[0]
+        try:
+            yield (
+                edition,
+                Snapshot(
+                    date.fromisoformat(refresh_date),
+                    tuple(Row(_text(names.setdefault(name, name)), _counts(text)) for *_, name, text in products),
+                    _number(collected_at),
+                    _text(request_id),
+                ),
+            )
+        except (ValueError, TypeError) as error:
+            unreadable(f"stored report {edition} of {refresh_date} cannot be read and is left out: {error}")
+
+
+def merge(source: sqlite3.Connection, target: sqlite3.Connection, *, unreadable: Callable[[str], None]) -> None:
+    """Write all that `source` holds to `target`, which may hold older and newer reports already."""
+    standings = read_standings(source, unreadable=unreadable)
+    for number, cloud, tenant_id, report, tenant in source.execute(
+        "SELECT id, cloud, tenant_id, report, tenant FROM series"
+    ).fetchall():
+        key = Key(cloud, tenant_id, report)
+        series = _series(target, key)
+        times = {
+            edition: published for edition, *published in source.execute(_READ_PUBLISHED, (number,)) if all(published)
+        }
+        for edition, snapshot in snapshots(source.execute(_READ_EDITIONS, (number,)), unreadable):
+            written = _write_edition(target, series, snapshot)
+            if edition in times:
+                target.execute(
+                    "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?",
+                    (*times[edition], written),
+                )
+        if key in standings:
+            write_standing(target, key, tenant, standings[key], None)
+    for key, calls in read_calls(source, 0.0).items():
+        for at in calls:
+            write_call(target, key, at)
+
+
+def keep_recent(connection: sqlite3.Connection, key: Key, days: float) -> None:
+    """Delete the reports of `key` that are more than `days` older than the held one, revisions included."""
+    series = _series(connection, key)
+    held = connection.execute(
+        "SELECT held, refresh_date FROM series JOIN edition ON edition.id = held WHERE series.id = ?", (series,)
+    ).fetchone()
+    if held is not None:
+        before = date.fromisoformat(held[1]) - timedelta(days=days)
+        connection.execute(
+            "DELETE FROM edition WHERE series = ? AND id <> ? AND (refresh_date < ? OR replaced_at IS NOT NULL)",
+            (series, held[0], before.isoformat()),
+        )
 
 
 def write_call(connection: sqlite3.Connection, key: Key, at: float) -> None:
     """Write a call to Graph and forget the old ones of the same key."""
-    connection.execute("INSERT OR IGNORE INTO series (cloud, tenant_id, report) VALUES (?, ?, ?)", astuple(key))
     series = _series(connection, key)
     connection.execute("INSERT INTO call (series, at) VALUES (?, ?)", (series, at))
     connection.execute("DELETE FROM call WHERE series = ? AND at < ?", (series, at - CALL_MEMORY))
@@ -160,6 +242,7 @@ def delete_unseen(connection: sqlite3.Connection, before: float) -> None:
 
 
 def _series(connection: sqlite3.Connection, key: Key) -> int:
+    connection.execute("INSERT OR IGNORE INTO series (cloud, tenant_id, report) VALUES (?, ?, ?)", astuple(key))
     found: int = connection.execute(
         "SELECT id FROM series WHERE cloud = ? AND tenant_id = ? AND report = ?", astuple(key)
     ).fetchone()[0]
@@ -177,7 +260,7 @@ def _write_edition(connection: sqlite3.Connection, series: int, snapshot: Snapsh
     if current is not None:
         edition: int = current[0]
         stored = connection.execute("SELECT product_type, counts FROM product WHERE edition = ?", (edition,)).fetchall()
-        if sorted(stored) == sorted(rows):
+        if _same(stored, rows):
             if current[1] != snapshot.collected_at:
                 connection.execute(
                     "UPDATE edition SET collected_at = ?, request_id = ? WHERE id = ?",
@@ -193,25 +276,62 @@ def _write_edition(connection: sqlite3.Connection, series: int, snapshot: Snapsh
     return int(written or 0)
 
 
-def _write_published(connection: sqlite3.Connection, series: int, held: int, at: float) -> None:
-    connection.execute("UPDATE series SET held = ? WHERE id = ? AND held IS NOT ?", (held, series, held))
-    connection.execute(
-        "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?",
-        (at, at, held),
+def _same(stored: list[tuple[str, str]], rows: list[tuple[str, str]]) -> bool:
+    """Say whether the numbers are those stored, also where a newer version has stored more columns than it reads."""
+    if sorted(stored) == sorted(rows):
+        return True
+    known = dict(stored)
+    return known.keys() == {product_type for product_type, _ in rows} and all(
+        known[product_type].startswith(counts[:-1] + ",") for product_type, counts in rows
     )
 
 
-def _snapshot(head: tuple[Any, ...], products: list[Row]) -> Snapshot:
-    _, refresh_date, collected_at, request_id = head
-    return Snapshot(date.fromisoformat(refresh_date), tuple(products), collected_at, request_id)
+def _holds_newer(connection: sqlite3.Connection, series: int, day: date, now: float) -> bool:
+    found = connection.execute(
+        "SELECT refresh_date FROM series JOIN edition ON edition.id = held WHERE series.id = ?", (series,)
+    ).fetchone()
+    if found is None or found[0] <= day.isoformat():
+        return False
+    return not is_ahead_of_clock(date.fromisoformat(found[0]), now)
+
+
+def _confirm(connection: sqlite3.Connection, edition: int, at: float, max_age: float) -> None:
+    """Write that the edition was on /metrics at `at`, and until when it had been withdrawn before."""
+    (confirmed_at,) = connection.execute("SELECT confirmed_at FROM edition WHERE id = ?", (edition,)).fetchone()
+    if confirmed_at is not None and confirmed_at + max_age < at:
+        connection.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (edition, confirmed_at + max_age, at))
+    connection.execute(
+        "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?", (at, at, edition)
+    )
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _text(value: str) -> str:
+    value.encode()  # refuses what was not UTF-8 in the file
+    return value
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = json.loads(text)
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"{text!r} are no counts")
+    return tuple(counts)
 
 
 def _outcome(columns: Iterable[Any]) -> Outcome | None:
     at, duration, rejected_rows, not_before, reason, message, hint, request_id = columns
     if at is None:
         return None
-    failure = None if reason is None else Failure(_reason(reason), message, hint, request_id)
-    return Outcome(at, duration, failure=failure, rejected_rows=rejected_rows, not_before=not_before)
+    failure = None if reason is None else Failure(_reason(reason), _text(message), _text(hint), _text(request_id))
+    rejected = None if rejected_rows is None else int(rejected_rows)
+    return Outcome(
+        _number(at), _number(duration), failure=failure, rejected_rows=rejected, not_before=_number(not_before)
+    )
 
 
 def _reason(text: str) -> Reason:

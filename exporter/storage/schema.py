@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "office365-activations.db"
-BUSY_TIMEOUT = 5.0  # seconds to wait for another program's lock
+BUSY_TIMEOUT = 1.0  # seconds to wait for another program's lock: a stop must be over within five
 CHECK_LIMIT = 10.0  # seconds that looking for damage may take; SQLite finds later damage when it meets it
 
 _CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
@@ -28,8 +28,11 @@ _CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLIT
 # - edition: one set of numbers that Microsoft gave for one refresh date. The current one of a date has no
 #   `replaced_at`; the others are its revisions. `published_at` and `confirmed_at` are the first and the last
 #   good poll with it on /metrics; both are empty if it never was there (a report older than the held one).
-# - product: an edition's rows; `counts` is a JSON array in the order of the report's columns.
+# - product: an edition's rows; `counts` is a JSON array in the order of the report's columns, to which a newer version
+#   may append.
+# - withdrawal: the times in which an edition was not on /metrics because the last good poll was too long ago.
 # - call: the calls to Graph, for the quota budget.
+# - storage: a random id of this file, so that two replicas do not poll in the same second.
 #
 # No STRICT tables: SQLite before 3.37, which some systems with Python 3.11 still have, takes them for damage.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -87,7 +90,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX call_series ON call (series, at)",
     ),
+    (
+        """
+        CREATE TABLE withdrawal (
+            edition INTEGER NOT NULL REFERENCES edition(id) ON DELETE CASCADE,
+            since REAL NOT NULL,
+            until REAL NOT NULL
+        )
+        """,
+        "CREATE INDEX withdrawal_edition ON withdrawal (edition)",
+        "CREATE TABLE storage (id TEXT NOT NULL)",
+        "INSERT INTO storage VALUES (lower(hex(randomblob(8))))",
+    ),
 )
+
+WITHDRAWALS = 2
+"""The version from which on there is the table of withdrawals; a file that is only read may be older."""
+
+
+def connect_memory() -> sqlite3.Connection:
+    """Open an empty database in memory, with the newest tables."""
+    connection = _opened(":memory:")
+    migrate(connection)
+    return connection
 
 
 def connect(file: Path) -> sqlite3.Connection:
@@ -179,11 +204,18 @@ def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
     return "" if answer == "ok" or time.monotonic() >= deadline else answer.replace("\n", " ")
 
 
-def _prepared(file: Path, use_journal: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+def _opened(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     # Guarded by a lock of `Storage`, so any thread may use it.
-    connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=uri)
+    # A text that is no UTF-8 must cost its own row only, not the whole query.
+    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _prepared(file: Path, use_journal: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    connection = _opened(file)
     try:
-        connection.execute("PRAGMA foreign_keys = ON")
         use_journal(connection)
         with connection:  # a first write lock: only here a file system without shared memory shows itself
             connection.execute("BEGIN IMMEDIATE")
@@ -212,9 +244,7 @@ def _use_rollback_journal(connection: sqlite3.Connection) -> None:
 
 
 def _readable(file: Path, query: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{file.absolute().as_uri()}?{query}", timeout=BUSY_TIMEOUT, isolation_level=None, uri=True
-    )
+    connection = _opened(f"{file.absolute().as_uri()}?{query}", uri=True)
     try:
         _refuse_newer(connection)
     except BaseException:

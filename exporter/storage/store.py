@@ -1,18 +1,27 @@
-"""The storage on disk: last good snapshots, last outcomes, the history of reports, and the calls to Graph."""
+"""Storage: last good snapshots, last outcomes, the history of reports, and the calls to Graph."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sqlite3
 import threading
-from contextlib import closing, contextmanager, suppress
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from exporter.log import get_logger
 from exporter.storage import records, schema
-from exporter.storage.errors import StorageError, storage_errors
+from exporter.storage.errors import (
+    StorageError,
+    StorageLockedError,
+    StorageNewerError,
+    is_damage,
+    primary_code,
+    storage_errors,
+)
 from exporter.storage.lock import Lock
 
 if TYPE_CHECKING:
@@ -24,44 +33,50 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# What SQLite keeps beside a file: https://www.sqlite.org/tempfiles.html
+# What SQLite keeps next to a file: https://www.sqlite.org/tempfiles.html
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
+# Days of reports that are kept in memory while the file cannot be used, to be written to it later.
+_DAYS_IN_MEMORY = 7.0
+# Seconds after a wait for another program's lock in which no operation waits for it again.
+_BUSY_PAUSE = 10.0
 
 
 class Storage:
-    """One SQLite file and its lock; made by `open`.
+    """One SQLite file and its lock, or SQLite in memory; made by `open` or `open_or_memory`.
 
-    Every method may be called from any thread. All but `open` raise nothing but `StorageError`.
+    Every method may be called from any thread, and raises nothing but `StorageError`.
 
     Attributes:
-        file: the file.
-        events: what went wrong while it was opened and was overcome, a sentence each.
+        path: the folder; None where reports are kept in memory only.
+        errors: how many operations failed, since the start.
+        problem: why reports are not stored in `path`; empty while they are, or where there is no `path`.
+        file: the database; None while it is in memory.
+        identity: a random id of the file, or of this process' memory.
     """
 
-    def __init__(
-        self,
-        file: Path,
-        connection: sqlite3.Connection,
-        lock: Lock,
-        clock: Callable[[], float],
-        events: tuple[str, ...] = (),
-    ) -> None:
-        self.file = file
-        self.events = events
-        self._connection: sqlite3.Connection | None = connection
-        self._lock = lock
+    def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
+        """Begin in memory."""
+        self.path = path
+        self.errors = 0
+        self.problem = ""
         self._clock = clock
         # One connection for all threads: a write takes a fraction of a millisecond; SQLite has one writer.
         self._guard = threading.Lock()
+        self._connection: sqlite3.Connection | None = schema.connect_memory()
+        self.file: Path | None = None
+        self.identity = _identity(self._connection)
+        self._place: tuple[int, int] | None = None
+        self._lock: Lock | None = None
+        self._busy_until = -math.inf
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], float]) -> Self:
+    def open(cls, path: Path | None, *, clock: Callable[[], float]) -> Self:
         """Open the storage in the folder `path`: create what is missing (0700, 0600), lock, check, migrate.
 
-        A damaged file is set aside under another name and a fresh one begins; `events` says so.
+        A damaged file is set aside under another name and a fresh one begins; this is logged and counted.
 
         Args:
-            path: the folder.
+            path: the folder; None for memory only.
             clock: Unix seconds.
 
         Raises:
@@ -69,25 +84,86 @@ class Storage:
             StorageNewerError: a newer version wrote it; it was left untouched.
             StorageError: it cannot be used.
         """
-        file = path / schema.FILE_NAME
-        with storage_errors("open the storage", file):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = Lock.take(path, clock())
-            try:
-                connection, events = _open_file(file, clock)
-            except BaseException:
-                lock.release()
-                raise
-        return cls(file, connection, lock, clock, events)
+        storage = cls(path, clock)
+        if path is not None:
+            storage._use_file(path)
+        return storage
 
-    def restore(self) -> dict[Key, Standing]:
-        """Return the last good snapshot and the last outcome of every tenant's report, as they were saved.
+    @classmethod
+    def open_or_memory(cls, path: Path | None, *, clock: Callable[[], float]) -> Self:
+        """Open the storage in the folder `path`; where it cannot be used, continue in memory and log why.
+
+        A storage that can be read but not written gives at least its last snapshots and calls.
+
+        Raises:
+            StorageLockedError: another process uses it.
+        """
+        storage = cls(path, clock)
+        if path is None:
+            log.info(
+                "storage.path is not set: reports and the calls to Graph are kept in memory only, and are gone after a"
+                " restart"
+            )
+            return storage
+        try:
+            storage._use_file(path)
+        except StorageLockedError:
+            raise
+        except StorageError as error:
+            storage.errors += 1
+            storage.problem = error.message
+            log.error(  # noqa: TRY400 - people need the fix, not our call stack
+                "reports are kept in memory only", error=error.message, hint=error.hint
+            )
+            if not isinstance(error, StorageNewerError):
+                storage._read_only_rest(path)
+        return storage
+
+    @property
+    def up(self) -> bool | None:
+        """Whether reports are stored in `path`; None where there is no `path`."""
+        return None if self.path is None else not self.problem
+
+    @property
+    def needs_repair(self) -> bool:
+        """Whether reports are not stored in `path`, or its file is gone."""
+        return self.path is not None and bool(self.problem or not self._in_place())
+
+    @contextmanager
+    def repairing(self) -> Iterator[None]:
+        """Open `path` again where it is not in use, and write to it what was kept in memory meanwhile.
+
+        What is saved inside decides whether reports are stored again.
+
+        Raises:
+            StorageError: `path` still cannot be used.
+        """
+        with self._guard:
+            if not self._in_place():
+                self._continue_in_memory()
+            self._busy_until = -math.inf
+        try:
+            if self.file is None and self.path is not None:
+                self._use_file(self.path)
+        except StorageError as error:
+            self._fail(error)
+            raise
+        errors = self.errors
+        yield
+        if self.errors == errors:
+            self.problem = ""
+            log.info("reports are stored again", path=str(self.path))
+
+    def restore(self, key: Key | None = None) -> dict[Key, Standing]:
+        """Return the last good snapshot and the last outcome of every tenant's report, or of `key`, as they were saved.
+
+        What cannot be read is left out, logged and counted.
 
         Raises:
             StorageError: the file cannot be read.
         """
         with self._using("restore the last snapshots") as connection:
-            return records.read_standings(connection)
+            return records.read_standings(connection, key, unreadable=self._unreadable)
 
     def reports(self, key: Key, since: date) -> list[Snapshot]:
         """Read the reports with a refresh date from `since` on, oldest first.
@@ -96,24 +172,30 @@ class Storage:
             StorageError: the file cannot be read.
         """
         with self._using("read the stored reports") as connection:
-            return records.read_reports(connection, key, since)
+            return records.read_reports(connection, key, since, unreadable=self._unreadable)
 
-    def save(self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None) -> None:
+    def save(
+        self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None, max_age: float = math.inf
+    ) -> None:
         """Write one poll in one transaction.
 
-        The same refresh date again replaces; other numbers than before are kept as a revision.
+        The same refresh date again replaces; other numbers than before are kept as a revision. A newer report that is
+        stored remains the last good one.
 
         Args:
             key: the tenant's report.
             tenant_name: the tenant's name now, for `history` after the tenant is gone from the configuration.
             standing: what the poll led to.
             snapshot: the report that the poll read, also if older than the one held; None if it failed.
+            max_age: seconds without a good poll after which the report had been withdrawn.
 
         Raises:
             StorageError: nothing of it was written; the next `save` of this key writes the held report too.
         """
         with self._writing(f"save the poll of {tenant_name}") as connection:
-            records.write_standing(connection, key, tenant_name, standing, snapshot)
+            records.write_standing(connection, key, tenant_name, standing, snapshot, max_age=max_age)
+            if self.file is None:
+                records.keep_recent(connection, key, 0 if self.path is None else _DAYS_IN_MEMORY)
 
     def record_call(self, key: Key, at: float) -> None:
         """Write down that Graph is about to be called (`at` in Unix seconds); it survives a crash.
@@ -160,14 +242,17 @@ class Storage:
         The copy needs no companion files and can be used as it is (https://www.sqlite.org/backup.html).
 
         Raises:
-            StorageError: it could not be made; `target` is as it was.
+            StorageError: it could not be made, or there is no file; `target` is as it was.
         """
+        file = self.file
+        if file is None:
+            raise StorageError(f"{target}: there is nothing to copy: storage is in memory", hint="set storage.path")
         partial = target.with_name(target.name + ".partial")
-        with storage_errors(f"back up to {target}", self.file):
+        with storage_errors(f"back up to {target}", file):
             try:
                 os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
                 with (
-                    closing(schema.connect_readonly(self.file)) as source,
+                    closing(schema.connect_readonly(file)) as source,
                     closing(sqlite3.connect(partial)) as copy,
                 ):
                     source.backup(copy)
@@ -184,24 +269,132 @@ class Storage:
         """
         with self._guard:
             connection, self._connection = self._connection, None
-            if connection is None:
-                return
+            lock, self._lock = self._lock, None
             try:
-                with storage_errors("close the storage", self.file):
-                    connection.close()
+                if connection is not None:
+                    with storage_errors("close the storage", self._where()):
+                        connection.close()
             finally:
-                self._lock.release()
+                if lock is not None:
+                    lock.release()
+
+    def _use_file(self, path: Path) -> None:
+        """Change over from memory to the file in `path`, and write to it what memory holds."""
+        file = path / schema.FILE_NAME
+        with storage_errors("open the storage", file), ExitStack() as undo:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = self._lock
+            if lock is None or not lock.is_in(path):  # it is not, in a folder that was deleted and made again
+                lock = Lock.take(path, self._clock())
+                undo.callback(lock.release)
+            connection = self._open_file(file)
+            undo.callback(connection.close)
+            with self._guard:
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    records.merge(self._memory(), connection, unreadable=self._unreadable)
+                self._memory().close()
+                if self._lock is not None and self._lock is not lock:
+                    self._lock.release()
+                self._connection, self._lock = connection, lock
+                self.file, self._place = file, _place(file)
+                self.identity = _identity(connection)
+                undo.pop_all()
+
+    def _open_file(self, file: Path) -> sqlite3.Connection:
+        if not os.access(file.parent, os.W_OK):  # SQLite would call that an I/O error of the disk
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
+        if file.exists():
+            if damage := schema.find_damage(file):
+                self.errors += 1
+                _set_aside(file, damage, self._clock())
+        else:  # the logs of a deleted file would damage a new one
+            for suffix in _COMPANIONS:
+                file.with_name(file.name + suffix).unlink(missing_ok=True)
+        connection = schema.connect(file)
+        try:
+            schema.migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _continue_in_memory(self) -> None:
+        """Let go of a file that was deleted, replaced or damaged; its logs must be gone before a new one begins."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = schema.connect_memory()
+        self.file = self._place = None
+
+    def _read_only_rest(self, path: Path) -> None:
+        """Take into memory what can be read of a file that cannot be written."""
+        file = path / schema.FILE_NAME
+        with (
+            suppress(StorageError),
+            storage_errors("read the storage", file),
+            closing(schema.connect_readonly(file)) as source,
+            self._writing("restore") as memory,
+        ):
+            for key, standing in records.read_standings(source, unreadable=self._unreadable).items():
+                records.write_standing(memory, key, "", standing, None)
+            for key, times in records.read_calls(source, self._clock() - records.CALL_MEMORY).items():
+                for at in times:
+                    records.write_call(memory, key, at)
+
+    def _in_place(self) -> bool:
+        return self.file is None or _place(self.file) == self._place
+
+    def _where(self) -> Path | str:
+        return self.file or "memory"
 
     def _delete_older(self, before: date) -> int:
         with self._writing("delete old reports") as connection:
             return records.delete_older(connection, before)
 
+    def _unreadable(self, what: str) -> None:
+        self.errors += 1
+        log.error(
+            "a stored report is left out",
+            file=str(self._where()),
+            error=what,
+            hint="all other reports are intact; the next good poll replaces it",
+        )
+
+    def _fail(self, error: StorageError) -> None:
+        self.errors += 1
+        self.problem = error.message
+
+    def _memory(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StorageError(f"{self._where()}: the storage is closed")
+        return self._connection
+
     @contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:
-        with self._guard, storage_errors(doing, self.file):
+        with self._guard:
             if self._connection is None:
-                raise StorageError(f"{self.file}: cannot {doing}: the storage is closed")
-            yield self._connection
+                raise StorageError(f"{self._where()}: cannot {doing}: the storage is closed")
+            try:
+                with storage_errors(doing, self._where()):
+                    self._refuse_unusable(doing)
+                    yield self._connection
+            except StorageError as error:
+                self._fail(error)
+                if primary_code(error.__cause__) == sqlite3.SQLITE_BUSY:
+                    self._busy_until = time.monotonic() + _BUSY_PAUSE
+                elif is_damage(error.__cause__) or not self._in_place():
+                    self._continue_in_memory()
+                raise
+
+    def _refuse_unusable(self, doing: str) -> None:
+        if time.monotonic() < self._busy_until:
+            raise StorageError(f"{self._where()}: cannot {doing}: another program keeps the file locked")
+        if not self._in_place():
+            raise StorageError(
+                f"{self._where()}: cannot {doing}: the file was deleted or replaced while it was in use",
+                hint="nothing to do: within a minute a new file begins with the last numbers",
+            )
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -210,24 +403,20 @@ class Storage:
             yield connection
 
 
-def _open_file(file: Path, clock: Callable[[], float]) -> tuple[sqlite3.Connection, tuple[str, ...]]:
-    if not os.access(file.parent, os.W_OK):  # SQLite would call that an I/O error of the disk
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
-    events: tuple[str, ...] = ()
-    damage = schema.find_damage(file) if file.exists() else ""
-    if damage:
-        events = (_set_aside(file, damage, clock()),)
-    connection = schema.connect(file)
+def _identity(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("SELECT id FROM storage").fetchone()[0])
+
+
+def _place(file: Path) -> tuple[int, int] | None:
     try:
-        schema.migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection, events
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def _set_aside(file: Path, damage: str, now: float) -> str:
-    """Rename a damaged file and its companions; return the sentence that says so."""
+def _set_aside(file: Path, damage: str, now: float) -> None:
+    """Rename a damaged file and its companions, and log that."""
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = file.with_name(f"{file.name}.damaged-{stamp}")
     while aside.exists():
@@ -235,6 +424,10 @@ def _set_aside(file: Path, damage: str, now: float) -> str:
     for suffix in _COMPANIONS:
         with suppress(FileNotFoundError):
             file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
-    sentence = f"{file} is damaged ({damage}): set aside as {aside.name}, a fresh one begins"
-    log.error(sentence, hint=f"to save what can be saved: sqlite3 {aside} .recover")
-    return sentence
+    log.error(
+        "the database is damaged: it is set aside, and a new one begins",
+        file=str(file),
+        error=damage,
+        set_aside=str(aside),
+        hint=f"to save what can be saved: sqlite3 {aside} .recover",
+    )

@@ -144,12 +144,15 @@ def _footer(status: Status, telemetry_path: str) -> Html:
         ("-/healthy", "Healthy"),
         ("-/ready", "Ready"),
     )
+    storage = status.storage.path or "memory only: set storage.path to keep reports over restarts"
+    if status.storage.problem:
+        storage = f"memory only: {status.storage.path} cannot be used"
     facts = (
         ("Version", status.version),
         ("Started", stamp(status.started)),
         ("Configuration", status.config_file or "variables and flags"),
         ("Configuration loaded", stamp(status.reload.at)),
-        ("Storage", status.storage.path or "memory only: set storage.path to keep reports over restarts"),
+        ("Storage", storage),
     )
     return tag(
         "footer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 from contextlib import contextmanager
@@ -51,18 +52,20 @@ class Disk(Storage):
 
     Attributes:
         ledger: what it has confirmed.
-        errors: how many of its operations failed.
+        failed: how many of its operations failed.
         dead: whether its process has died at a statement, and the copy of its files was made.
     """
 
     ledger: Ledger
-    errors: int = 0
+    failed: int = 0
     _statements = 0
     dead = False
 
-    def save(self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None) -> None:
+    def save(
+        self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None, max_age: float = math.inf
+    ) -> None:
         """Save, and note it once it is confirmed."""
-        super().save(key, tenant_name, standing, snapshot)
+        super().save(key, tenant_name, standing, snapshot, max_age)
         self._die()
         self.ledger.take(key, standing, snapshot)
 
@@ -87,7 +90,7 @@ class Disk(Storage):
             with super()._using(doing) as connection:
                 yield connection
         except StorageError:
-            self.errors += 1
+            self.failed += 1
             raise
 
     def fill(self) -> None:
@@ -114,12 +117,13 @@ class Disk(Storage):
         connection: Any = self._connection
         if not isinstance(connection, sqlite3.Connection):
             return
-        self._statements = statements
+        self._statements, folder = statements, self.path
+        assert folder is not None
 
         def look(_statement: str) -> None:
             self._statements -= 1
             if self._statements == 0:
-                copy_files(self.file.parent, target)
+                copy_files(folder, target)
                 self.dead = True
 
         connection.set_trace_callback(look)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # A series: its metric without the prefix, and its labels, sorted by name.
 Series = tuple[str, tuple[tuple[str, str], ...]]
 COLUMNS = ("assigned_users", "activated_users", "shared_computer_users")
+WITHOUT_TARGET = "microsoft excel advanced analytics"
 PLATFORM_LABELS = ("windows", "mac", "android", "ios", "windows_10_mobile")
 _ENOUGH = 700.0
 _UNAUTHORIZED = 401
@@ -74,15 +75,22 @@ class Oracle:
         self.polls.clear()
         self.failures.clear()
         self.stale = 0
-        self.standings = dict(stored)
-        self._configured(accounts)
+        self.standings = {}
+        self.reload(accounts, stored)
 
     def reload(self, accounts: Iterable[Account], stored: Mapping[Key, Standing]) -> None:
-        """A configuration takes effect: new reports come from storage, those that are gone are forgotten."""
+        """A configuration takes effect: storage completes reports without a snapshot, and those that are gone go."""
         self._configured(accounts)
-        keys = {key for account in self.accounts.values() for key in account.report_keys()}
-        known = {key: stored[key] for key in keys & stored.keys()} | self.standings
-        self.standings = {key: standing for key, standing in known.items() if key in keys}
+        nothing, known = Standing(), self.standings
+        self.standings = {}
+        for key in (key for account in self.accounts.values() for key in account.report_keys()):
+            held, kept = known.get(key, nothing), stored.get(key, nothing)
+            if held.snapshot is None and held.last is None:
+                held = kept
+            elif held.snapshot is None:
+                held = replace(held, snapshot=kept.snapshot, last_success=kept.last_success)
+            if held != nothing:
+                self.standings[key] = held
 
     def _configured(self, accounts: Iterable[Account]) -> None:
         self.dirty |= set(self.accounts)
@@ -126,7 +134,7 @@ class Oracle:
             self._judge_failure(account, outcome, records)
             self._judge_refusal(key, account, before, records)
             last = replace(outcome, snapshot=None)
-            after = Standing(before.snapshot, before.last_success, last, before.failures_in_row + 1)
+            after = Standing(before.snapshot, before.last_success, last, before.consecutive_failures + 1)
             self.failures[key] += 1
         self.polls[key] += 1
         self.total += 1
@@ -255,6 +263,8 @@ class Oracle:
                     yield _series("last_poll_rejected_rows", **about), last.rejected_rows
             if standing.last_success is not None:
                 yield _series("last_success_timestamp_seconds", **about), standing.last_success
+                expires = min(standing.last_success, self._time.now()) + account.max_age
+                yield _series("data_expires_timestamp_seconds", **about), expires
             if standing.snapshot is not None:
                 midnight = datetime.combine(standing.snapshot.refresh_date, time(), UTC).timestamp()
                 yield _series("report_refresh_timestamp_seconds", **about), midnight
@@ -275,7 +285,11 @@ def _counts(account: Account, report: str, snapshot: Snapshot) -> Iterator[tuple
         if report == USERS:
             for metric, count in zip(COLUMNS, row.counts, strict=True):
                 yield _series(metric, **about), count
-            if account.ratio is not None and row.counts[0] >= account.min_assigned:
+            if (
+                account.ratio is not None
+                and row.counts[0] >= account.min_assigned
+                and about["product_type"].casefold() != WITHOUT_TARGET
+            ):
                 yield _series("target_ratio", **about), account.ratio
         else:
             for platform, count in zip(PLATFORM_LABELS, row.counts, strict=True):

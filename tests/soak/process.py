@@ -14,6 +14,7 @@ from exporter.exporter import Exporter
 from exporter.pipeline import Pipeline
 from exporter.poller import Poller
 from exporter.recorder import Recorder
+from exporter.state import Standing
 from exporter.watch import PeriodicTasks
 from tests.soak.errors import ViolationError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.config.tenants import Tenant
     from exporter.schedule import Task
-    from exporter.state import Key, Outcome, Standing
+    from exporter.state import Key, Outcome
     from tests.soak.clock import Time
     from tests.soak.configuration import Configuration
     from tests.soak.disk import Disk
@@ -128,6 +129,7 @@ class Process(Exporter):
         with mock.patch("exporter.exporter.Recorder", partial(Recorder, monotonic=time.truth)):
             super().__init__(load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now)
         self.disk = disk
+        self._errors_at_start = disk.errors - disk.failed
         self.queue = Queue(time)
         self.periodic = PeriodicTasks(self.periodic_tasks(), time.truth)
 
@@ -154,7 +156,8 @@ class Process(Exporter):
 
     def restored(self) -> dict[Key, Standing]:
         """Return where every report stands in memory."""
-        return dict(self._standings._standings)
+        nothing = Standing()
+        return {key: standing for key, standing in self._standings._standings.items() if standing != nothing}
 
     def check_counters(self, failures: int, stale: int) -> None:
         """Hold the process's own counters against what happened.
@@ -165,7 +168,7 @@ class Process(Exporter):
         samples = {(sample.family, sample.labels): sample.value for sample in self._own.samples()}
         counted = sum(value for (family, _), value in samples.items() if family == "exporter_failures_total")
         seen = (counted, samples["exporter_stale_reports_total", ()], samples["exporter_storage_errors_total", ()])
-        wanted = (failures, stale, self.disk.errors + len(self.disk.events))
+        wanted = (failures, stale, self._errors_at_start + self.disk.failed)
         if seen != wanted:
             raise ViolationError(f"counters (failures, stale, storage errors): {seen}, not {wanted}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exporter.log import set_up
 from exporter.state import Standing
-from exporter.storage import Storage, StorageError, open_or_memory
+from exporter.storage import Storage, StorageError
 from tests.storage.samples import CONTOSO, DAY, START, good, report
 
 
@@ -68,8 +68,8 @@ def fill(folder: Path) -> None:
 def open_full(folder: Path) -> None:
     """Open a storage on a disk that takes not one byte more; say what came of it."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    storage, _ = open_or_memory(folder, clock=time.time)
-    say(type(storage).__name__, sorted(key.cloud for key in storage.restore()))
+    storage = Storage.open_or_memory(folder, clock=time.time)
+    say(storage.file, sorted(key.cloud for key in storage.restore()))
 
 
 if __name__ == "__main__":

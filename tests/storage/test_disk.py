@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.storage import MemoryStorage, Storage, StorageError, open_or_memory
+from exporter.storage import Storage, StorageError
 from exporter.storage.history import History
 from tests.storage.samples import CONTOSO, START, failed, good, report, standing
 from tests.storage.states import FILE, FILLED, fill, started
@@ -51,10 +51,9 @@ def reachable() -> Iterator[Path]:
 def test_a_path_below_a_file_is_memory(tmp_path: Path, clock: Clock) -> None:
     """A storage.path that cannot be a folder is said, counted and survived."""
     (tmp_path / "file").touch()
-    storage, note = open_or_memory(tmp_path / "file" / "storage", clock=clock)
-    assert isinstance(storage, MemoryStorage)
-    assert "Not a directory" in note
-    assert len(storage.events) == 1
+    storage = Storage.open_or_memory(tmp_path / "file" / "storage", clock=clock)
+    assert (storage.file, storage.up, storage.errors) == (None, False, 1)
+    assert "Not a directory" in storage.problem
 
 
 def test_a_read_only_folder_still_gives_the_last_snapshots(reachable: Path, clock: Clock) -> None:
@@ -64,9 +63,9 @@ def test_a_read_only_folder_still_gives_the_last_snapshots(reachable: Path, cloc
     (folder / FILE).chmod(0o444)
     folder.chmod(0o555)
     with without_privileges():
-        storage, note = open_or_memory(folder, clock=clock)
-        assert isinstance(storage, MemoryStorage)
-        assert "Permission denied" in note
+        storage = Storage.open_or_memory(folder, clock=clock)
+        assert (storage.file, storage.up) == (None, False)
+        assert "Permission denied" in storage.problem
         assert storage.restore() == FILLED
         assert storage.calls_since(0) == {CONTOSO: [START]}
         with History.open(folder) as history:
@@ -81,8 +80,8 @@ def test_a_read_only_file_in_a_writable_folder_is_memory_too(reachable: Path, cl
     (folder / "office365-activations.lock").chmod(0o666)
     folder.chmod(0o777)
     with without_privileges():
-        storage, _ = open_or_memory(folder, clock=clock)
-        assert isinstance(storage, MemoryStorage)
+        storage = Storage.open_or_memory(folder, clock=clock)
+        assert (storage.file, storage.up) == (None, False)
         assert storage.restore() == FILLED
 
 
@@ -101,8 +100,8 @@ def test_a_crashed_storage_in_a_read_only_folder_is_not_half_read(reachable: Pat
     with without_privileges():
         with pytest.raises(StorageError, match=f"{FILE}-wal must be merged first"):
             History.open(copied)
-        memory, _ = open_or_memory(copied, clock=clock)
-        assert isinstance(memory, MemoryStorage)
+        memory = Storage.open_or_memory(copied, clock=clock)
+        assert (memory.file, memory.up) == (None, False)
         assert memory.restore() == {}
 
 
@@ -141,7 +140,7 @@ def test_a_full_disk_at_the_start_still_gives_the_last_snapshots(folder: Path, c
     fill(folder, clock)
     with started("open-full", folder) as process:
         assert process.stdout is not None
-        assert process.stdout.read() == "MemoryStorage ['global']\n"
+        assert process.stdout.read() == "None ['global']\n"
 
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_saved(folder: Path, clock: Clock) -> None:
@@ -155,8 +154,8 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_saved(folder: Path, clock: 
                 confirmed = int(process.stdout.readline())
             process.kill()
             confirmed = max([confirmed, *(int(line) for line in process.stdout if line.endswith("\n"))])
-        storage, note = open_or_memory(folder, clock=clock)
-        assert note == ""
+        storage = Storage.open_or_memory(folder, clock=clock)
+        assert (storage.up, storage.errors) == (True, 0)
         held = storage.restore()[CONTOSO]
         assert held.snapshot is not None
         number = held.snapshot.rows[0].counts[0]

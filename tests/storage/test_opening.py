@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.storage import (
-    MemoryStorage,
-    Storage,
-    StorageError,
-    StorageLockedError,
-    StorageNewerError,
-    open_or_memory,
-)
+from exporter.storage import Storage, StorageError, StorageLockedError, StorageNewerError
 from exporter.storage.history import History
 from exporter.storage.schema import MIGRATIONS, find_damage
 from tests.storage.samples import CONTOSO, START, failed, standing
@@ -44,17 +37,15 @@ def test_what_is_created_is_private(folder: Path, storage: Storage) -> None:
 def test_all_is_well(folder: Path, clock: Clock) -> None:
     """A sound storage opens without a word."""
     fill(folder, clock)
-    storage, note = open_or_memory(folder, clock=clock)
-    assert (type(storage), note, storage.events, storage.restore()) == (Storage, "", (), FILLED)
+    storage = Storage.open_or_memory(folder, clock=clock)
+    assert (storage.up, storage.problem, storage.errors, storage.restore()) == (True, "", 0, FILLED)
     storage.close()
 
 
 def test_without_a_path_it_is_memory(clock: Clock) -> None:
-    """An unset storage.path is no failure, but is said."""
-    storage, note = open_or_memory(None, clock=clock)
-    assert isinstance(storage, MemoryStorage)
-    assert storage.events == ()
-    assert "storage.path is not set" in note
+    """An unset storage.path is no failure, and there is nothing to repair."""
+    storage = Storage.open_or_memory(None, clock=clock)
+    assert (storage.file, storage.up, storage.errors, storage.needs_repair) == (None, None, 0, False)
 
 
 def not_a_database(file: Path) -> None:
@@ -81,21 +72,18 @@ def headless(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [not_a_database, truncated, scribbled, headless])
 def test_a_damaged_file_is_set_aside(folder: Path, clock: Clock, damage: object) -> None:
-    """A damaged file is renamed with its companions, a fresh one begins, and the event is there to be counted."""
+    """A damaged file is renamed with its companions, a new one begins, and that is counted."""
     fill(folder, clock)
     assert callable(damage)
     damage(folder / FILE)
     damaged = (folder / FILE).read_bytes()
     (folder / f"{FILE}-wal").write_bytes(b"")
-    storage, note = open_or_memory(folder, clock=clock)
-    assert isinstance(storage, Storage)
-    assert storage.restore() == {}
+    storage = Storage.open_or_memory(folder, clock=clock)
+    assert (storage.up, storage.errors, storage.restore()) == (True, 1, {})
     storage.save(CONTOSO, "contoso", FILLED[CONTOSO], None)
     storage.close()
     aside = folder / f"{FILE}.damaged-20260301T060000Z"
     assert aside.read_bytes() == damaged
-    assert note == storage.events[0]
-    assert f"set aside as {aside.name}, a fresh one begins" in note
     damage(folder / FILE)
     storage = Storage.open(folder, clock=clock)
     storage.close()
@@ -128,11 +116,9 @@ def test_a_newer_schema_is_left_untouched(folder: Path, clock: Clock) -> None:
     before = (folder / FILE).read_bytes()
     with pytest.raises(StorageNewerError, match=rf"{FILE}: written by a newer version .* \(schema 99"):
         Storage.open(folder, clock=clock)
-    storage, note = open_or_memory(folder, clock=clock)
-    assert isinstance(storage, MemoryStorage)
-    assert storage.restore() == {}
-    assert "schema 99" in note
-    assert storage.events == (note.removesuffix("; going on in memory only"),)
+    storage = Storage.open_or_memory(folder, clock=clock)
+    assert (storage.file, storage.up, storage.errors, storage.restore()) == (None, False, 1, {})
+    assert "schema 99" in storage.problem
     with pytest.raises(StorageNewerError):
         History.open(folder)
     assert (folder / FILE).read_bytes() == before
@@ -144,13 +130,13 @@ def test_a_second_process_is_refused_by_the_first_ones_name(folder: Path, clock:
         assert first.stdout is not None
         assert first.stdout.readline() == "open\n"
         with pytest.raises(StorageLockedError) as caught:
-            open_or_memory(folder, clock=clock)
+            Storage.open_or_memory(folder, clock=clock)
         assert caught.value.holder.startswith(f"process {first.pid} on ")
         assert "other_process" in caught.value.holder
         assert caught.value.message == f"{folder}: in use by {caught.value.holder}"
         first.kill()
-    storage, note = open_or_memory(folder, clock=clock)
-    assert (type(storage), note) == (Storage, "")
+    storage = Storage.open_or_memory(folder, clock=clock)
+    assert storage.up
     holder = json.loads((folder / "office365-activations.lock").read_text())
     assert holder["pid"] == os.getpid()
     assert holder["since"] == "2026-03-01T06:00:00+00:00"

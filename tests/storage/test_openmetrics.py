@@ -18,7 +18,7 @@ from exporter.state import Key, Outcome, Standing
 from exporter.storage import Storage
 from exporter.storage.history import History
 from exporter.storage.openmetrics import Gauge, openmetrics_lines
-from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, failed, good, report
+from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, failed, good, report, standing
 from tests.tools import require
 
 if TYPE_CHECKING:
@@ -97,17 +97,29 @@ def test_what_was_withdrawn_is_not_made_up(folder: Path) -> None:
     save(
         folder,
         [
-            (CONTOSO, "contoso", good(report(5, START - 1))),
-            (CONTOSO, "contoso", good(report(4, START + HOUR - 1))),
+            (CONTOSO, "contoso", good(report(3, START - 1))),
+            (CONTOSO, "contoso", good(report(2, START + HOUR - 1))),
             (CONTOSO, "contoso", failed(START + 2 * HOUR)),
-            (CONTOSO, "contoso", good(report(6, START + DAY - 1))),
+            (CONTOSO, "contoso", good(report(4, START + DAY - 1))),
         ],
     )
     samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=lambda _: 3 * HOUR, step=60))
     times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
-    assert [(at - START) / 60 for at, value in times if value == 105] == list(range(4 * 60))
-    assert [(at - START - DAY) / 60 for at, value in times if value == 106] == list(range(3 * 60))
-    assert len(times) == 7 * 60, "the report of day 4 was never on /metrics"
+    assert [(at - START) / 60 for at, value in times if value == 103] == list(range(4 * 60))
+    assert [(at - START - DAY) / 60 for at, value in times if value == 104] == list(range(3 * 60))
+    assert len(times) == 7 * 60, "the report of day 2 was never on /metrics"
+
+
+def test_numbers_that_came_back_have_a_gap(folder: Path, clock: Clock) -> None:
+    """A report withdrawn for want of good polls and confirmed by a later one is not drawn through the time between."""
+    storage = Storage.open(folder, clock=clock)
+    polls = [good(report(1, START + hours * HOUR - 1)) for hours in (0, 2, 10, 11, 20)]
+    for number, poll in enumerate(polls, start=1):
+        storage.save(CONTOSO, "contoso", standing(*polls[:number]), poll.snapshot, max_age=3 * HOUR)
+    storage.close()
+    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=lambda _: 3 * HOUR, step=HOUR))
+    times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
+    assert [(at - START) / HOUR for at, _ in times] == [0, 1, 2, 3, 4, 10, 11, 12, 13, 20, 21, 22]
 
 
 def test_slices_make_the_whole(folder: Path) -> None:

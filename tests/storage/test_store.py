@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 
 from exporter.errors import Reason
 from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
-from exporter.storage import MemoryStorage, Storage, StorageError
+from exporter.storage import Storage, StorageError
+from exporter.storage.history import History
+from exporter.storage.schema import FILE_NAME
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, failed, good, report, standing
 
 if TYPE_CHECKING:
@@ -100,14 +104,14 @@ def test_the_same_date_with_the_same_numbers_is_no_revision(storage: Storage, fo
 
 def test_an_older_report_is_stored_but_never_stands(storage: Storage, folder: Path) -> None:
     """A report older than the held one goes into the history, and restoring still gives the newer one."""
-    newer, older = report(5, START), report(4, START + 3600)
+    newer, older = report(3, START), report(2, START + 3600)
     storage.save(CONTOSO, "contoso", standing(good(newer)), newer)
     after = standing(good(newer), good(older))
     storage.save(CONTOSO, "contoso", after, older)
     assert storage.restore() == {CONTOSO: after}
     assert query(folder, "SELECT refresh_date, published_at IS NULL FROM edition ORDER BY refresh_date") == [
-        (str(day(4)), 1),
-        (str(day(5)), 0),
+        (str(day(2)), 1),
+        (str(day(3)), 0),
     ]
 
 
@@ -157,7 +161,7 @@ def test_a_text_that_utf8_cannot_hold_is_no_exception_of_another_kind(storage: S
 def test_a_reason_of_another_version_is_an_internal_one(storage: Storage, folder: Path) -> None:
     """An outcome with a reason that this version does not know is restored as internal."""
     storage.save(CONTOSO, "contoso", standing(failed(START)), None)
-    with closing(sqlite3.connect(storage.file)) as connection, connection:
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
         connection.execute("UPDATE series SET last_reason = 'moonphase'")
     last = storage.restore()[CONTOSO].last
     assert last is not None
@@ -300,16 +304,173 @@ def test_a_closed_storage_says_so(storage: Storage, use: Callable[[Storage], obj
         use(storage)
 
 
-def test_memory_keeps_calls_and_nothing_else(tmp_path: Path) -> None:
-    """Without a file nothing is restored, but the calls to Graph still count over a reload."""
-    storage = MemoryStorage()
-    storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+def test_memory_keeps_the_last_report_and_the_calls(tmp_path: Path, clock: Clock) -> None:
+    """Without a file the last report and the calls of this process are kept, and no older report."""
+    storage = Storage.open(None, clock=clock)
+    outcomes = [good(report(number, START + number)) for number in range(3)]
+    for number, outcome in enumerate(outcomes, start=1):
+        storage.save(CONTOSO, "contoso", standing(*outcomes[:number]), outcome.snapshot)
+    assert storage.restore() == {CONTOSO: standing(*outcomes)}
+    assert storage.reports(CONTOSO, date.min) == [outcomes[-1].snapshot]
     for at in (START - 5000, START, START + 1):
         storage.record_call(CONTOSO, at)
-    storage.record_call(FABRIKAM, START - 100)
-    assert storage.restore() == {}
     assert storage.calls_since(START) == {CONTOSO: [START, START + 1]}
-    assert storage.retain(1) == 0
     with pytest.raises(StorageError, match="storage is in memory"):
         storage.backup(tmp_path / "copy.db")
     storage.close()
+
+
+def test_a_save_never_lowers_what_is_held(storage: Storage) -> None:
+    """A poll that knew nothing of the newer report that is stored, or that failed, leaves it the last good one."""
+    newer, older = good(report(3, START)), good(report(1, START + 60))
+    storage.save(CONTOSO, "contoso", standing(newer), newer.snapshot)
+    for later in (standing(older), standing(failed(START + 120))):
+        storage.save(CONTOSO, "contoso", later, None)
+        held = storage.restore()[CONTOSO]
+        assert held.snapshot == newer.snapshot
+        assert held.last_success is not None
+
+
+def test_a_stored_report_of_the_future_gives_way(storage: Storage) -> None:
+    """A report dated more than two days ahead of the clock is replaced by the next good one, older though that is."""
+    future, now = good(report(900, START)), good(report(1, START + 60))
+    storage.save(CONTOSO, "contoso", standing(future), future.snapshot)
+    storage.save(CONTOSO, "contoso", standing(future, now), now.snapshot)
+    assert storage.restore()[CONTOSO].snapshot == now.snapshot
+
+
+def test_a_version_with_fewer_columns_keeps_the_numbers_of_one_with_more(storage: Storage) -> None:
+    """After a rollback the same report with fewer columns is the stored one, and no number of it is replaced."""
+    more, fewer = good(report(1, START, OFFICE=(3, 2, 1, 9))), good(report(1, START + 60, OFFICE=(3, 2, 1)))
+    storage.save(CONTOSO, "contoso", standing(more), more.snapshot)
+    storage.save(CONTOSO, "contoso", standing(fewer), fewer.snapshot)
+    (kept,) = storage.reports(CONTOSO, date.min)
+    assert kept.rows[0].counts == (3, 2, 1, 9)
+    changed = good(report(1, START + 120, OFFICE=(3, 2, 2)))
+    storage.save(CONTOSO, "contoso", standing(changed), changed.snapshot)
+    (kept,) = storage.reports(CONTOSO, date.min)
+    assert kept.rows[0].counts == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE product SET counts = '[1,2'",
+        "UPDATE product SET counts = '[\"1\",2,3]'",
+        "UPDATE product SET counts = '[-1,2,3]'",
+        "UPDATE product SET product_type = CAST(x'ff41' AS TEXT)",
+        "UPDATE edition SET refresh_date = 'yesterday'",
+        "UPDATE edition SET collected_at = 'noon'",
+        "UPDATE series SET last_at = 'noon'",
+        "UPDATE series SET last_success = 'noon'",
+    ],
+)
+def test_an_unreadable_row_costs_only_itself(storage: Storage, folder: Path, damage: str) -> None:
+    """A row that cannot be read loses its own report, is counted, and every other tenant's is restored."""
+    for number, key in enumerate((CONTOSO, FABRIKAM)):
+        outcome = good(report(number, START))
+        storage.save(key, "tenant", standing(outcome), outcome.snapshot)
+    where = "WHERE id = 1" if "series SET" in damage or "edition SET" in damage else "WHERE edition = 1"
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
+        connection.execute(f"{damage} {where}")
+    restored = storage.restore()
+    assert restored[FABRIKAM] == standing(good(report(1, START)))
+    assert restored.get(CONTOSO, standing()).snapshot is None
+    assert storage.errors == 1
+    assert storage.up, "the file as a whole works"
+
+
+def kept_while_down(storage: Storage) -> None:
+    """Save two days' reports and a call; nothing reaches the file."""
+    outcomes = [good(report(number, START + number * DAY)) for number in (2, 3)]
+    for number, outcome in enumerate(outcomes, start=1):
+        with suppress(StorageError):
+            storage.save(CONTOSO, "contoso", standing(*outcomes[:number]), outcome.snapshot)
+    with suppress(StorageError):
+        storage.record_call(CONTOSO, START)
+
+
+def test_storage_that_could_not_be_opened_is_opened_later(folder: Path, clock: Clock) -> None:
+    """What was kept in memory while storage.path could not be used is in the file once it can."""
+    folder.write_text("in the way")
+    storage = Storage.open_or_memory(folder, clock=clock)
+    kept_while_down(storage)
+    with pytest.raises(StorageError, match="cannot open the storage"), storage.repairing():
+        pass
+    assert (storage.up, storage.errors) == (False, 2)
+    folder.unlink()
+    with storage.repairing():
+        pass
+    assert (storage.up, storage.problem, storage.file) == (True, "", folder / FILE_NAME)
+    assert [one.refresh_date for one in storage.reports(CONTOSO, date.min)] == [day(2), day(3)]
+    assert storage.calls_since(0) == {CONTOSO: [START]}
+    storage.close()
+    assert Storage.open(folder, clock=clock).restore()[CONTOSO].snapshot == report(3, START + 3 * DAY)
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "replaced"])
+def test_a_database_that_is_deleted_while_it_is_used_is_noticed(
+    folder: Path, clock: Clock, storage: Storage, how: str
+) -> None:
+    """A deleted or replaced file is counted, and a new one begins with what is saved then, twice in a row."""
+    for _ in range(2):
+        storage.save(CONTOSO, "contoso", standing(good(report(0, START))), report(0, START))
+        if how == "folder":
+            shutil.rmtree(folder)
+        elif how == "file":
+            (folder / FILE_NAME).unlink()
+        else:
+            (folder / FILE_NAME).rename(folder / "elsewhere")
+            (folder / FILE_NAME).write_bytes(b"")
+        assert storage.needs_repair
+        with pytest.raises(StorageError, match="was deleted or replaced while it was in use"):
+            storage.save(CONTOSO, "contoso", standing(good(report(1, START + DAY))), report(1, START + DAY))
+        assert storage.problem
+        with storage.repairing():
+            storage.save(CONTOSO, "contoso", standing(good(report(1, START + DAY))), None)
+        assert not storage.problem
+        with History.open(folder) as history:
+            assert history.current(history.series()[0])[-1] == report(1, START + DAY)
+
+
+def test_a_repair_in_which_a_save_fails_is_none(storage: Storage) -> None:
+    """Storage is up again only when everything known could be saved."""
+    assert storage._connection is not None
+    first = report(1, START + DAY, **{f"PRODUCT {i}" * 500: (i,) for i in range(99)})
+    storage._connection.execute("PRAGMA max_page_count = 1")
+    with suppress(StorageError):
+        storage.save(CONTOSO, "contoso", standing(good(first)), first)
+    assert storage.problem
+    with pytest.raises(StorageError, match="disk is full"), storage.repairing():
+        storage.save(CONTOSO, "contoso", standing(good(first)), None)
+    assert storage.problem
+    storage._connection.execute("PRAGMA max_page_count = 100000")
+    with storage.repairing():
+        storage.save(CONTOSO, "contoso", standing(good(first)), None)
+    assert not storage.problem
+
+
+def test_another_programs_lock_holds_nobody_up(folder: Path, storage: Storage) -> None:
+    """While another program keeps the file locked, one operation waits for it and the next ones fail at once."""
+    with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="database is locked") as caught:
+            storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+        assert "end it" in caught.value.hint
+        for _ in range(50):
+            with pytest.raises(StorageError, match="another program keeps the file locked"):
+                storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+        other.execute("ROLLBACK")
+    with storage.repairing():
+        storage.save(CONTOSO, "contoso", standing(failed(START)), None)
+    assert not storage.problem
+
+
+def test_two_storages_have_two_identities(folder: Path, clock: Clock) -> None:
+    """The id is another one for each file and each memory, and the same at each opening of one file."""
+    first = Storage.open(folder, clock=clock)
+    first.close()
+    second = Storage.open(folder, clock=clock)
+    second.close()
+    assert first.identity == second.identity
+    assert len({first.identity, *(Storage.open(None, clock=clock).identity for _ in range(3))}) == 4

@@ -1,0 +1,119 @@
+"""What follows a poll, whatever happens to its tenant and to storage meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.errors import Reason
+from exporter.metrics import OwnMetrics
+from exporter.recorder import Recorder
+from exporter.state import Failure, Outcome
+from exporter.storage import Storage
+from exporter.storage.schema import FILE_NAME
+from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from exporter.config.tenants import Tenant
+    from exporter.state import Standing
+
+CONTOSO = tenant()
+GOOD = Outcome(NOON + 1, 0.5, snapshot(("OFFICE", (3, 2, 1))), rejected_rows=0)
+FAILED = Outcome(NOON + 60, 0.5, failure=Failure(Reason.NETWORK, "no answer", "check the network"))
+
+
+class Answering:
+    """In place of a poller: the outcomes that it is given, and what happens during each poll."""
+
+    def __init__(self, *outcomes: Outcome, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self._outcomes = list(outcomes)
+        self._meanwhile = meanwhile
+
+    def poll(self, _tenant: Tenant, _report: str, _standing: Standing) -> Outcome:
+        """Return the next outcome."""
+        self._meanwhile()
+        return self._outcomes.pop(0)
+
+
+def poll(recorder: Recorder, *outcomes: Outcome, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Let polls of contoso end with `outcomes`."""
+    poller = Answering(*outcomes, meanwhile=meanwhile)
+    for _ in outcomes:
+        recorder.poll(poller, CONTOSO, USERS)  # type: ignore[arg-type]  # one method is all that is used
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """An open storage."""
+    return Storage.open(tmp_path / "storage", clock=Clock())
+
+
+def started(storage: Storage) -> Recorder:
+    """Return a recorder that holds contoso."""
+    recorder = Recorder(storage, OwnMetrics(storage=storage), Clock())
+    recorder.adopt([CONTOSO])
+    return recorder
+
+
+@pytest.mark.parametrize("during", [GOOD, FAILED])
+def test_a_tenant_disabled_during_its_poll_keeps_its_last_good_report(storage: Storage, during: Outcome) -> None:
+    """The poll that was in flight neither brings a dropped tenant back, nor costs the report that storage holds."""
+    recorder = started(storage)
+    poll(recorder, GOOD)
+    poll(recorder, during, meanwhile=lambda: recorder.adopt([]))
+    assert KEY not in recorder.standings
+    for again in (recorder, started(storage)):
+        again.adopt([CONTOSO])
+        standing = again.standings.get(KEY)
+        assert (standing.snapshot, standing.last_success) == (GOOD.snapshot, GOOD.at)
+
+
+def test_a_tenant_missing_for_one_reload_during_its_poll_loses_nothing(storage: Storage) -> None:
+    """A tenant that is dropped and back before its poll ends has what was read before, and what the poll said."""
+    recorder = started(storage)
+    poll(recorder, GOOD)
+
+    def flicker() -> None:
+        recorder.adopt([])
+        recorder.adopt([CONTOSO])
+
+    poll(recorder, FAILED, meanwhile=flicker)
+    standing = recorder.standings.get(KEY)
+    assert (standing.snapshot, standing.last_success, standing.consecutive_failures) == (GOOD.snapshot, GOOD.at, 1)
+    assert storage.restore()[KEY] == standing
+
+
+def test_a_deleted_database_begins_again_with_all_that_is_known(storage: Storage, tmp_path: Path) -> None:
+    """When the file is deleted, that is noticed without a poll, and the next file holds the last numbers."""
+    recorder = started(storage)
+    poll(recorder, GOOD)
+    (tmp_path / "storage" / FILE_NAME).unlink()
+    recorder.repair_storage()
+    assert storage.up
+    assert storage.restore() == {KEY: recorder.standings.get(KEY)}
+    storage.close()
+    assert started(Storage.open(tmp_path / "storage", clock=Clock())).standings.get(KEY).snapshot == GOOD.snapshot
+
+
+def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storage) -> None:
+    """After storage.path was unusable at the start, what it holds is restored and what was polled is stored."""
+    poll(started(storage), GOOD)
+    storage.close()
+    folder, away = tmp_path / "storage", tmp_path / "away"
+    folder.rename(away)
+    folder.write_text("not a folder")
+    memory = Storage.open_or_memory(folder, clock=Clock())
+    recorder = started(memory)
+    poll(recorder, FAILED)
+    recorder.repair_storage()
+    assert memory.up is False
+    folder.unlink()
+    away.rename(folder)
+    recorder.repair_storage()
+    standing = recorder.standings.get(KEY)
+    assert (memory.problem, standing.snapshot, standing.consecutive_failures) == ("", GOOD.snapshot, 1)
+    assert memory.restore()[KEY].snapshot == GOOD.snapshot
