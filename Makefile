@@ -18,7 +18,7 @@ help: ## list the targets
 demo: .venv/runtime.stamp ## run the exporter against a built-in simulation of Microsoft; no account, no network
 	@exec $(BIN)/office365-activations-exporter demo $(ARGS)
 
-test: .venv/dev.stamp ## run every test, with the real tools where they can be had, and measure coverage
+test: .venv/dev.stamp .tools/checkov/ready.stamp ## run every test, with the real tools where they can be had, and measure coverage
 	@$(BIN)/python tests/fetch_tools.py
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report term:skip-covered --cov-fail-under 95
 
@@ -48,6 +48,7 @@ lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS
 		--constraints requirements/build.txt --output-file requirements/dev.txt
 	$(LOCK) --group pyproject.toml:screenshots --constraints requirements/dev.txt --output-file requirements/screenshots.txt
 	$(LOCK) --group pyproject.toml:release --constraints requirements/dev.txt --output-file requirements/release.txt
+	$(LOCK) --group pyproject.toml:checkov --output-file requirements/checkov.txt
 
 rules: .venv/dev.stamp ## write the rules, alerts and inhibitions in monitoring/ (ARGS="--set report_stale=5d")
 	$(BIN)/python -m monitoring.rules $(ARGS)
@@ -101,3 +102,11 @@ clean: ## remove everything that make made
 	@mkdir -p .tools/screenshots && cp tests/screenshots/package*.json .tools/screenshots
 	@npm ci --prefix .tools/screenshots --legacy-peer-deps --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# What checks the chart and the Dockerfile for risky settings (some 200 MB); where it cannot be had, its test skips.
+.tools/checkov/ready.stamp: requirements/checkov.txt
+	@echo 'Setting up .tools/checkov (only after a change) …'
+	@$(PYTHON) -m venv --clear .tools/checkov \
+		&& .tools/checkov/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $< \
+		&& mkdir -p .tools/bin && ln -sfn ../checkov/bin/checkov .tools/bin/checkov && touch $@ \
+		|| echo 'checkov is not to be had here' >&2

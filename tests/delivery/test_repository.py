@@ -83,6 +83,7 @@ def test_locks_are_complete() -> None:
         "build": groups["build"],
         "dev": groups["check"] + groups["test"],
         "release": groups["release"],
+        "checkov": groups["checkov"],
     }
     for lock, requirements in asked.items():
         assert {normal(requirement) for requirement in requirements} <= set(pins(LOCKS[lock])), lock
