@@ -207,6 +207,21 @@ def test_a_row_with_a_key_twice_is_rejected() -> None:
     assert (len(parsed.rows), len(parsed.rejected)) == (1, 1)
 
 
+def test_no_two_reports_or_columns_share_a_name() -> None:
+    """A metric is one report's with one set of label names, and each column's sample, header and property is its own."""
+    metrics = [{column.metric for column in report.columns} for report in REPORTS.values()]
+    assert sum(map(len, metrics)) == len(set().union(*metrics))
+    assert len({report.function for report in REPORTS.values()}) == len(REPORTS)
+    for report in REPORTS.values():
+        columns = report.columns
+        for names in ([c.csv.casefold() for c in columns], [c.json for c in columns], [c.name for c in columns]):
+            assert len(set(names)) == len(columns)
+        assert len({(c.metric, c.labels) for c in columns}) == len(columns)
+        assert len({(c.metric, tuple(name for name, _ in c.labels)) for c in columns}) == len(
+            {c.metric for c in columns}
+        )
+
+
 csv_like = st.lists(
     st.sampled_from([HEADER, "2026-01-01,A,1,2,3", "2026-01-01,B,x,,", '"', "\0", "\r", "\ufeff", ",", "\ud800"])
     | st.text(max_size=30),

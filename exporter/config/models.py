@@ -41,13 +41,17 @@ from exporter.config.fields import (
     at_least,
     at_most,
 )
+from exporter.reports import ACTIVATIONS_USER_COUNTS, REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Value = TypeVar("Value")
 
-ReportName = Literal["activations_user_counts", "activations_platform_counts"]
+if TYPE_CHECKING:
+    ReportName = str
+else:
+    ReportName = Literal[tuple(REPORTS)]
 ApiVersion = Literal["v1.0", "beta"]
 
 HOUR: Final = 3600.0
@@ -244,9 +248,7 @@ class Root(Settings):
     )
     poll: Poll = block(Poll, "when and how Microsoft is asked")
     report: Report = block(Report, "what is asked for, and what becomes of it")
-    reports: ReportNames = setting(
-        ("activations_user_counts",), "which reports: activations_user_counts, activations_platform_counts"
-    )
+    reports: ReportNames = setting((ACTIVATIONS_USER_COUNTS.name,), f"which reports: {', '.join(REPORTS)}")
     targets: Targets = block(Targets, "which share of the assigned licences ought to be activated")
     prices: Prices = block(Prices, "what a licence costs a month")
     client_id: Uuid | None = setting(None, "the app registration's application (client) ID")

@@ -11,4 +11,4 @@ from exporter.reports.table import Column, ParsedReport, Report
 REPORTS = MappingProxyType({report.name: report for report in (ACTIVATIONS_USER_COUNTS, ACTIVATIONS_PLATFORM_COUNTS)})
 """Every report by the name that configuration and the label `report` use."""
 
-__all__ = ["REPORTS", "Column", "ParsedReport", "Report"]
+__all__ = ["ACTIVATIONS_USER_COUNTS", "REPORTS", "Column", "ParsedReport", "Report"]
