@@ -208,7 +208,7 @@ def test_a_row_with_a_key_twice_is_rejected() -> None:
 
 
 def test_no_two_reports_or_columns_share_a_name() -> None:
-    """A metric is one report's with one set of label names, and each column's sample, header and property is its own."""
+    """A metric is one report's, with one set of labels; each column's sample, header and property is its own."""
     metrics = [{column.metric for column in report.columns} for report in REPORTS.values()]
     assert sum(map(len, metrics)) == len(set().union(*metrics))
     assert len({report.function for report in REPORTS.values()}) == len(REPORTS)
