@@ -208,9 +208,10 @@ def test_a_row_with_a_key_twice_is_rejected() -> None:
 
 
 def test_no_two_reports_or_columns_share_a_name() -> None:
-    """A metric is one report's, with one set of labels; each column's sample, header and property is its own."""
+    """A report bears its file's name; metrics, functions, headers, properties and samples are one column's each."""
     metrics = [{column.metric for column in report.columns} for report in REPORTS.values()]
     assert sum(map(len, metrics)) == len(set().union(*metrics))
+    assert list(REPORTS) == [report.name for report in REPORTS.values()]
     assert len({report.function for report in REPORTS.values()}) == len(REPORTS)
     for report in REPORTS.values():
         columns = report.columns

@@ -41,7 +41,7 @@ from exporter.config.fields import (
     at_least,
     at_most,
 )
-from exporter.reports import ACTIVATIONS_USER_COUNTS, REPORTS
+from exporter.reports import DEFAULT_REPORTS, REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -248,7 +248,7 @@ class Root(Settings):
     )
     poll: Poll = block(Poll, "when and how Microsoft is asked")
     report: Report = block(Report, "what is asked for, and what becomes of it")
-    reports: ReportNames = setting((ACTIVATIONS_USER_COUNTS.name,), f"which reports: {', '.join(REPORTS)}")
+    reports: ReportNames = setting(DEFAULT_REPORTS, f"which reports: {', '.join(REPORTS)}")
     targets: Targets = block(Targets, "which share of the assigned licences ought to be activated")
     prices: Prices = block(Prices, "what a licence costs a month")
     client_id: Uuid | None = setting(None, "the app registration's application (client) ID")

@@ -1,14 +1,22 @@
-"""The reports that are read: one file each, and one line in `REPORTS`."""
+"""The reports that are read: one file each, and one line in `_NAMES`."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from exporter.reports.activations_platform_counts import ACTIVATIONS_PLATFORM_COUNTS
-from exporter.reports.activations_user_counts import ACTIVATIONS_USER_COUNTS
 from exporter.reports.table import Column, ParsedReport, Report
 
-REPORTS = MappingProxyType({report.name: report for report in (ACTIVATIONS_USER_COUNTS, ACTIVATIONS_PLATFORM_COUNTS)})
-"""Every report by the name that configuration and the label `report` use."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-__all__ = ["ACTIVATIONS_USER_COUNTS", "REPORTS", "Column", "ParsedReport", "Report"]
+# The file's name is the report's: in the configuration and in the label `report`. The first is read by default.
+_NAMES = (
+    "activations_user_counts",
+    "activations_platform_counts",
+)
+DEFAULT_REPORTS = _NAMES[:1]
+REPORTS: Mapping[str, Report] = MappingProxyType({name: import_module(f"{__name__}.{name}").REPORT for name in _NAMES})
+
+__all__ = ["DEFAULT_REPORTS", "REPORTS", "Column", "ParsedReport", "Report"]

@@ -12,7 +12,7 @@ def _platform(csv: str, json: str, platform: str) -> Column:
     return Column(csv, json, "platform_activations", _HELP, (("platform", platform),))
 
 
-ACTIVATIONS_PLATFORM_COUNTS = Report(
+REPORT = Report(
     name="activations_platform_counts",
     function="getOffice365ActivationCounts",
     columns=(

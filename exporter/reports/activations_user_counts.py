@@ -5,7 +5,7 @@ Source: https://learn.microsoft.com/graph/api/reportroot-getoffice365activations
 
 from exporter.reports.table import Column, Report
 
-ACTIVATIONS_USER_COUNTS = Report(
+REPORT = Report(
     name="activations_user_counts",
     function="getOffice365ActivationsUserCounts",
     columns=(
