@@ -14,7 +14,7 @@ from exporter.state import Key, Row, Snapshot
 
 if TYPE_CHECKING:
     from exporter.config import Cloud
-    from exporter.simulator import Tenant as SimulatedTenant
+    from tests.full_simulator import Tenant as SimulatedTenant
 
 USERS = "activations_user_counts"
 PLATFORMS = "activations_platform_counts"

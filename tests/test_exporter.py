@@ -10,10 +10,10 @@ import yaml
 
 from exporter.config import load
 from exporter.exporter import Exporter
-from exporter.simulator import Simulator, SimulatorServer, Stage
 from exporter.storage import Storage
 from exporter.systemd import Systemd
 from exporter.watch import PeriodicTask, PeriodicTasks, Watch
+from tests.full_simulator import Simulator, SimulatorServer, Stage
 from tests.process import configure
 from tests.soak.disk import FailingConnection
 

@@ -20,9 +20,9 @@ from exporter.errors import Reason
 from exporter.http import Clients, Proxy, tls_context
 from exporter.poller import Poller
 from exporter.quota import LIMITS, Budget
-from exporter.simulator import FAULTS, Fault, Response, Simulator, SimulatorServer, SimulatorTransport, Stage
 from exporter.state import Failure, Outcome, Row, Standing
 from tests.builders import NOON, PLATFORMS, USERS, Clock, simulated, snapshot
+from tests.full_simulator import FAULTS, Fault, Response, Simulator, SimulatorServer, SimulatorTransport, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,32 +1,130 @@
-"""The login host: discovery, device codes and the token endpoint, as MSAL uses them.
+"""The login host: discovery and the token endpoint, as MSAL uses them, for apps with a client secret.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
+import base64
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote_plus
 
-from exporter.simulator.aadsts import NO_CACHE, AadstsError, refusal
-from exporter.simulator.assertions import check_assertion
-from exporter.simulator.devices import LIFETIME, Decision, make_device
-from exporter.simulator.issuing import Grant, application_token, delegated_tokens
-from exporter.simulator.messages import Response, Stage, json_response
+from exporter.simulator.chance import make_uuid
+from exporter.simulator.messages import Stage, json_response
+from exporter.simulator.state import PERMISSION
+from exporter.simulator.tokens import encode_part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from exporter.simulator.apps import App
     from exporter.simulator.call import Call
+    from exporter.simulator.messages import Response
+    from exporter.simulator.state import App
     from exporter.simulator.tenants import Tenant
 
-_DEVICE_GRANTS = ("urn:ietf:params:oauth:grant-type:device_code", "device_code")
+LIFETIME = 3599
+NO_CACHE = (("Cache-Control", "no-store, no-cache"), ("Pragma", "no-cache"))
 _STAGES: Mapping[str, Stage] = {
     "v2.0/.well-known/openid-configuration": Stage.DISCOVERY,
-    "oauth2/v2.0/devicecode": Stage.DEVICE_CODE,
     "oauth2/v2.0/token": Stage.TOKEN,
 }
+
+
+class Aadsts(NamedTuple):
+    """One of the token endpoint's errors; the caller fills the gaps of its sentence."""
+
+    code: int
+    status: int
+    error: str
+    sentence: str
+
+
+UNKNOWN_TENANT = Aadsts(
+    90002,
+    400,
+    "invalid_request",
+    "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the"
+    " correct cloud. Check with your subscription administrator, this may happen if there are no active"
+    " subscriptions for the tenant.",
+)
+UNKNOWN_APP = Aadsts(
+    700016,
+    400,
+    "unauthorized_client",
+    "Application with identifier '{app}' was not found in the directory '{tenant}'. This can happen if the"
+    " application has not been installed by the administrator of the tenant or consented to by any user in the"
+    " tenant. You may have sent your authentication request to the wrong tenant.",
+)
+WRONG_SECRET = Aadsts(
+    7000215,
+    401,
+    "invalid_client",
+    "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not"
+    " the client secret ID, for a secret added to app '{app}'.",
+)
+EXPIRED_SECRET = Aadsts(
+    7000222,
+    401,
+    "invalid_client",
+    "The provided client secret keys for app '{app}' are expired. Visit the Azure portal to create new keys for"
+    " your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security:"
+    " https://aka.ms/certCreds.",
+)
+_NO_CREDENTIAL = Aadsts(
+    7000218,
+    401,
+    "invalid_client",
+    "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+)
+_MISSING_FIELD = Aadsts(
+    900144, 400, "invalid_request", "The request body must contain the following parameter: '{field}'."
+)
+_UNSUPPORTED_GRANT = Aadsts(
+    70003, 400, "unsupported_grant_type", "The app requested an unsupported grant type '{grant}'."
+)
+_INVALID_SCOPE = Aadsts(
+    1002012,
+    400,
+    "invalid_scope",
+    "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with"
+    " /.default suffixed to the resource identifier (application ID URI).",
+)
+_UNKNOWN_RESOURCE = Aadsts(
+    500011,
+    400,
+    "invalid_resource",
+    "The resource principal named {resource} was not found in the tenant named {tenant}. This can happen if the"
+    " application has not been installed by the administrator of the tenant or consented to by any user in the"
+    " tenant. You might have sent your authentication request to the wrong tenant.",
+)
+
+
+class RefusedError(Exception):
+    """The token endpoint refuses: by this error, with these words in the gaps of its sentence."""
+
+    def __init__(self, error: Aadsts, **words: str) -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.words = words
+
+
+def refusal(call: Call, error: Aadsts, **words: str) -> Response:
+    """Return an error as the token endpoint answers it."""
+    correlation = call.request.headers.get("client-request-id", make_uuid(call.state.seed, "correlation", call.number))
+    stamp = f"{call.moment:%Y-%m-%d %H:%M:%SZ}"
+    trailer = f" Trace ID: {call.request_id} Correlation ID: {correlation} Timestamp: {stamp}"
+    document: dict[str, Any] = {
+        "error": error.error,
+        "error_description": f"AADSTS{error.code}: {error.sentence.format(**words)}{trailer}",
+        "error_codes": [error.code],
+        "timestamp": stamp,
+        "trace_id": call.request_id,
+        "correlation_id": correlation,
+        "error_uri": f"{call.request.cloud.login}/error?code={error.code}",
+    }
+    return json_response(error.status, document, (*NO_CACHE, ("x-ms-request-id", call.request_id)))
 
 
 def login_stage(path: str) -> Stage | None:
@@ -36,26 +134,27 @@ def login_stage(path: str) -> Stage | None:
 
 def answer_login(call: Call) -> Response:
     """Answer a request to the login host."""
+    return for_tenant(call, discovery if call.stage is Stage.DISCOVERY else _token)
+
+
+def for_tenant(call: Call, answer: Callable[[Call, Tenant], Response]) -> Response:
+    """Answer for the tenant that the path names, unless it is unknown or something goes wrong."""
     name = call.request.path.lstrip("/").partition("/")[0]
-    call.tenant = call.state.find(name)
-    if call.tenant is None:
-        return refusal(call, 90002, tenant=name)
-    tenant = call.tenant
-    return call.may_fail(lambda: _answer(call, tenant))
+    tenant = call.tenant = call.state.find(name)
+    if tenant is None:
+        return refusal(call, UNKNOWN_TENANT, tenant=name)
+
+    def good() -> Response:
+        try:
+            return answer(call, tenant)
+        except RefusedError as refused:
+            return refusal(call, refused.error, **refused.words)
+
+    return call.may_fail(good)
 
 
-def _answer(call: Call, tenant: Tenant) -> Response:
-    try:
-        if call.stage is Stage.DISCOVERY:
-            return _discovery(call, tenant)
-        if call.stage is Stage.DEVICE_CODE:
-            return _device_code(call, tenant)
-        return _token(call, tenant)
-    except AadstsError as error:
-        return refusal(call, error.code, **error.words)
-
-
-def _discovery(call: Call, tenant: Tenant) -> Response:
+def discovery(call: Call, tenant: Tenant) -> Response:
+    """Return the tenant's OpenID configuration."""
     base = f"{call.request.cloud.login}/{tenant.tenant_id}"
     return json_response(
         200,
@@ -72,121 +171,99 @@ def _discovery(call: Call, tenant: Tenant) -> Response:
     )
 
 
-def _device_code(call: Call, tenant: Tenant) -> Response:
-    form = call.form()
-    app = _known_app(call, tenant, _required(form, "client_id"))
-    device = make_device(
-        call.state.seed,
-        call.number,
-        tenant_id=tenant.tenant_id,
-        client_id=app.client_id,
-        scope=_required(form, "scope"),
-        now=call.now,
-        plan=call.state.sign_in_plan,
-    )
-    call.state.add_device(device)
-    page = f"{call.request.cloud.login}/device"
-    return json_response(
-        200,
-        {
-            "user_code": device.user_code,
-            "device_code": device.device_code,
-            "verification_uri": page,
-            "expires_in": LIFETIME,
-            "interval": call.state.poll_interval,
-            "message": f"To sign in, use a web browser to open the page {page} and enter the code"
-            f" {device.user_code} to authenticate.",
-        },
-        NO_CACHE,
-    )
+def form_fields(call: Call) -> dict[str, str]:
+    """Return the fields of the form in the body, with id and secret from HTTP basic authentication."""
+    form = dict(parse_qsl(call.request.body.decode("utf-8", "replace"), keep_blank_values=True))
+    scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        user, _, password = base64.b64decode(value).decode().partition(":")
+        form |= {"client_id": unquote_plus(user), "client_secret": unquote_plus(password)}
+    return form
 
 
-def _token(call: Call, tenant: Tenant) -> Response:
-    form = call.form()
-    grant = _required(form, "grant_type")
-    basic = call.basic_auth()
-    if basic is not None:
-        form |= {"client_id": unquote_plus(basic[0]), "client_secret": unquote_plus(basic[1])}
-    app = _known_app(call, tenant, _required(form, "client_id"))
-    if grant == "client_credentials":
-        _check_client(call, tenant, app, form)
-        return application_token(call, tenant, app.client_id, _default_resource(call, tenant, _required(form, "scope")))
-    if grant in _DEVICE_GRANTS:
-        return _redeem_device(call, tenant, _required(form, "device_code"))
-    if grant == "refresh_token":
-        return _refresh(call, tenant, form)
-    raise AadstsError(70003, grant=grant)
+def required(form: Mapping[str, str], field: str) -> str:
+    """Return a field of the form; RefusedError where it is missing."""
+    value = form.get(field)
+    if not value:
+        raise RefusedError(_MISSING_FIELD, field=field)
+    return value
 
 
-def _known_app(call: Call, tenant: Tenant, client_id: str) -> App:
-    app = call.state.app(client_id)
+def known_app(call: Call, tenant: Tenant, form: Mapping[str, str]) -> App:
+    """Return the app that the form names; RefusedError where the tenant does not know it."""
+    client_id = required(form, "client_id")
+    app = call.state.apps.get(client_id.lower())
     if app is None or tenant.tenant_id not in app.tenant_ids:
-        raise AadstsError(700016, app=client_id, tenant=tenant.name)
+        raise RefusedError(UNKNOWN_APP, app=client_id, tenant=tenant.name)
     return app
 
 
-def _check_client(call: Call, tenant: Tenant, app: App, form: Mapping[str, str]) -> None:
-    secret, assertion = form.get("client_secret"), form.get("client_assertion")
-    if secret:
-        if secret not in app.secrets:
-            raise AadstsError(7000215, app=app.client_id)
-        if call.state.secret_is_expired(tenant, app, secret):
-            raise AadstsError(7000222, app=app.client_id)
-    elif assertion:
-        check_assertion(call, tenant, app, assertion)
-    else:
-        raise AadstsError(7000218)
-
-
-def _default_resource(call: Call, tenant: Tenant, scope: str) -> str:
-    """Return the audience that `{resource}/.default` stands for."""
-    resource, default, rest = scope.partition("/.default")
-    if not default or rest:
-        raise AadstsError(1002012, scope=scope)
-    return _audience(call, tenant, resource)
-
-
-def _audience(call: Call, tenant: Tenant, resource: str) -> str:
-    audience = call.request.cloud.audience(resource)
+def audience_of(call: Call, tenant: Tenant, resource: str) -> str:
+    """Return the audience of a token for a resource; RefusedError where this login does not know it."""
+    audience = call.request.cloud.resources.get(resource.rstrip("/"))
     if audience is None:
-        raise AadstsError(500011, resource=resource, tenant=tenant.name)
+        raise RefusedError(_UNKNOWN_RESOURCE, resource=resource, tenant=tenant.name)
     return audience
 
 
-def _redeem_device(call: Call, tenant: Tenant, device_code: str) -> Response:
-    device = call.state.device(device_code)
-    if device is None or device.tenant_id != tenant.tenant_id:
-        raise AadstsError(70000, field="device_code")
-    decision = device.decide(call.now)
-    if decision is Decision.PENDING:
-        raise AadstsError(70016)
-    call.state.drop_device(device_code)
-    codes = {Decision.DECLINED: 65004, Decision.EXPIRED: 70020, Decision.BLOCKED: 53003}
-    if decision in codes:
-        raise AadstsError(codes[decision])
-    grant = Grant(device.client_id, device.scope, device.plan.roles, personal=device.plan.personal)
-    return delegated_tokens(call, tenant, grant, _delegated_audience(call, tenant, device.scope))
+def application_token(call: Call, tenant: Tenant, client_id: str, form: Mapping[str, str]) -> Response:
+    """Return the answer to an app that has shown who it is."""
+    scope = required(form, "scope")
+    resource, default, rest = scope.partition("/.default")
+    if not default or rest:
+        raise RefusedError(_INVALID_SCOPE, scope=scope)
+    claims = application_claims(call, tenant, client_id, audience_of(call, tenant, resource))
+    return json_response(200, bearer_document(call.state.seal.close(claims)), NO_CACHE)
 
 
-def _refresh(call: Call, tenant: Tenant, form: Mapping[str, str]) -> Response:
-    claims = call.state.seal.open(_required(form, "refresh_token"))
-    if not claims or claims.get("use") != "refresh" or claims["tid"] != tenant.tenant_id:
-        raise AadstsError(70000, field="refresh_token")
-    if claims["exp"] <= call.now or call.state.is_revoked(tenant, claims["number"]):
-        raise AadstsError(50173)
-    scope = form.get("scope") or claims["scope"]
-    grant = Grant(claims["appid"], scope, tuple(claims["roles"]), personal=claims["personal"])
-    return delegated_tokens(call, tenant, grant, _delegated_audience(call, tenant, scope))
+def application_claims(call: Call, tenant: Tenant, client_id: str, audience: str) -> dict[str, Any]:
+    """Return the claims of a token by which an app acts as itself: what was granted stands in `roles`."""
+    claims = access_claims(call, tenant, client_id, audience) | {"idtyp": "app", "appidacr": "1"}
+    if call.state.has_consent(tenant):
+        claims["roles"] = [PERMISSION]
+    return claims
 
 
-def _delegated_audience(call: Call, tenant: Tenant, scope: str) -> str:
-    """Return the audience of the one resource that a list of scopes names; Graph where it names none."""
-    named = [each.rpartition("/")[0] for each in scope.split() if "://" in each]
-    return _audience(call, tenant, named[0]) if named else call.request.cloud.graph
+def access_claims(call: Call, tenant: Tenant, client_id: str, audience: str) -> dict[str, Any]:
+    """Return the claims that every access token has."""
+    issued = int(call.now)
+    principal = make_uuid(call.state.seed, "principal", tenant.name, client_id)
+    return {
+        "aud": audience,
+        "iss": f"{call.request.cloud.login}/{tenant.tenant_id}/",
+        "iat": issued,
+        "nbf": issued,
+        "exp": issued + LIFETIME,
+        "aio": encode_part(call.request_id.encode()),
+        "app_displayname": "office365-activations-exporter",
+        "appid": client_id,
+        "idp": f"{call.request.cloud.login}/{tenant.tenant_id}/",
+        "oid": principal,
+        "sub": principal,
+        "tid": tenant.tenant_id,
+        "tenant_region_scope": "EU",
+        "use": "access",
+        "number": call.number,
+        "ver": "1.0",
+    }
 
 
-def _required(form: Mapping[str, str], field: str) -> str:
-    value = form.get(field)
-    if not value:
-        raise AadstsError(900144, field=field)
-    return value
+def bearer_document(token: str) -> dict[str, Any]:
+    """Return what every good answer of the token endpoint says."""
+    return {"token_type": "Bearer", "expires_in": LIFETIME, "ext_expires_in": LIFETIME, "access_token": token}
+
+
+def _token(call: Call, tenant: Tenant) -> Response:
+    form = form_fields(call)
+    grant = required(form, "grant_type")
+    app = known_app(call, tenant, form)
+    if grant != "client_credentials":
+        raise RefusedError(_UNSUPPORTED_GRANT, grant=grant)
+    secret = form.get("client_secret")
+    if not secret:
+        raise RefusedError(_NO_CREDENTIAL)
+    if secret not in app.secrets:
+        raise RefusedError(WRONG_SECRET, app=app.client_id)
+    if call.state.secret_is_expired(tenant, secret):
+        raise RefusedError(EXPIRED_SECRET, app=app.client_id)
+    return application_token(call, tenant, app.client_id, form)

@@ -1,4 +1,4 @@
-"""What goes into the simulation and what comes out: requests, responses and how a response travels."""
+"""What goes into the simulation and what comes out: hosts, requests and responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.simulator.clouds import Cloud, Origin
+
+class Origin(StrEnum):
+    """Which of Microsoft's hosts is called."""
+
+    LOGIN = "login"
+    GRAPH = "graph"
+    DOWNLOAD = "download"
+    IDENTITY = "identity"
 
 
 class Stage(StrEnum):
@@ -28,12 +35,33 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Cloud:
+    """One cloud's addresses, without a slash at the end.
+
+    Attributes:
+        login: where tokens come from.
+        graph: Graph's address, also the audience its tokens must have.
+        download: where the preauthenticated URLs point.
+        identity: where managed identities get their tokens.
+        resources: what a scope may name at this login, and the audience its token then has.
+        versions: the versions of Graph that have the activation reports.
+    """
+
+    login: str
+    graph: str
+    download: str
+    identity: str
+    resources: Mapping[str, str]
+    versions: tuple[str, ...] = ("v1.0", "beta")
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request as the simulation sees it.
 
     Attributes:
-        cloud: the addresses under which it was asked, used for every address in the answer.
-        origin: which host was asked.
+        cloud: the addresses under which it was sent, used for every address in the answer.
+        origin: which host was called.
         method: in upper case.
         path: percent-decoded, without query.
         query: percent-decoded; the first value of each name.
@@ -51,35 +79,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
-    """How a response travels, for faults below HTTP.
+class Response:
+    """One HTTP response; its length is added where it is sent.
 
     Attributes:
-        delay: seconds of silence before the first byte.
+        status: the code.
+        headers: in the order in which they are sent.
+        body: as it is sent.
         cut: the connection ends after this many bytes of the body; -1: before the status line. None: it does not.
-        drip: seconds between the single bytes of the body.
-        drip_headers: seconds between the single bytes of the status line and the headers.
-        endless: the body is repeated for ever.
     """
-
-    delay: float = 0.0
-    cut: int | None = None
-    drip: float = 0.0
-    drip_headers: float = 0.0
-    endless: bool = False
-
-
-PLAIN = Wire()
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One HTTP response; its length is added where it is sent."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    wire: Wire = PLAIN
+    cut: int | None = None
 
     def header(self, name: str) -> str:
         """Return the first header of that name in any case, or an empty string."""

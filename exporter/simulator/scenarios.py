@@ -1,4 +1,4 @@
-"""The scenarios: what a tenant's days are like, by name."""
+"""The scenarios that `--scenario` names: how Microsoft treats a tenant."""
 
 from __future__ import annotations
 

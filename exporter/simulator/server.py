@@ -1,4 +1,4 @@
-"""The simulation as a server: real TLS on loopback, a port for each of Microsoft's hosts."""
+"""The simulation as a server: HTTP/1.1 over real TLS on loopback, a port for each of Microsoft's hosts."""
 
 from __future__ import annotations
 
@@ -8,84 +8,150 @@ import tempfile
 import threading
 import time
 import warnings
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
+from urllib.parse import parse_qsl, unquote
 
-from exporter.simulator.clouds import Origin, loopback_cloud, real_hosts
-from exporter.simulator.connection import Connection, factory
-from exporter.simulator.identity import APP_SERVICE_PATH
+import httptools
+
+from exporter.simulator.messages import Cloud, Origin, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from exporter.simulator.clouds import Cloud
-    from exporter.simulator.core import Simulator
-    from exporter.simulator.messages import Request, Response
+    from exporter.simulator.messages import Response
+    from exporter.simulator.simulator import Simulator
 
 _ADDRESS = "127.0.0.1"
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests and writes their answers, one after the other.
+
+    Args:
+        server: which answers.
+        origin: which of Microsoft's hosts this port stands for.
+    """
+
+    def __init__(self, server: SimulatorServer, origin: Origin) -> None:
+        self.server = server
+        self._origin = origin
+        self._parser = httptools.HttpRequestParser(self)
+        self._start_request()
+
+    # Called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+        self.transport = cast("asyncio.Transport", transport)
+        self.server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
+        self.server.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.transport.close()
+        except httptools.HttpParserError:
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            self.transport.close()
+
+    # Called by httptools
+
+    def on_url(self, url: bytes) -> None:  # noqa: D102
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:  # noqa: D102
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """Answer the request that has been read."""
+        path, _, query = self._url.decode("latin-1").partition("?")
+        cloud, origin = self.server.host(self._origin, self._headers.get("host", ""))
+        request = Request(
+            cloud=cloud,
+            origin=origin,
+            method=self._parser.get_method().decode(),
+            path=unquote(path),
+            query=dict(parse_qsl(query, keep_blank_values=True)),
+            headers=self._headers,
+            body=self._body,
+        )
+        keep = self._parser.should_keep_alive()
+        self._start_request()
+        self.send(self.server.answer(request), keep=keep)
+
+    def _start_request(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body = b""
+
+    def send(self, response: Response, *, keep: bool) -> None:
+        """Send a response once the server's latency is over; `keep`: whether the connection stays open."""
+        if self.server.latency:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.server.latency, lambda: self._write(response, keep=keep))
+        else:
+            self._write(response, keep=keep)
+
+    def _write(self, response: Response, *, keep: bool) -> None:
+        if response.cut == -1:
+            self.transport.abort()
+        if self.transport.is_closing():
+            return
+        self.transport.write(self.head(response, keep=keep) + response.body[: response.cut])
+        if response.cut is not None or not keep:
+            self.transport.close()
+
+    def head(self, response: Response, *, keep: bool, length: bool = True) -> bytes:
+        """Return status line and headers, the length among them unless that is not to be told."""
+        status = HTTPStatus(response.status)
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in response.headers)]
+        if length and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            lines.append(f"Content-Length: {len(response.body)}")
+        if not keep:
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 class SimulatorServer:
     """Serves a simulation from a thread of its own, between `start()` and `stop()` or as a context manager.
 
-    A request whose Host names one of Microsoft's real hosts (by a proxy, or a name server that points here) is
-    answered as that host, whatever the cloud; with `real_names` the certificate holds for these names too.
-
     Args:
-        simulator: who answers.
-        cloud: which cloud the loopback addresses stand for.
-        login_port: the port of the login host; 0: any that is free. So for the other ports.
-        graph_port: Graph's.
-        download_port: the download host's.
-        identity_port: that of managed identities (plain HTTP, as at Microsoft).
-        latency: seconds that every answer takes, without keeping the others waiting.
+        simulator: which answers.
+        latency: seconds that every answer takes, without delaying the others.
         clock: the time, Unix seconds.
-        real_names: whether the certificate also names Microsoft's real hosts.
 
     Attributes:
-        simulator: who answers.
+        simulator: which answers.
         cloud: the addresses, once started.
         ca_file: the certificate authority (PEM) for clients to trust; it is gone after `stop()`.
         latency: may be changed at any time.
+        names: the host names and addresses that the certificate is valid for.
+        connections: the open ones.
+        connection_type: makes a connection.
     """
 
-    def __init__(
-        self,
-        simulator: Simulator,
-        *,
-        cloud: str = "global",
-        login_port: int = 0,
-        graph_port: int = 0,
-        download_port: int = 0,
-        identity_port: int = 0,
-        latency: float = 0.0,
-        clock: Callable[[], float] = time.time,
-        real_names: bool = False,
-    ) -> None:
+    names: tuple[str, ...] = ("localhost", _ADDRESS)
+    connection_type = Connection
+
+    def __init__(self, simulator: Simulator, *, latency: float = 0.0, clock: Callable[[], float] = time.time) -> None:
         self.simulator = simulator
         self.latency = latency
         self.connections: set[Connection] = set()
-        self._cloud_name = cloud
-        self._ports: Mapping[Origin, int] = {
-            Origin.LOGIN: login_port,
-            Origin.GRAPH: graph_port,
-            Origin.DOWNLOAD: download_port,
-            Origin.IDENTITY: identity_port,
-        }
         self._clock = clock
-        self._real_hosts = real_hosts()
-        self._names = ("localhost", _ADDRESS, *(self._real_hosts if real_names else ()))
 
     def start(self) -> Self:
-        """Open the ports and return once they answer.
-
-        Raises:
-            OSError: a port is taken.
-        """
+        """Open the ports and return once they answer."""
         # In a folder of its own, because ssl reads certificates from files only.
         self._folder = tempfile.TemporaryDirectory(prefix="simulator-")
-        self.ca_file, context = _credentials(Path(self._folder.name), self._names)
+        self.ca_file, context = _credentials(Path(self._folder.name), self.names)
         self._loop = _new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
         self._thread.start()
@@ -104,7 +170,7 @@ class SimulatorServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         with warnings.catch_warnings():
-            # A client that went away in the middle of its handshake is no resource of ours.
+            # A client that went away in the middle of its handshake left a transport that nothing closes.
             warnings.simplefilter("ignore", ResourceWarning)
             self._loop.close()
         self._folder.cleanup()
@@ -122,48 +188,56 @@ class SimulatorServer:
         """The download host as `host:port`."""
         return self.cloud.download.removeprefix("https://")
 
-    @property
-    def identity_environment(self) -> dict[str, str]:
-        """The variables by which Azure's libraries find the managed identity of App Service."""
-        return {
-            "IDENTITY_ENDPOINT": f"{self.cloud.identity}{APP_SERVICE_PATH}",
-            "IDENTITY_HEADER": self.simulator.state.identity_header,
-        }
-
     def now(self) -> float:
         """Return the server's time, Unix seconds."""
         return self._clock()
-
-    def place(self, origin: Origin, host: str) -> tuple[Cloud, Origin]:
-        """Return the cloud and the role in which a request for that host is answered."""
-        return self._real_hosts.get(host.removesuffix(":443"), (self.cloud, origin))
 
     def answer(self, request: Request) -> Response:
         """Return the answer at this moment."""
         return self.simulator.answer(request, self.now())
 
+    def host(self, origin: Origin, _name: str) -> tuple[Cloud, Origin]:
+        """Return the cloud and the host that answer a request to the port of `origin` with that Host header."""
+        return self.cloud, origin
+
+    def make_cloud(self, addresses: Mapping[Origin, str]) -> Cloud:
+        """Return the cloud at these addresses.
+
+        Scopes may name Graph by the loopback address or, as unmodified clients do, by its real one.
+        """
+        graph = addresses[Origin.GRAPH]
+        spellings = (graph, graph.replace("//localhost:", "//127.0.0.1:"), "https://graph.microsoft.com")
+        return Cloud(
+            login=addresses[Origin.LOGIN],
+            graph=graph,
+            download=addresses[Origin.DOWNLOAD],
+            identity=addresses[Origin.IDENTITY],
+            resources=dict.fromkeys(spellings, graph),
+        )
+
     async def _open(self, context: ssl.SSLContext) -> None:
         addresses = {}
-        for origin, port in self._ports.items():
-            secure = None if origin is Origin.IDENTITY else context
-            server = await self._loop.create_server(factory(self, origin), _ADDRESS, port, ssl=secure, backlog=1024)
+        for origin in Origin:
+            # Managed identities are plain HTTP, as at Microsoft.
+            scheme, name, secure = (
+                ("http", _ADDRESS, None) if origin is Origin.IDENTITY else ("https", "localhost", context)
+            )
+            server = await self._loop.create_server(
+                lambda origin=origin: self.connection_type(self, origin),
+                _ADDRESS,
+                0,
+                ssl=secure,
+                backlog=1024,
+            )
             self._servers.append(server)
-            scheme, name = ("https", "localhost") if secure else ("http", _ADDRESS)
-            addresses[origin.value] = f"{scheme}://{name}:{server.sockets[0].getsockname()[1]}"
-        self.cloud = loopback_cloud(self._cloud_name, **addresses)
-
-    def stop_connections(self) -> None:
-        """End all connections, as a network that fails; the ports stay open."""
-        asyncio.run_coroutine_threadsafe(self._drop(), self._loop).result()
-
-    async def _drop(self) -> None:
-        for connection in tuple(self.connections):
-            connection.close()
+            addresses[origin] = f"{scheme}://{name}:{server.sockets[0].getsockname()[1]}"
+        self.cloud = self.make_cloud(addresses)
 
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
-        await self._drop()
+        for connection in tuple(self.connections):
+            connection.transport.abort()
         # What is left: answers on their way, and asyncio's own handshakes.
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import uuid
 from dataclasses import dataclass
 
-from exporter.simulator.drawing import digest
+from exporter.simulator.chance import digest, make_uuid
 
 # Microsoft's own sample companies: https://learn.microsoft.com/microsoft-365/enterprise/contoso-overview and others.
 COMPANIES = (
@@ -61,17 +60,6 @@ def make_tenants(seed: int, count: int, *, shared_app: bool = False) -> tuple[Te
     return tuple(_tenant(seed, number, shared_app=shared_app) for number in range(count))
 
 
-def make_secret(*parts: object) -> str:
-    """Return a client secret in the shape that Microsoft gives them: 40 characters with `8Q~` near the start."""
-    text = base64.urlsafe_b64encode(digest("secret", *parts, size=32)).decode()
-    return f"{text[:3]}8Q~{text[3:37]}"
-
-
-def make_uuid(*parts: object) -> str:
-    """Return a UUID of version 4's shape that depends on nothing but `parts`."""
-    return str(uuid.UUID(bytes=digest("uuid", *parts), version=4))
-
-
 def _tenant(seed: int, number: int, *, shared_app: bool) -> Tenant:
     lap, company = divmod(number, len(COMPANIES))
     name = COMPANIES[company] if lap == 0 else f"{COMPANIES[company]}-{lap + 1}"
@@ -81,5 +69,11 @@ def _tenant(seed: int, number: int, *, shared_app: bool) -> Tenant:
         tenant_id=make_uuid(seed, "tenant", name),
         domain=f"{name.replace('-', '')}.onmicrosoft.com",
         client_id=make_uuid(seed, "app", app),
-        secret=make_secret(seed, app),
+        secret=_secret(seed, app),
     )
+
+
+def _secret(*parts: object) -> str:
+    """Return a client secret in the shape that Microsoft gives them: 40 characters with `8Q~` near the start."""
+    text = base64.urlsafe_b64encode(digest("secret", *parts, size=32)).decode()
+    return f"{text[:3]}8Q~{text[3:37]}"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.simulator import Simulator, SimulatorServer
-from tests.auth.world import World, route
+from tests.auth.world import World
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.http.connect_proxy import ConnectProxy
 from tests.http.leaks import watch
 
@@ -36,7 +36,7 @@ def microsoft() -> Iterator[tuple[SimulatorServer, ConnectProxy]]:
     """Serve many simulated tenants under Microsoft's real names, which a proxy leads there."""
     with (
         SimulatorServer(Simulator(seed=1, tenants=400), real_names=True) as server,
-        ConnectProxy(route(server)) as proxy,
+        ConnectProxy(server.route) as proxy,
     ):
         yield server, proxy
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from exporter.simulator import Federation, federated_assertion
+from tests.full_simulator import Federation, federated_assertion
 from tests.simulator.certificates import make_pair
 
 if TYPE_CHECKING:

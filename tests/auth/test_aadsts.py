@@ -13,9 +13,9 @@ import pytest
 from exporter.auth.aadsts import hint_for, refusal
 from exporter.auth.permissions import consent_url
 from exporter.errors import CredentialsError, Reason
-from exporter.simulator import Fault, Federation, Response, Stage, federated_assertion
 from tests.auth.kinds import FEDERATION, pair
 from tests.builders import tenant as any_tenant
+from tests.full_simulator import Fault, Federation, Response, Stage, federated_assertion
 from tests.http.leaks import said
 from tests.simulator.certificates import make_pair
 

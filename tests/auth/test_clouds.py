@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from exporter.config import CLOUDS
-from exporter.simulator import CLOUDS as SIMULATED_CLOUDS
 from tests.auth.kinds import KINDS, prepare
+from tests.full_simulator import CLOUDS as SIMULATED_CLOUDS
 
 if TYPE_CHECKING:
     from tests.auth.world import World

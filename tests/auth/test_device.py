@@ -11,8 +11,8 @@ import pytest
 
 from exporter.errors import CredentialsError, Reason
 from exporter.log import set_up
-from exporter.simulator import Decision, Fault, Plan, Response, Stage
 from tests.auth.world import login
+from tests.full_simulator import Decision, Fault, Plan, Response, Stage
 from tests.http.leaks import said
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from exporter.auth.certificates import load_certificate
 from exporter.auth.files import MAX_FILE
 from exporter.auth.msal_http import LoginHttp
 from exporter.errors import ConfigError, Reason
-from exporter.simulator import Stage
 from tests.auth.kinds import PASSWORD, ec_key, other_key, pair, pem, pfx
 from tests.builders import tenant as any_tenant
+from tests.full_simulator import Stage
 from tests.simulator.certificates import make_pair
 from tests.tools import require
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import Reason
-from exporter.simulator import Fault, Response, Stage
+from tests.full_simulator import Fault, Response, Stage
 from tests.http.servers import answering, serving
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter import cli
-from exporter.simulator import Decision, Plan, Simulator, SimulatorServer
+from tests.full_simulator import Decision, Plan, Simulator, SimulatorServer
 from tests.http.leaks import assert_clean
 from tests.process import COMMAND, Running, configure, environment
 

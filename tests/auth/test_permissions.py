@@ -11,8 +11,8 @@ import pytest
 from exporter.auth import Token
 from exporter.auth.permissions import PERSONAL_TENANT, REPORT_ROLES, account_fault, advice, consent_url
 from exporter.config import Auth
-from exporter.simulator.graph import _READERS
 from tests.builders import tenant
+from tests.full_simulator import READERS
 
 if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
@@ -33,7 +33,7 @@ def token(**claims: Any) -> Token:
 
 def test_the_roles_are_those_that_the_simulation_knows() -> None:
     """Both lists were written down from Microsoft's pages, and agree."""
-    assert REPORT_ROLES.keys() == _READERS
+    assert REPORT_ROLES.keys() == READERS
 
 
 @pytest.mark.parametrize("role", REPORT_ROLES)

@@ -12,9 +12,8 @@ import pytest
 
 from exporter.auth import CredentialExpiry
 from exporter.errors import Reason
-from exporter.simulator import Stage, federated_assertion
-from exporter.simulator.tokens import read_claims
 from tests.auth.kinds import FEDERATION, PASSWORD, pair, pem, pfx
+from tests.full_simulator import Stage, federated_assertion, read_claims
 from tests.simulator.certificates import make_pair
 
 if TYPE_CHECKING:

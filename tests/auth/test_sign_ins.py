@@ -17,10 +17,10 @@ from msal_extensions import CrossPlatLock, FilePersistence
 from exporter.auth import Credentials, TokenSource
 from exporter.errors import ConfigError, ExporterError, Reason
 from exporter.http import Deadline
-from exporter.simulator import Decision, Fault, Plan, Response, Stage
 from exporter.state import Standing
 from tests.auth.world import login
 from tests.builders import Clock
+from tests.full_simulator import Decision, Fault, Plan, Response, Stage
 
 if TYPE_CHECKING:
     from exporter.config.tenants import Tenant

@@ -15,10 +15,10 @@ from exporter.auth import Credentials, Token, TokenSource
 from exporter.errors import Reason, ServerError
 from exporter.http import Clients, Deadline
 from exporter.quota import Budget
-from exporter.simulator import Fault, Response, Simulator, SimulatorTransport, Stage
 from exporter.state import Standing
 from tests.auth.kinds import KINDS, prepare
 from tests.builders import Clock, simulated
+from tests.full_simulator import Fault, Response, Simulator, SimulatorTransport, Stage
 from tests.http.leaks import assert_clean, said
 
 if TYPE_CHECKING:

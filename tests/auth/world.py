@@ -6,45 +6,31 @@ import itertools
 import random
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from exporter.auth import Credentials, TokenSource
 from exporter.config import CLOUDS, Auth, Cloud
 from exporter.http import Clients, Deadline, Proxy, tls_context
 from exporter.poller import Poller
 from exporter.quota import Budget
-from exporter.simulator import CLOUDS as SIMULATED_CLOUDS
-from exporter.simulator import Decision, Origin, Plan, Stage
-from exporter.simulator.clouds import real_hosts
 from exporter.state import Standing
 from tests.builders import USERS, simulated
+from tests.full_simulator import CLOUDS as SIMULATED_CLOUDS
+from tests.full_simulator import Decision, Origin, Plan, Stage
 from tests.http.leaks import said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import pytest
 
     from exporter.auth import Token
     from exporter.config.tenants import Tenant
-    from exporter.simulator import SimulatorServer
     from exporter.state import Failure, Outcome
+    from tests.full_simulator import SimulatorServer
     from tests.http.connect_proxy import ConnectProxy
 
 _NUMBERS = itertools.count()
 """Each test takes a tenant of its own, so that none spends another's calls."""
-
-
-def route(server: SimulatorServer) -> Callable[[str], tuple[str, int]]:
-    """Return the way from Microsoft's real names to the simulation."""
-    hosts = real_hosts()
-
-    def to(target: str) -> tuple[str, int]:
-        _cloud, origin = hosts[target.removesuffix(":443")]
-        return "127.0.0.1", urlsplit(str(getattr(server.cloud, origin.value))).port or 0
-
-    return to
 
 
 def login(tenant: Tenant) -> str:
@@ -150,7 +136,7 @@ class World:
         """Let this process run where managed identities are, in a cloud of Microsoft's or in the custom one."""
         host = self.server.cloud.identity.removeprefix("http://")
         if cloud != "custom":
-            hosts: Any = self.server._real_hosts
+            hosts = self.server.real_hosts
             self.monkeypatch.setitem(hosts, host, (SIMULATED_CLOUDS[cloud], Origin.IDENTITY))
         self.microsoft.system_identity = self.known.tenant_id
         self.monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.server.cloud.identity)

@@ -14,7 +14,7 @@ import yaml
 from exporter.config import load
 from exporter.config.tenants import key_of
 from exporter.config.tenants import tenants as tenants_of
-from exporter.simulator.counts import PRODUCTS
+from exporter.simulator.reports import PRODUCTS
 from exporter.simulator.tenants import make_tenants
 from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage

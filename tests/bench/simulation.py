@@ -11,12 +11,13 @@ import signal
 import sys
 from pathlib import Path
 
-from exporter.simulator import Simulator, SimulatorServer, counts
+from exporter.simulator import reports
+from tests.full_simulator import Simulator, SimulatorServer
 
 
 def main(tenants: int, latency: float, folder: Path) -> None:
     """Serve until SIGTERM."""
-    counts._LEAST_PRODUCTS = counts._MOST_PRODUCTS
+    reports._LEAST_PRODUCTS = reports._MOST_PRODUCTS
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     simulator = Simulator(0, tenants, shared_app=True)
     certificate = folder / "app.pem"

@@ -15,8 +15,8 @@ from uuid import UUID
 import pytest
 
 from exporter.cli.arguments import parse
-from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
 from tests.formats import parse_text
+from tests.full_simulator import SCENARIOS, Simulator, SimulatorServer
 from tests.process import configure, run
 
 if TYPE_CHECKING:

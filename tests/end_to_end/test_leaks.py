@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
+from tests.full_simulator import SCENARIOS, Simulator, SimulatorServer
 from tests.process import ALL_POLLED, Running, configure, run
 
 if TYPE_CHECKING:

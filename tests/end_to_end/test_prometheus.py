@@ -12,7 +12,7 @@ import pytest
 import trustme
 import yaml
 
-from exporter.simulator import Simulator
+from tests.full_simulator import Simulator
 from tests.process import COMMAND, Running, environment
 from tests.prometheus import prometheus
 

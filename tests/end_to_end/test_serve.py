@@ -12,14 +12,14 @@ import httpx
 import pytest
 import yaml
 
-from exporter.simulator import Simulator, SimulatorServer
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.process import ALL_POLLED, Running, configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from exporter.simulator import Tenant
+    from tests.full_simulator import Tenant
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import trustme
 
 from exporter.errors import ConfigError, NetworkError
 from exporter.http import Clients, Deadline, Proxy, proxy_from, tls_context
-from exporter.simulator import Simulator, SimulatorServer
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.http.connect_proxy import ConnectProxy
 from tests.http.leaks import assert_clean, said
 from tests.http.servers import certificate

@@ -10,7 +10,7 @@ import pytest
 from exporter.cli import demo
 from exporter.cli.simulation import write_configuration
 from exporter.config import load
-from exporter.simulator import Simulator, SimulatorServer
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.monitoring.promtool import promtool
 from tests.process import run
 from tests.prometheus import prometheus

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter.simulator import Simulator, SimulatorServer
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.simulator.certificates import Pair, make_pair
 from tests.simulator.plain import Clock, Plain, in_process
 

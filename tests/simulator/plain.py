@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from exporter.simulator import CLOUDS, SimulatorTransport
+from tests.full_simulator import CLOUDS, SimulatorTransport
 
 if TYPE_CHECKING:
-    from exporter.simulator import Cloud, Simulator, Tenant
+    from tests.full_simulator import Cloud, Simulator, Tenant
 
 USER_COUNTS = "getOffice365ActivationsUserCounts"
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from exporter.simulator import FAULTS, Fault, Response, Simulator, Stage
+from tests.full_simulator import FAULTS, Fault, Response, Simulator, Stage
 from tests.simulator.plain import USER_COUNTS, Clock, Plain, error
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter.simulator import CLOUDS, Simulator, Stage
+from tests.full_simulator import CLOUDS, Simulator, Stage
 from tests.simulator.plain import USER_COUNTS, Clock, Plain, error, in_process
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from msgraph_core import GraphClientFactory
 if TYPE_CHECKING:
     import ssl
 
-    from exporter.simulator import SimulatorServer
+    from tests.full_simulator import SimulatorServer
 
 # The SDK's generated classes, imported when first used, announce each other's deprecation.
 pytestmark = [

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.simulator import CLOUDS, Federation, Simulator, federated_assertion
-from exporter.simulator.tokens import read_claims
+from tests.full_simulator import CLOUDS, Federation, Simulator, federated_assertion, read_claims
 from tests.simulator.certificates import Pair, assertion, make_pair
 from tests.simulator.plain import Clock, Plain, in_process
 

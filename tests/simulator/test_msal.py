@@ -8,14 +8,13 @@ import msal
 import pytest
 import requests
 
-from exporter.simulator import Decision, Federation, Plan, federated_assertion
-from exporter.simulator.tokens import read_claims
+from tests.full_simulator import Decision, Federation, Plan, federated_assertion, read_claims
 from tests.simulator.plain import error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.simulator import Simulator, SimulatorServer
+    from tests.full_simulator import Simulator, SimulatorServer
     from tests.simulator.certificates import Pair
     from tests.simulator.plain import Clock, Plain
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter.simulator import SCENARIOS, Simulator, Stage
+from tests.full_simulator import SCENARIOS, Simulator, Stage
 from tests.simulator.plain import Clock, error, in_process
 
 if TYPE_CHECKING:

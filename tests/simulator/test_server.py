@@ -6,15 +6,14 @@ import socket
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from exporter.simulator import CLOUDS, Simulator, SimulatorServer, Stage
+from tests.full_simulator import CLOUDS, Simulator, SimulatorServer, Stage
+from tests.http.connect_proxy import ConnectProxy
 from tests.simulator.plain import Clock, Plain
-from tests.simulator.proxy import Proxy
 
 
 def exchange(address: str, trust: ssl.SSLContext, sent: bytes) -> bytes:
@@ -67,24 +66,17 @@ def test_a_server_may_stand_for_any_cloud(simulator: Simulator, cloud: str) -> N
 def test_the_real_names_are_answered_for_what_they_are(simulator: Simulator, cloud: str) -> None:
     """A client that a proxy leads here may use the real addresses of all four clouds."""
     real = CLOUDS[cloud]
-    with SimulatorServer(simulator, real_names=True) as server, Proxy(server, "user:password") as proxy:
+    with (
+        SimulatorServer(simulator, real_names=True) as server,
+        ConnectProxy(server.route) as proxy,
+    ):
         trust = ssl.create_default_context(cafile=str(server.ca_file))
         with httpx.Client(verify=trust, proxy=proxy.url) as client:
             plain = Plain(client, real, simulator.tenants[0])
             location = plain.graph(version="beta").headers["Location"]
             assert location.startswith(real.download)
             assert client.get(location).status_code == 200
-            with pytest.raises(httpx.ProxyError, match="502"):
-                client.get("https://example.net/")
         assert proxy.asked[:2] == [f"{urlsplit(address).netloc}:443" for address in (real.login, real.graph)]
-
-
-def test_a_proxy_may_want_credentials(simulator: Simulator) -> None:
-    """Without its credentials the proxy leads nowhere."""
-    with SimulatorServer(simulator, real_names=True) as server, Proxy(server, "user:password") as proxy:
-        without = proxy.url.replace("user:password@", "")
-        with httpx.Client(proxy=without) as client, pytest.raises(httpx.ProxyError, match="407"):
-            client.get(CLOUDS["global"].login)
 
 
 def test_faults_below_http_reach_the_client(over_tls: Plain, server: SimulatorServer) -> None:
@@ -177,16 +169,6 @@ def test_what_is_no_http_is_refused(server: SimulatorServer, trust: ssl.SSLConte
     assert exchange(server.cloud.graph, trust, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     assert b" 401 " in exchange(server.cloud.graph, trust, upgrade)
-
-
-def test_ports_may_be_chosen(simulator: Simulator) -> None:
-    """A server takes the ports it is given, and a port that is taken is an OSError that leaves nothing behind."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(OSError, match="in use"):
-            SimulatorServer(simulator, graph_port=port).start()
-    with SimulatorServer(simulator, graph_port=port) as server:
-        assert server.cloud.graph == f"https://localhost:{port}"
 
 
 def test_a_server_leaves_nothing_behind(simulator: Simulator) -> None:

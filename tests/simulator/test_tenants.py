@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.simulator import Simulator
 from exporter.simulator.tenants import make_tenants
+from tests.full_simulator import Simulator
 
 REPORTS = ("activations_user_counts", "activations_platform_counts")
 DAYS = st.dates(date(2020, 1, 1), date(2035, 12, 31))
@@ -43,7 +43,7 @@ def test_a_shared_app_is_one_app() -> None:
 def test_another_process_sees_the_same_world() -> None:
     """Tenants and numbers depend on the seed alone."""
     program = (
-        "import datetime, json; from exporter.simulator import Simulator; s = Simulator(5);"
+        "import datetime, json; from tests.full_simulator import Simulator; s = Simulator(5);"
         "rows = s.rows('contoso', 'activations_user_counts', datetime.date(2026, 2, 3));"
         "print(json.dumps([s.tenants[0].secret, [[row.product_type, row.counts] for row in rows]]))"
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from exporter.simulator import Simulator
+    from tests.full_simulator import Simulator
 
 DAY = 86400.0
 RENAMES: tuple[Mapping[str, str], ...] = (

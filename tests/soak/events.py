@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.simulator import SCENARIOS
+from tests.full_simulator import SCENARIOS
 from tests.soak.faults import names
 
 if TYPE_CHECKING:

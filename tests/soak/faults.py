@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.errors import Reason
-from exporter.simulator import Stage
+from tests.full_simulator import Stage
 from tests.test_poller import CSV_FAULTS, JSON_FAULTS, TOKEN_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.simulator.state import CallRecord
+    from tests.full_simulator import CallRecord
 
 HEAVY = frozenset({"endless", "gzip-bomb", "huge-cell", "deep-json", "header-flood"})
 """Faults of many megabytes: drawn less often, for they cost a hundred polls each."""

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.simulator import Simulator, SimulatorServer, Stage
 from tests.builders import PLATFORMS, USERS
+from tests.full_simulator import Simulator, SimulatorServer, Stage
 from tests.process import Running, configure
 from tests.soak.errors import ViolationError
 from tests.soak.network import LIMITS, WINDOW

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from exporter.simulator import SimulatorTransport, Stage
+from tests.full_simulator import SimulatorTransport, Stage
 from tests.soak.errors import KilledError, ViolationError
 
 if TYPE_CHECKING:
-    from exporter.simulator import Simulator
-    from exporter.simulator.state import CallRecord
     from exporter.state import Key
+    from tests.full_simulator import CallRecord, Simulator
     from tests.soak.clock import Time
 
 WINDOW = 600.0

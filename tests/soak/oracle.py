@@ -8,9 +8,9 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from exporter.errors import Reason
-from exporter.simulator import Simulator, Stage
 from exporter.state import Standing
 from tests.builders import USERS
+from tests.full_simulator import Simulator, Stage
 from tests.soak.errors import ViolationError
 from tests.soak.faults import CHANGED_NAMES, REJECTED, reasons
 from tests.soak.network import LIMITS
@@ -18,8 +18,8 @@ from tests.soak.network import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from exporter.simulator.state import CallRecord
     from exporter.state import Key, Outcome, Snapshot
+    from tests.full_simulator import CallRecord
     from tests.soak.clock import Time
     from tests.soak.configuration import Account
     from tests.soak.network import Network

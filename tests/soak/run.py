@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from exporter import log
-from exporter.simulator import Simulator
-from exporter.simulator.counts import make_rows
+from exporter.simulator.reports import make_rows
 from exporter.storage import StorageError
 from exporter.storage.schema import FILE_NAME
+from tests.full_simulator import Simulator
 from tests.soak.clock import START, Time
 from tests.soak.configuration import DAY, Configuration
 from tests.soak.disk import Disk, FailingConnection, copy_files, cut_power
@@ -87,7 +87,7 @@ class Run:
         rows = lru_cache(maxsize=256)(make_rows)
         with (
             mock.patch("time.time", self.time.now),
-            mock.patch("exporter.simulator.call.make_rows", rows),
+            mock.patch("exporter.simulator.state.make_rows", rows),
             mock.patch("exporter.exposition._GROUP", 8),
         ):
             try:

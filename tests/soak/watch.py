@@ -15,7 +15,7 @@ from tests.soak.errors import ViolationError
 from tests.soak.page import Page
 
 if TYPE_CHECKING:
-    from exporter.simulator import Simulator
+    from tests.full_simulator import Simulator
     from tests.soak.clock import Time
     from tests.soak.ledger import Ledger
     from tests.soak.oracle import Oracle

@@ -8,11 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.simulator.drawing import digest, pick
+from exporter.simulator.chance import digest, draw
+from exporter.simulator.login import Aadsts
 
 LIFETIME = 900
+_LETTERS = "BCDFGHJKLMNPQRSTVWXYZ23456789"
 REPORTS_READER = "4a5d8f65-41da-4de4-8968-e035b65339cf"
 ORDINARY_USER = "b79fbf4d-3ef9-4689-8143-76b194e85509"
+BLOCKED = Aadsts(
+    53003,
+    400,
+    "invalid_grant",
+    "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
+)
 
 
 class Decision(StrEnum):
@@ -56,7 +64,7 @@ class Device:
     polls: int = 0
 
     def decide(self, now: float) -> Decision:
-        """Count one poll of the client and return how things stand."""
+        """Count one poll of the client and return what it is answered."""
         self.polls += 1
         if now >= self.expires:
             return Decision.EXPIRED
@@ -70,7 +78,6 @@ def make_device(
     seed: int, number: int, *, tenant_id: str, client_id: str, scope: str, now: float, plan: Plan
 ) -> Device:
     """Return the device code number `number`, valid for 15 minutes."""
-    letters = tuple("BCDFGHJKLMNPQRSTVWXYZ23456789")
-    user_code = "".join(pick(letters, seed, "device", number, place) for place in range(9))
+    user_code = "".join(_LETTERS[int(draw(seed, "device", number, place) * len(_LETTERS))] for place in range(9))
     device_code = digest(seed, "device", number, size=48).hex()
     return Device(user_code, device_code, tenant_id, client_id, scope, now + LIFETIME, plan)

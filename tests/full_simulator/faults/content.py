@@ -5,57 +5,30 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from exporter.simulator.faults.fault import Answer, Fault
-from exporter.simulator.faults.refusals import html
+from exporter.simulator.call import Fault
+from exporter.simulator.faults import with_bytes, with_first_count, with_lines
 from exporter.simulator.messages import Response, Stage
 from exporter.simulator.reports import BOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.call import Call
+    from exporter.simulator.call import Answer, Call
     from exporter.simulator.reports import Line
-
-    Lines: TypeAlias = list[Line]
 
 _OK = 200
 _JSON = (("Content-Type", "application/json"),)
 _TEN_MEGABYTES = 10_000_000
 
 
-def _bytes(spoil: Callable[[bytes], bytes]) -> Answer:
-    """Return the answer whose body is spoiled; what is no report anyway stays as it is."""
-
-    def answer(_call: Call, good: Callable[[], Response]) -> Response:
-        response = good()
-        return replace(response, body=spoil(response.body)) if response.status == _OK else response
-
-    return answer
-
-
-def _lines(spoil: Callable[[Lines], Lines]) -> Answer:
-    """Return the answer whose lines are spoiled, in the format asked for."""
-
-    def answer(call: Call, good: Callable[[], Response]) -> Response:
-        response = good()
-        return replace(response, body=call.data(spoil(call.lines()))) if response.status == _OK else response
-
-    return answer
-
-
 def _first(change: Callable[[Line], Line]) -> Answer:
-    return _lines(lambda lines: [change(lines[0]), *lines[1:]])
-
-
-def _counts(value: object) -> Answer:
-    """Return the answer in which every line's first count is `value`."""
-    return _lines(lambda lines: [(*line[:2], value, *line[3:]) for line in lines])
+    return with_lines(lambda lines: [change(lines[0]), *lines[1:]])
 
 
 def _dates(change: Callable[[str], str]) -> Answer:
-    return _lines(lambda lines: [(change(str(line[0])), *line[1:]) for line in lines])
+    return with_lines(lambda lines: [(change(str(line[0])), *line[1:]) for line in lines])
 
 
 def _name(name: str) -> Answer:
@@ -80,10 +53,6 @@ def _mixed(call: Call, good: Callable[[], Response]) -> Response:
     return replace(good(), body=call.data([older[0], *newer[1:]]))
 
 
-def _direct(call: Call, _good: Callable[[], Response]) -> Response:
-    return Response(_OK, (("Content-Type", "application/octet-stream"),), call.data(call.lines()))
-
-
 def _paged(link: Callable[[str], str]) -> Answer:
     """Return the answer with the first line only and a link to the rest, made from the request's own address."""
 
@@ -100,7 +69,7 @@ def _columns(order: Callable[[list[bytes]], list[bytes]]) -> Answer:
         rows = [order(line.split(b",")) for line in body.removeprefix(BOM).splitlines()]
         return BOM + b"\r\n".join(b",".join(row) for row in rows) + b"\r\n"
 
-    return _bytes(spoil)
+    return with_bytes(spoil)
 
 
 def _report(name: str, summary: str, answer: Answer) -> Fault:
@@ -108,14 +77,12 @@ def _report(name: str, summary: str, answer: Answer) -> Fault:
 
 
 HARMLESS = (
-    Fault("direct-csv", Stage.GRAPH, "the CSV itself in place of the redirect", _direct),
     Fault("nextlink", Stage.GRAPH, "the report on two pages (JSON)", _paged(lambda own: f"{own}&$skiptoken=1")),
-    _report("two-boms", "two byte-order marks", _bytes(lambda body: BOM + body)),
-    _report("no-bom", "no byte-order mark", _bytes(lambda body: body.removeprefix(BOM))),
+    _report("no-bom", "no byte-order mark", with_bytes(lambda body: body.removeprefix(BOM))),
     _report("datetime-date", "the date with a time", _dates(lambda day: f"{day}T00:00:00Z")),
     _report("reordered-columns", "the columns in another order (CSV)", _columns(lambda cells: cells[::-1])),
     _report("extra-column", "one more column (CSV)", _columns(lambda cells: [*cells, b"new"])),
-    _report("twice-equal", "every line twice", _lines(lambda lines: [*lines, *lines])),
+    _report("twice-equal", "every line twice", with_lines(lambda lines: [*lines, *lines])),
     _report("older-report", "yesterday's report", _older),
     _report("mixed-dates", "one line of yesterday's report", _mixed),
 )
@@ -128,33 +95,18 @@ BROKEN = (
         "a next page on another host (JSON)",
         _paged(lambda _: "https://graph.example.net/beta/reports"),
     ),
-    _report("empty-report", "no lines at all", _lines(lambda _: [])),
-    _report("empty-body", "no bytes at all", _bytes(lambda _: b"")),
-    _report(
-        "html", "somebody else's page, with success", lambda _call, _good: html(_OK, "Welcome to the guest network")
-    ),
-    _report("binary", "random bytes", _bytes(lambda _: bytes(range(256)) * 16)),
-    _report(
-        "invalid-utf-8",
-        "not UTF-8",
-        _bytes(lambda body: body.replace(b"Product", b"Prod\xff\xfe").replace(b"product", b"\xff")),
-    ),
-    _report("utf-16", "UTF-16", _bytes(lambda body: body.removeprefix(BOM).decode().encode("utf-16"))),
-    _report("nul-bytes", "a NUL in every line", _bytes(lambda body: body.replace(b",", b",\0"))),
-    _report("no-header", "no header line (CSV)", _bytes(lambda body: body.partition(b"\n")[2])),
+    _report("empty-report", "no lines at all", with_lines(lambda _: [])),
+    _report("empty-body", "no bytes at all", with_bytes(lambda _: b"")),
     _report("missing-column", "no column of products (CSV)", _columns(lambda cells: [cells[0], *cells[2:]])),
-    _report("truncated", "ends in the middle of the header", _bytes(lambda body: body[:30])),
-    _report("bad-numbers", "counts that are none", _counts("many")),
-    _report("float-numbers", "counts that are no integers", _counts(12.5)),
-    _report("negative", "negative counts", _counts(-1)),
-    _report("empty-numbers", "counts that are missing", _counts(None)),
-    _report("huge-numbers", "counts of a hundred digits", _counts(10**100)),
+    _report("float-numbers", "counts that are no integers", with_first_count(12.5)),
+    _report("empty-numbers", "counts that are missing", with_first_count(None)),
+    _report("huge-numbers", "counts of a hundred digits", with_first_count(10**100)),
     _report("bad-date", "dates that are none", _dates(lambda _: "yesterday")),
     _report("one-bad-row", "one line of which cannot be read", _first(lambda line: (*line[:2], "many", *line[3:]))),
     _report(
         "twice-unequal",
         "one product twice, with other counts",
-        _lines(lambda lines: [*lines, (*lines[0][:2], 1, *lines[0][3:])]),
+        with_lines(lambda lines: [*lines, (*lines[0][:2], 1, *lines[0][3:])]),
     ),
     _report("awkward-name", "quotes, commas and a backslash in a name", _name('A "quoted", broken \\ name')),
     _report("nul-name", "a NUL in a name", _name("A\0B")),

@@ -1,11 +1,9 @@
-"""Chance that is no chance: numbers drawn from a seed and names, the same in every process."""
+"""Numbers and ids drawn from a seed and names: the same in every process."""
 
 from __future__ import annotations
 
+import uuid
 from hashlib import blake2b
-from typing import TypeVar
-
-_T = TypeVar("_T")
 
 
 def digest(*parts: object, size: int = 16) -> bytes:
@@ -23,6 +21,6 @@ def between(low: float, high: float, *parts: object) -> float:
     return low + (high - low) * draw(*parts)
 
 
-def pick(choices: tuple[_T, ...], *parts: object) -> _T:
-    """Return one of `choices`, depending on nothing but the arguments."""
-    return choices[int(draw(*parts) * len(choices))]
+def make_uuid(*parts: object) -> str:
+    """Return a UUID of version 4's shape that depends on nothing but `parts`."""
+    return str(uuid.UUID(bytes=digest("uuid", *parts), version=4))

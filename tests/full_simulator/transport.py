@@ -8,14 +8,15 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from exporter.simulator.clouds import real_hosts
 from exporter.simulator.messages import Request
+from tests.full_simulator.clouds import real_hosts
+from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.simulator.core import Simulator
     from exporter.simulator.messages import Response
+    from tests.full_simulator.simulator import Simulator
 
 
 class SimulatorTransport(httpx.BaseTransport):
@@ -43,7 +44,7 @@ class SimulatorTransport(httpx.BaseTransport):
         known = self._hosts.get(request.url.netloc.decode())
         address = f"{request.url.scheme}://{request.url.netloc.decode()}"
         if known is None or getattr(known[0], known[1].value) != address:
-            self._simulator.state.record_leak(f"{request.method} to {address}, which is no host of Microsoft")
+            self._simulator.state.leaks.append(f"{request.method} to {address}, which is no host of Microsoft")
             raise httpx.ConnectError(f"no such host in the simulation: {request.url.host}", request=request)
         cloud, origin = known
         response = self._simulator.answer(
@@ -61,30 +62,27 @@ class SimulatorTransport(httpx.BaseTransport):
         return self._travel(request, response)
 
     def _travel(self, request: httpx.Request, response: Response) -> httpx.Response:
-        wire = response.wire
-        self._wait(request, wire.delay)
-        if wire.cut == -1:
+        if response.cut == -1:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
-        self._sleep_if(wire.drip_headers * sum(len(name) + len(value) + 4 for name, value in response.headers))
-        stream = _Body(request, response, self._wait)
-        length = [] if wire.endless else [("Content-Length", str(len(response.body)))]
-        return httpx.Response(response.status, headers=[*response.headers, *length], stream=stream)
+        headers = list(response.headers)
+        if isinstance(response, SlowResponse):
+            self._wait(request, response.delay)
+            self._sleep(response.drip_headers * sum(len(name) + len(value) + 4 for name, value in headers))
+        if not (isinstance(response, SlowResponse) and response.endless):
+            headers.append(("Content-Length", str(len(response.body))))
+        return httpx.Response(response.status, headers=headers, stream=_Body(request, response, self._wait))
 
     def _wait(self, request: httpx.Request, seconds: float) -> None:
         """Let time pass, but no longer than the client is ready to wait."""
         limit = request.extensions.get("timeout", {}).get("read")
         if limit is not None and seconds > limit:
-            self._sleep_if(limit)
+            self._sleep(limit)
             raise httpx.ReadTimeout("The read operation timed out", request=request)
-        self._sleep_if(seconds)
-
-    def _sleep_if(self, seconds: float) -> None:
-        if seconds:
-            self._sleep(seconds)
+        self._sleep(seconds)
 
 
 class _Body(httpx.SyncByteStream):
-    """A body on its way: at once, byte by byte, for ever, or cut."""
+    """A body: at once, byte by byte, for ever, or cut."""
 
     def __init__(
         self, request: httpx.Request, response: Response, wait: Callable[[httpx.Request, float], None]
@@ -94,18 +92,16 @@ class _Body(httpx.SyncByteStream):
         self._wait = wait
 
     def __iter__(self) -> Iterator[bytes]:
-        body, wire = self._response.body, self._response.wire
-        yield from self._drip(body[: wire.cut])
-        while wire.endless:
+        response = self._response
+        body = response.body[: response.cut]
+        if isinstance(response, SlowResponse) and response.drip:
+            for byte in body:
+                self._wait(self._request, response.drip)
+                yield bytes((byte,))
+        else:
+            yield body
+        while isinstance(response, SlowResponse) and response.endless:
             yield body or b"\0"
-        if wire.cut is not None and wire.cut < len(body):
+        if len(body) < len(response.body):
             message = "peer closed connection without sending complete message body"
             raise httpx.RemoteProtocolError(message, request=self._request)
-
-    def _drip(self, body: bytes) -> Iterator[bytes]:
-        if not self._response.wire.drip:
-            yield body
-            return
-        for byte in body:
-            self._wait(self._request, self._response.wire.drip)
-            yield bytes((byte,))

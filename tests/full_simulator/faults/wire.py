@@ -9,44 +9,44 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from exporter.simulator.faults.fault import Answer, Fault
-from exporter.simulator.messages import Response, Stage, Wire
+from exporter.simulator.call import Fault
+from exporter.simulator.faults import compressed
+from exporter.simulator.messages import Response, Stage
+from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.call import Call
+    from exporter.simulator.call import Answer, Call
 
 _BOMB_CHUNK, _BOMB_CHUNKS = bytes(1 << 20), 256
 _FLOOD = tuple((f"x-flood-{number}", "0" * 100) for number in range(5000))
 _ELSEWHERE = "/data/download/report?token=secret"
 
 
-def _travelling(wire: Wire) -> Answer:
-    return lambda _, good: replace(good(), wire=wire)
+def _slow(*, delay: float = 0.0, drip: float = 0.0, drip_headers: float = 0.0, endless: bool = False) -> Answer:
+    def answer(_call: Call, good: Callable[[], Response]) -> Response:
+        response = good()
+        return SlowResponse(
+            response.status,
+            response.headers,
+            response.body,
+            delay=delay,
+            drip=drip,
+            drip_headers=drip_headers,
+            endless=endless,
+        )
 
-
-def _cut_body(_call: Call, good: Callable[[], Response]) -> Response:
-    response = good()
-    return replace(response, wire=Wire(cut=len(response.body) // 2))
-
-
-def _compressed(response: Response, body: bytes) -> Response:
-    return replace(response, headers=(*response.headers, ("Content-Encoding", "gzip")), body=body)
-
-
-def _gzip(_call: Call, good: Callable[[], Response]) -> Response:
-    response = good()
-    return _compressed(response, gzip.compress(response.body, mtime=0))
+    return answer
 
 
 def _broken_gzip(_call: Call, good: Callable[[], Response]) -> Response:
     response = good()
-    return _compressed(response, gzip.compress(b"", mtime=0)[:10] + b"\xff" * 64)
+    return compressed(response, gzip.compress(b"", mtime=0)[:10] + b"\xff" * 64)
 
 
 def _bomb(_call: Call, good: Callable[[], Response]) -> Response:
-    return _compressed(good(), _make_bomb())
+    return compressed(good(), _make_bomb())
 
 
 @cache
@@ -85,16 +85,13 @@ def _own_address(call: Call) -> str:
 
 
 WIRE_FAULTS = (
-    Fault("cut", Stage.GRAPH, "the connection ends before the answer", _travelling(Wire(cut=-1))),
-    Fault("cut-body", Stage.REPORT, "the connection ends in the middle of the body", _cut_body),
-    Fault("slow", Stage.GRAPH, "two seconds of silence, then a good answer", _travelling(Wire(delay=2.0))),
-    Fault("hang", Stage.GRAPH, "an hour of silence", _travelling(Wire(delay=3600.0))),
-    Fault("drip", Stage.REPORT, "the body comes a byte every half second", _travelling(Wire(drip=0.5))),
-    Fault("drip-headers", Stage.GRAPH, "headers come a byte every half second", _travelling(Wire(drip_headers=0.5))),
-    Fault("endless", Stage.REPORT, "the body never ends", _travelling(Wire(endless=True))),
+    Fault("slow", Stage.GRAPH, "two seconds of silence, then a good answer", _slow(delay=2.0)),
+    Fault("hang", Stage.GRAPH, "an hour of silence", _slow(delay=3600.0)),
+    Fault("drip", Stage.REPORT, "the body comes a byte every half second", _slow(drip=0.5)),
+    Fault("drip-headers", Stage.GRAPH, "headers come a byte every half second", _slow(drip_headers=0.5)),
+    Fault("endless", Stage.REPORT, "the body never ends", _slow(endless=True)),
     Fault("header-flood", Stage.GRAPH, "five thousand headers", _with_headers(*_FLOOD)),
     Fault("cookie", Stage.GRAPH, "a cookie that must go nowhere", _with_headers(("Set-Cookie", "secret=1; Path=/"))),
-    Fault("gzip", Stage.REPORT, "a good answer, compressed", _gzip),
     Fault("gzip-broken", Stage.REPORT, "compressed, but damaged", _broken_gzip),
     Fault("gzip-bomb", Stage.REPORT, "256 MiB of zeros, compressed", _bomb),
 )

@@ -1,0 +1,46 @@
+"""The shipped simulator with everything that only tests need, used in its place.
+
+Every kind of credential and cloud, all faults by name, real names, slow answers, a transport for httpx in process, and
+a state that tests change and read.
+"""
+
+from __future__ import annotations
+
+from exporter.simulator import SCENARIOS, Tenant
+from exporter.simulator.call import Fault
+from exporter.simulator.messages import Cloud, Origin, Request, Response, Stage
+from exporter.simulator.reports import Row
+from tests.full_simulator.assertions import Federation, federated_assertion, read_claims
+from tests.full_simulator.clouds import CLOUDS, real_hosts
+from tests.full_simulator.devices import Decision, Plan
+from tests.full_simulator.faults import FAULTS
+from tests.full_simulator.server import SimulatorServer
+from tests.full_simulator.simulator import Simulator
+from tests.full_simulator.state import READERS, CallRecord, State
+from tests.full_simulator.transport import SimulatorTransport
+
+__all__ = [
+    "CLOUDS",
+    "FAULTS",
+    "READERS",
+    "SCENARIOS",
+    "CallRecord",
+    "Cloud",
+    "Decision",
+    "Fault",
+    "Federation",
+    "Origin",
+    "Plan",
+    "Request",
+    "Response",
+    "Row",
+    "Simulator",
+    "SimulatorServer",
+    "SimulatorTransport",
+    "Stage",
+    "State",
+    "Tenant",
+    "federated_assertion",
+    "read_claims",
+    "real_hosts",
+]
