@@ -10,6 +10,7 @@ import time
 import warnings
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import parse_qsl, unquote
 
@@ -135,10 +136,12 @@ class SimulatorServer:
         latency: may be changed at any time.
         names: the host names and addresses that the certificate is valid for.
         connections: the open ones.
+        ports: what to listen on; any that is free where left out.
         connection_type: makes a connection.
     """
 
     names: tuple[str, ...] = ("localhost", _ADDRESS)
+    ports: Mapping[Origin, int] = MappingProxyType({})
     connection_type = Connection
 
     def __init__(self, simulator: Simulator, *, latency: float = 0.0, clock: Callable[[], float] = time.time) -> None:
@@ -225,7 +228,7 @@ class SimulatorServer:
             server = await self._loop.create_server(
                 lambda origin=origin: self.connection_type(self, origin),
                 _ADDRESS,
-                0,
+                self.ports.get(origin, 0),
                 ssl=secure,
                 backlog=1024,
             )

@@ -35,9 +35,9 @@ import httpx
 import trustme
 import yaml
 
-from exporter.simulator import FAULTS, Federation, Simulator, SimulatorServer, State, federated_assertion
-from exporter.simulator.clouds import IMDS, real_hosts
 from tests.delivery.chart import CI, ROOT, one, render, workload
+from tests.full_simulator import Federation, Origin, Simulator, SimulatorServer, federated_assertion
+from tests.full_simulator.clouds import IMDS, real_hosts
 from tests.simulator.certificates import make_pair
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def main() -> int:
     monitored = "podMonitor" in values or "serviceMonitor" in values
     manifests = render(values if monitored else values | {"serviceMonitor": {"enabled": True}})
     _configure_loopback()
-    with SimulatorServer(_simulator(), login_port=443, real_names=True) as server:
+    with SimulatorServer(_simulator(), ports={Origin.LOGIN: 443}, real_names=True) as server:
         _forward(IMDS.rpartition("/")[2], 80, int(server.cloud.identity.rpartition(":")[2]))
         pod = Pod(manifests, values, server, folder)
         try:
@@ -404,7 +404,7 @@ def _simulator() -> Simulator:
     simulator = Simulator(tenants=1)
     tenant = replace(simulator.tenants[0], tenant_id=_TENANT, client_id=_CLIENT, secret=_SECRET)
     simulator.tenants = (tenant,)
-    simulator.state = State(0, simulator.tenants, "healthy", FAULTS)
+    simulator.state = simulator.make_state(0, "healthy")
     return simulator
 
 

@@ -17,8 +17,8 @@ import pytest
 import trustme
 import yaml
 
-from exporter.simulator import Simulator, SimulatorServer
 from tests.docs.markdown import PAGES, ROOT, Block, blocks
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.process import ALL_POLLED, Running, configure, environment
 from tests.tools import free_address, require
 

@@ -27,6 +27,7 @@ class SimulatorServer(shipped.SimulatorServer):
     Args:
         simulator: which answers.
         cloud: which cloud the loopback addresses stand for.
+        ports: what to listen on; any that is free where left out.
         latency: seconds that every answer takes, without delaying the others.
         clock: the time, Unix seconds.
         real_names: whether the certificate also names Microsoft's real hosts.
@@ -43,12 +44,14 @@ class SimulatorServer(shipped.SimulatorServer):
         simulator: Simulator,
         *,
         cloud: str = "global",
+        ports: Mapping[Origin, int] | None = None,
         latency: float = 0.0,
         clock: Callable[[], float] = time.time,
         real_names: bool = False,
     ) -> None:
         super().__init__(simulator, latency=latency, clock=clock)
         self._cloud_name = cloud
+        self.ports = ports or {}
         self.real_hosts = dict(real_hosts())
         if real_names:
             self.names = (*self.names, *self.real_hosts)

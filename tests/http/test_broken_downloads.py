@@ -26,9 +26,9 @@ from exporter.errors import Reason
 from exporter.http import Clients, tls_context
 from exporter.poller import Poller
 from exporter.quota import LIMITS, Budget
-from exporter.simulator import Fault, Response, Simulator, SimulatorServer, Stage
 from exporter.state import Row, Standing
 from tests.builders import USERS, simulated
+from tests.full_simulator import Fault, Response, Simulator, SimulatorServer, Stage
 from tests.http.servers import certificate, serving
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from exporter.http import MAX_BODY
-from exporter.simulator import Fault, Response, Simulator, SimulatorServer, Stage
+from tests.full_simulator import Fault, Response, Simulator, SimulatorServer, Stage
 from tests.http.servers import certificate, serving
 from tests.process import ALL_POLLED, Running, configure
 
