@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = arguments.parse_args(words)
     try:
         version = check_version(options.tag)
-        wheel = build()
+        wheel = build(OUTPUT)
         pythons = find_pythons(classifiers())
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -85,18 +85,18 @@ def check_version(tag: str | None) -> str:
     return version
 
 
-def build() -> Path:
+def build(output: Path) -> Path:
     """Build the sdist and, from it, the wheel; the checkout has to give the same wheel, byte for byte."""
-    shutil.rmtree(OUTPUT, ignore_errors=True)
+    shutil.rmtree(output, ignore_errors=True)
     command = (UV, "build", "--quiet", "--no-build-isolation", "--no-create-gitignore", "--python", sys.executable)
-    run(*command, "--out-dir", str(OUTPUT), str(ROOT))
-    (wheel,) = OUTPUT.glob("*.whl")
+    run(*command, "--out-dir", str(output), str(ROOT))
+    (wheel,) = output.glob("*.whl")
     with tempfile.TemporaryDirectory() as other:
         run(*command, "--wheel", "--out-dir", other, str(ROOT))
         (again,) = Path(other).iterdir()
         if (again.name, digest(again)) != (wheel.name, digest(wheel)):
             raise ReleaseError("the wheel from the sdist is not the wheel from the checkout")
-    for path in sorted(OUTPUT.iterdir()):
+    for path in sorted(output.iterdir()):
         say(f"built {path.name}, {path.stat().st_size:,} bytes, sha256 {digest(path)}")
     return wheel
 
@@ -151,7 +151,7 @@ def probe(python: str) -> tuple[str, str] | None:
 
 def install(environment: Path, python: str, wheel: Path) -> None:
     """Install the wheel and its locked dependencies in an environment that has nothing else."""
-    run(UV, "venv", "--quiet", "--python", python, str(environment))
+    run(UV, "venv", "--quiet", "--relocatable", "--python", python, str(environment))
     requirements(environment, "runtime")
     run(*pip(environment, "install"), "--no-deps", "--no-index", str(wheel))
     run(*pip(environment, "check"))
