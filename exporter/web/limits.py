@@ -22,6 +22,7 @@ class Limits:
             one of the client that has most of them makes room.
         grace: a scrape under way for so long makes room even for a client that has as many.
         unsent: what the kernel takes over for one connection before the client has it (it reserves twice as much).
+        unread: what the kernel takes in for one connection before it is read (it reserves twice as much).
         line: the request's line.
         head: the request's line and headers.
         headers: how many of them.
@@ -36,7 +37,8 @@ class Limits:
     connections: int = 16_384
     scrapes: int = 256
     grace: float = 5.0
-    unsent: int = 128 * 1024
+    unsent: int = 256 * 1024
+    unread: int = 64 * 1024
     line: int = 8 * 1024
     head: int = 32 * 1024
     headers: int = 100

@@ -173,8 +173,10 @@ class Listener:
         self._silent_until = 0.0
         sock.settimeout(0)
         with contextlib.suppress(OSError):
-            # Accepted connections inherit it: the kernel is not to keep megabytes for a client that does not read.
+            # Accepted connections inherit both: the kernel is not to keep megabytes for a client that does not read, or
+            # sends without end.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.limits.unsent)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, connections.limits.unread)
 
     def open(self) -> None:
         """Accept from now on."""

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import crowds, footprint, polls, scrapes, storms
+from tests.bench import bad_clients, crowds, footprint, polls, scrapes, storms
 from tests.bench.bench import Bench
 from tests.bench.installation import ROOT, Installation
 from tests.bench.machine import describe
@@ -33,6 +33,7 @@ BENCHMARKS: Mapping[str, Callable[[Bench], Result]] = {
     "after": storms.after_a_poll,
     "storms": storms.storms,
     "crowds": crowds.crowds,
+    "bad-clients": bad_clients.bad_clients,
     "polls": polls.polls,
     "scale": polls.scale,
 }

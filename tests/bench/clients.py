@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 """As Prometheus asks."""
 
-_TIMEOUT = 300
+_TIMEOUT = 300.0
 _CHUNK = 1 << 20
 _REPORT = """
 done = function(summary, latency, requests)
@@ -59,7 +59,7 @@ def load(folder: Path, url: str, *, clients: int, seconds: int, gzip: bool, user
     """
     script = folder / "wrk.lua"
     script.write_text(_REPORT, encoding="utf-8")
-    words = [str(require("wrk")), "-t1", f"-c{clients}", f"-d{seconds}s", f"--timeout={_TIMEOUT}s", "-s", str(script)]
+    words = [str(require("wrk")), "-t1", f"-c{clients}", f"-d{seconds}s", f"--timeout={_TIMEOUT:g}s", "-s", str(script)]
     words += ["-H", f"Accept: {ACCEPT}"]
     if gzip:
         words += ["-H", "Accept-Encoding: gzip"]
@@ -84,12 +84,13 @@ class Client:
         address: `host:port`.
         secure: whether to speak TLS, whatever the certificate.
         user: `name:password` to send along.
+        timeout: seconds without a byte of an answer.
     """
 
-    def __init__(self, address: str, *, secure: bool = False, user: str = "") -> None:
+    def __init__(self, address: str, *, secure: bool = False, user: str = "", timeout: float = _TIMEOUT) -> None:
         self._more = f"Authorization: {_basic(user)}\r\n" if user else ""
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=_TIMEOUT)
+        self._socket = socket.create_connection((host, int(port)), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if secure:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -62,6 +62,7 @@ WORDS = {
     "scrapes": "scrapes, status pages and their like under way",
     "grace": "one of them makes room even for a client that has as many after, seconds",
     "unsent": "sent to one client and not yet acknowledged, bytes (the kernel reserves twice as much)",
+    "unread": "received from one client and not yet read, bytes (the kernel reserves twice as much)",
     "line": "a request's line, bytes",
     "head": "a request's line and headers, bytes",
     "headers": "headers of a request",
