@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import ReportError
+from exporter.families import TENANT_FAMILIES
 from exporter.reports import REPORTS
 from exporter.state import Row
 from tests.builders import NOON, PLATFORMS, USERS
@@ -221,6 +222,32 @@ def test_no_two_reports_or_columns_share_a_name() -> None:
         assert len({(c.metric, tuple(name for name, _ in c.labels)) for c in columns}) == len(
             {c.metric for c in columns}
         )
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("name", REPORTS)
+def test_each_report_is_read_by_the_names_of_its_columns(name: str, form: str) -> None:
+    """Each report's columns become its rows' counts in the order of its list, whatever the order they come in."""
+    columns = REPORTS[name].columns
+    counts = tuple(range(1, len(columns) + 1))
+    if form == "csv":
+        head = ",".join([*(column.csv for column in reversed(columns)), "Product Type", "Report Refresh Date"])
+        parsed = parse_csv(f"{head}\n{','.join(map(str, reversed(counts)))},VISIO,2026-01-01\n", name)
+    else:
+        row: dict[str, object] = {"productType": "VISIO", "reportRefreshDate": "2026-01-01"}
+        row |= {column.json: count for column, count in zip(columns, counts, strict=True)}
+        parsed = parse_json({"value": [row]}, report=name)
+    assert (parsed.rows, parsed.rejected) == ((Row("VISIO", counts),), ())
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_each_report_has_its_metrics(name: str) -> None:
+    """Each column has its family on /metrics, with the column's labels and Microsoft's name for it in HELP."""
+    families = {family.name: family for family in TENANT_FAMILIES}
+    for column in REPORTS[name].columns:
+        family = families[column.metric]
+        assert family.labels == ("tenant", "product_type", *(label for label, _ in column.labels))
+        assert column.csv in family.help
 
 
 csv_like = st.lists(
