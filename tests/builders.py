@@ -25,7 +25,7 @@ NOON = 1_790_000_000.0
 
 @dataclass(slots=True)
 class Clock:
-    """A clock that moves only when it is told to: wall time and monotonic time at once."""
+    """A clock that moves only when a test moves it: wall time and monotonic time at once."""
 
     now: float = NOON
     slept: list[float] = field(default_factory=list)

@@ -96,7 +96,7 @@ def _read(call: Call, claims: dict[str, Any], version: str) -> Response:
 
 
 def _signed_address(call: Call) -> str:
-    """Return an address for the call's report that is good for five minutes and for whoever holds it.
+    """Return an address for the call's report that is valid for five minutes, for every client that has it.
 
     Microsoft's addresses have two shapes; here they take turns.
     """

@@ -37,7 +37,7 @@ PRODUCTS = (
     ("Visio Desktop App", 0.12),
     ("Office for Mac", 0.3),
 )
-# A service plan of the E5 suites, which nobody installs: as many users as hold the first product, none of them active.
+# A service plan of the E5 suites that is never installed: as many users as the first product has, none active.
 E5_PLAN = "Microsoft Excel Advanced Analytics"
 _E5_SHARE = 0.4
 _LEAST_PRODUCTS, _MOST_PRODUCTS = 3, 6

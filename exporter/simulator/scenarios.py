@@ -65,8 +65,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     for scenario in (
         Scenario("healthy", "everything works"),
         Scenario("low-activation", "everything works, but licences lie unused", low=True),
-        Scenario("flaky", "one call in four fails in a way that a second try heals", _FLAKY, chance=0.25),
-        Scenario("throttled", "somebody else has used up the limit: every call is 429", {Stage.GRAPH: ("429",)}),
+        Scenario("flaky", "one call in four fails in a way that a second try avoids", _FLAKY, chance=0.25),
+        Scenario("throttled", "another app has used up the limit: every call is 429", {Stage.GRAPH: ("429",)}),
         Scenario("outage", "Graph answers nothing but 5xx", {Stage.GRAPH: ("500-empty", "502-html", "503", "504")}),
         Scenario("no-consent", "Reports.Read.All has not been granted", consent=False),
         Scenario("expired-secret", "the one app of all tenants has a secret that expired", secret_expired=True),

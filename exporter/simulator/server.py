@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def head(self, response: Response, *, keep: bool, length: bool = True) -> bytes:
-        """Return status line and headers, the length among them unless that is not to be told."""
+        """Return status line and headers, the length among them if `length`."""
         status = HTTPStatus(response.status)
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in response.headers)]
         if length and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):

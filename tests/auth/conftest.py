@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.auth.world import World
+from tests.auth.harness import Harness
 from tests.full_simulator import Simulator, SimulatorServer
 from tests.http.connect_proxy import ConnectProxy
 from tests.http.leaks import watch
@@ -42,16 +42,16 @@ def microsoft() -> Iterator[tuple[SimulatorServer, ConnectProxy]]:
 
 
 @pytest.fixture
-def world(
+def harness(
     microsoft: tuple[SimulatorServer, ConnectProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
+) -> Iterator[Harness]:
     """Return one simulated tenant that no other test has touched, and what polls it."""
-    made = World(*microsoft, tmp_path, monkeypatch)
+    made = Harness(*microsoft, tmp_path, monkeypatch)
     yield made
     made.close()
 
 
 @pytest.fixture
-def delegated(world: World) -> Tenant:
+def delegated(harness: Harness) -> Tenant:
     """Return a tenant that a person signs in for."""
-    return world.tenant({"device_code": {}})
+    return harness.tenant({"device_code": {}})

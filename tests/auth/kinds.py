@@ -1,4 +1,4 @@
-"""Every kind of credential: what the configuration says, and what Microsoft was told."""
+"""Every kind of credential: what the configuration says, and what is registered at Microsoft."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from exporter.config.tenants import Tenant
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
     from tests.simulator.certificates import Pair
 
 FEDERATION = Federation("https://oidc.example.net/cluster", "system:serviceaccount:monitoring:exporter")
@@ -63,39 +63,39 @@ def pfx(password: str | None = None, *, made: Pair | None = None, key: bool = Tr
     )
 
 
-def _secret_by_value(world: World) -> dict[str, Any]:
-    return {"client_secret": world.known.secret}
+def _secret_by_value(harness: Harness) -> dict[str, Any]:
+    return {"client_secret": harness.known.secret}
 
 
-def _secret_by_file(world: World) -> dict[str, Any]:
-    return {"client_secret_file": world.file("secret", f"{world.known.secret}\n")}
+def _secret_by_file(harness: Harness) -> dict[str, Any]:
+    return {"client_secret_file": harness.file("secret", f"{harness.known.secret}\n")}
 
 
-def _certificate(world: World, content: bytes, **more: Any) -> dict[str, Any]:
-    world.microsoft.register_certificate(world.known, pair().certificate)
-    return {"certificate_file": world.file("certificate", content)} | more
+def _certificate(harness: Harness, content: bytes, **more: Any) -> dict[str, Any]:
+    harness.microsoft.register_certificate(harness.known, pair().certificate)
+    return {"certificate_file": harness.file("certificate", content)} | more
 
 
-def _federated_token(world: World) -> dict[str, Any]:
-    world.microsoft.register_federation(world.known, FEDERATION)
-    return {"federated_token_file": world.file("token", federated_assertion(FEDERATION, time.time()))}
+def _federated_token(harness: Harness) -> dict[str, Any]:
+    harness.microsoft.register_federation(harness.known, FEDERATION)
+    return {"federated_token_file": harness.file("token", federated_assertion(FEDERATION, time.time()))}
 
 
-def _device_code(_world: World) -> dict[str, Any]:
+def _device_code(_world: Harness) -> dict[str, Any]:
     return {"device_code": {}}
 
 
-_MADE: Mapping[str, Callable[[World], dict[str, Any]]] = {
+_MADE: Mapping[str, Callable[[Harness], dict[str, Any]]] = {
     "secret": _secret_by_value,
     "secret file": _secret_by_file,
-    "PEM": lambda world: _certificate(world, pair().certificate + pair().key),
-    "PEM, key first": lambda world: _certificate(world, pair().key + pair().certificate),
-    "PEM with a password": lambda world: _certificate(
-        world, pem(pair().private, PASSWORD) + pair().certificate, certificate_password=PASSWORD
+    "PEM": lambda harness: _certificate(harness, pair().certificate + pair().key),
+    "PEM, key first": lambda harness: _certificate(harness, pair().key + pair().certificate),
+    "PEM with a password": lambda harness: _certificate(
+        harness, pem(pair().private, PASSWORD) + pair().certificate, certificate_password=PASSWORD
     ),
-    "PFX": lambda world: _certificate(world, pfx()),
-    "PFX with a password": lambda world: _certificate(
-        world, pfx(PASSWORD), certificate_password_file=world.file("password", f"{PASSWORD}\r\n")
+    "PFX": lambda harness: _certificate(harness, pfx()),
+    "PFX with a password": lambda harness: _certificate(
+        harness, pfx(PASSWORD), certificate_password_file=harness.file("password", f"{PASSWORD}\r\n")
     ),
     "federated token": _federated_token,
     "device code": _device_code,
@@ -106,16 +106,16 @@ _IDENTITIES = tuple(
 KINDS = (*_MADE, *_IDENTITIES)
 
 
-def prepare(world: World, kind: str, cloud: str) -> Tenant:
+def prepare(harness: Harness, kind: str, cloud: str) -> Tenant:
     """Register a credential at the simulation, write its files, and return the tenant that uses it."""
     if kind in _IDENTITIES:
-        world.give_identity(cloud=cloud, app_service=kind.endswith("App Service"))
+        harness.give_identity(cloud=cloud, app_service=kind.endswith("App Service"))
         own = kind.startswith("system")
-        chosen = {} if own else {"client_id": world.known.client_id}
-        client_id = "" if own else world.known.client_id
-        return world.tenant({"managed_identity": chosen}, cloud=cloud, client_id=client_id)
-    tenant = world.tenant(_MADE[kind](world), cloud=cloud)
+        chosen = {} if own else {"client_id": harness.known.client_id}
+        client_id = "" if own else harness.known.client_id
+        return harness.tenant({"managed_identity": chosen}, cloud=cloud, client_id=client_id)
+    tenant = harness.tenant(_MADE[kind](harness), cloud=cloud)
     if kind == "device code":
-        world.sign_in(tenant)
-        world.restart()
+        harness.sign_in(tenant)
+        harness.restart()
     return tenant

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.config.tenants import Tenant
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 REGISTRATION = "in the app registration (Certificates & secrets"
 
 
@@ -33,36 +33,38 @@ REGISTRATION = "in the app registration (Certificates & secrets"
 class Wrong:
     """A credential that is refused, and what is said of it."""
 
-    make: Callable[[World], Tenant]
+    make: Callable[[Harness], Tenant]
     hint: str
     said: str
     reason: Reason = Reason.CREDENTIALS
 
 
-def expired_secret(world: World) -> Tenant:
+def expired_secret(harness: Harness) -> Tenant:
     """Let the secret expire."""
-    world.microsoft.expire_secret(world.known)
-    return world.tenant()
+    harness.microsoft.expire_secret(harness.known)
+    return harness.tenant()
 
 
-def certificate(world: World, **changes: Any) -> Tenant:
-    """Use a certificate that nobody has registered."""
-    made = world.file("certificate.pem", pair().certificate + pair().key)
-    return world.tenant({"certificate_file": made}, **changes)
+def certificate(harness: Harness, **changes: Any) -> Tenant:
+    """Use a certificate that is not registered."""
+    made = harness.file("certificate.pem", pair().certificate + pair().key)
+    return harness.tenant({"certificate_file": made}, **changes)
 
 
-def expired_certificate(world: World) -> Tenant:
+def expired_certificate(harness: Harness) -> Tenant:
     """Use a registered certificate that ended yesterday."""
     ended = make_pair(until=datetime.now(UTC) - timedelta(days=1))
-    world.microsoft.register_certificate(world.known, ended.certificate)
-    return world.tenant({"certificate_file": world.file("old.pem", ended.certificate + ended.key)})
+    harness.microsoft.register_certificate(harness.known, ended.certificate)
+    return harness.tenant({"certificate_file": harness.file("old.pem", ended.certificate + ended.key)})
 
 
-def federated(world: World, *, registered: Federation = FEDERATION, now: float | None = None, text: str = "") -> Tenant:
+def federated(
+    harness: Harness, *, registered: Federation = FEDERATION, now: float | None = None, text: str = ""
+) -> Tenant:
     """Use a federated token where the app trusts `registered`."""
-    world.microsoft.register_federation(world.known, registered)
+    harness.microsoft.register_federation(harness.known, registered)
     content = text or federated_assertion(FEDERATION, now or time.time())
-    return world.tenant({"federated_token_file": world.file("token", content)})
+    return harness.tenant({"federated_token_file": harness.file("token", content)})
 
 
 WRONG = {
@@ -72,22 +74,22 @@ WRONG = {
         "AADSTS7000222, The provided client secret keys for app",
     ),
     "wrong secret": Wrong(
-        lambda world: world.tenant({"client_secret": "hush, wrong"}),
+        lambda harness: harness.tenant({"client_secret": "hush, wrong"}),
         "the client secret is wrong; often its Secret ID was copied instead of its Value: "
         f"make a new one {REGISTRATION}), and copy the column Value",
         "AADSTS7000215, Invalid client secret provided",
     ),
     "unknown app": Wrong(
-        lambda world: world.tenant(client_id=NOBODY),
+        lambda harness: harness.tenant(client_id=UNKNOWN_ID),
         "the tenant does not know the app: check client_id and tenant_id; if both are right, "
         "an administrator of the tenant consents to the app at "
-        f"https://login.microsoftonline.com/{{tenant}}/adminconsent?client_id={NOBODY}",
+        f"https://login.microsoftonline.com/{{tenant}}/adminconsent?client_id={UNKNOWN_ID}",
         "AADSTS700016, Application with identifier",
     ),
     "unknown tenant": Wrong(
-        lambda world: world.tenant(tenant_id=NOBODY),
+        lambda harness: harness.tenant(tenant_id=UNKNOWN_ID),
         "check tenant_id; and cloud, if the tenant is in a national cloud",
-        f"Microsoft's login has no such tenant: AADSTS90002, Tenant '{NOBODY}' not found",
+        f"Microsoft's login has no such tenant: AADSTS90002, Tenant '{UNKNOWN_ID}' not found",
         Reason.TENANT,
     ),
     "unregistered certificate": Wrong(
@@ -103,27 +105,27 @@ WRONG = {
         "AADSTS700027",
     ),
     "federated token of another issuer": Wrong(
-        lambda world: federated(world, registered=replace(FEDERATION, issuer="https://other")),
+        lambda harness: federated(harness, registered=replace(FEDERATION, issuer="https://other")),
         f"the app trusts no token of this issuer: compare the issuer {REGISTRATION}, Federated credentials)",
         "AADSTS700211",
     ),
     "federated token of another subject": Wrong(
-        lambda world: federated(world, registered=replace(FEDERATION, subject="other")),
+        lambda harness: federated(harness, registered=replace(FEDERATION, subject="other")),
         f"the app trusts no token for this subject: compare the subject {REGISTRATION}, Federated credentials)",
         "AADSTS700213",
     ),
     "federated token for another audience": Wrong(
-        lambda world: federated(world, registered=replace(FEDERATION, audience="other")),
+        lambda harness: federated(harness, registered=replace(FEDERATION, audience="other")),
         f"the app trusts no token for this audience: compare the audience {REGISTRATION}, Federated credentials)",
         "AADSTS700212",
     ),
     "federated token that has ended": Wrong(
-        lambda world: federated(world, now=time.time() - 86400),
+        lambda harness: federated(harness, now=time.time() - 86400),
         "the assertion is not valid at this time: check this machine's clock, and that the token file is renewed",
         "AADSTS700024, Client assertion is not within its valid time range",
     ),
     "federated token that is none": Wrong(
-        lambda world: federated(world, text="hush, this is no token"),
+        lambda harness: federated(harness, text="hush, this is no token"),
         "auth.federated_token_file holds no token: check that it is the file which the platform writes",
         "AADSTS5002723",
     ),
@@ -131,11 +133,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_credential_ends_in_its_reason_and_its_mend(world: World, name: str) -> None:
+def test_a_wrong_credential_ends_in_its_reason_and_its_mend(harness: Harness, name: str) -> None:
     """A refused credential is not retried, names tenant and app, and says what to do, in exactly these words."""
     wrong = WRONG[name]
-    tenant = wrong.make(world)
-    failure = world.fail(tenant)
+    tenant = wrong.make(harness)
+    failure = harness.fail(tenant)
     assert (failure.reason, failure.hint) == (wrong.reason, wrong.hint.replace("{tenant}", tenant.tenant_id))
     assert failure.message.startswith(f"{tenant.name}: Microsoft's login ")
     assert wrong.said in failure.message
@@ -143,27 +145,27 @@ def test_a_wrong_credential_ends_in_its_reason_and_its_mend(world: World, name: 
     # The id is Entra's, not Graph's.
     assert re.search(r" \(Trace ID [\w-]{36}\)$", failure.message)
     assert failure.request_id == ""
-    assert world.calls(Stage.GRAPH) == 0
-    assert world.calls() <= 1
+    assert harness.calls(Stage.GRAPH) == 0
+    assert harness.calls() <= 1
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_refusal_is_not_remembered(world: World, name: str) -> None:
+def test_a_refusal_is_not_remembered(harness: Harness, name: str) -> None:
     """The next poll asks again, though MSAL would hold the refusal for a minute."""
-    tenant = WRONG[name].make(world)
-    first = world.fail(tenant)
-    asked = len(world.counted)
-    assert world.fail(tenant).reason == first.reason
-    assert len(world.counted) > asked
+    tenant = WRONG[name].make(harness)
+    first = harness.fail(tenant)
+    asked = len(harness.counted)
+    assert harness.fail(tenant).reason == first.reason
+    assert len(harness.counted) > asked
 
 
-def test_what_is_no_login_host_says_so(world: World) -> None:
-    """A custom cloud whose authority is something else is told from a wrong credential."""
-    cloud = replace(world.cloud("custom"), authority=world.server.cloud.download)
-    failure = world.fail(replace(world.tenant(), cloud=cloud))
+def test_what_is_no_login_host_says_so(harness: Harness) -> None:
+    """A custom cloud whose authority is something else is distinguished from a wrong credential."""
+    cloud = replace(harness.cloud("custom"), authority=harness.server.cloud.download)
+    failure = harness.fail(replace(harness.tenant(), cloud=cloud))
     assert failure.reason is Reason.CREDENTIALS
     assert failure.hint == "check cloud.authority: what answers there does not behave like Microsoft's login"
-    assert failure.message.endswith(f"the credential of client {world.known.client_id}: 403 without a reason")
+    assert failure.message.endswith(f"the credential of client {harness.known.client_id}: 403 without a reason")
 
 
 def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
@@ -211,15 +213,15 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
     ],
 )
 def test_an_answer_that_is_none_is_told_apart(  # noqa: PLR0917 - a table's columns
-    world: World, status: int, body: bytes, stage: Stage, reason: Reason, message: str
+    harness: Harness, status: int, body: bytes, stage: Stage, reason: Reason, message: str
 ) -> None:
     """Whatever the login host answers, the poll ends in one of the known reasons, and quotes no page."""
-    world.microsoft.inject(world.known, answer(status, body, stage), times=None)
-    tenant = world.tenant()
-    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
+    harness.microsoft.inject(harness.known, answer(status, body, stage), times=None)
+    tenant = harness.tenant()
+    failure = harness.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
     assert failure.reason is reason
     assert message in failure.message
-    world.microsoft.clear(world.known)
+    harness.microsoft.clear(harness.known)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.auth.kinds import KINDS, prepare
 from tests.full_simulator import CLOUDS as SIMULATED_CLOUDS
 
 if TYPE_CHECKING:
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
 
 def host(address: str) -> str:
@@ -22,35 +22,35 @@ def host(address: str) -> str:
 
 @pytest.mark.parametrize("cloud", [*CLOUDS, "custom"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_credential_reads_the_report_in_every_cloud(world: World, kind: str, cloud: str) -> None:
+def test_every_credential_reads_the_report_in_every_cloud(harness: Harness, kind: str, cloud: str) -> None:
     """A token for this cloud's Graph comes from this cloud's login, and reads the report over TLS."""
-    tenant = prepare(world, kind, cloud)
-    world.proxy.asked.clear()
-    token = world.succeed(tenant)
+    tenant = prepare(harness, kind, cloud)
+    harness.proxy.asked.clear()
+    token = harness.succeed(tenant)
     assert token.claims["aud"] == tenant.cloud.graph
-    assert token.claims["iss"] == f"{tenant.cloud.authority}/{world.known.tenant_id}/"
+    assert token.claims["iss"] == f"{tenant.cloud.authority}/{harness.known.tenant_id}/"
     if "system" not in kind:
-        assert token.claims["appid"] == world.known.client_id
+        assert token.claims["appid"] == harness.known.client_id
     if cloud == "custom":
-        assert world.proxy.asked == []
+        assert harness.proxy.asked == []
     else:
         # The login's connection may still be open from the sign-in; an identity's endpoint is never reached this way.
         hosts = {host(tenant.cloud.graph), host(SIMULATED_CLOUDS[cloud].download)}
         logins = {host(tenant.cloud.authority)}
-        asked = set(world.proxy.asked)
+        asked = set(harness.proxy.asked)
         assert asked - logins == hosts
         assert (asked & logins == logins) == (not kind.endswith(("IMDS", "App Service", "device code")))
 
 
 @pytest.mark.parametrize("cloud", [*CLOUDS, "custom"])
-def test_a_domain_names_a_tenant_as_well_as_its_id(world: World, cloud: str) -> None:
+def test_a_domain_names_a_tenant_as_well_as_its_id(harness: Harness, cloud: str) -> None:
     """`tenant_id` may be one of the tenant's domains."""
-    world.succeed(world.tenant(cloud=cloud, tenant_id=world.known.domain))
+    harness.succeed(harness.tenant(cloud=cloud, tenant_id=harness.known.domain))
 
 
-def test_a_token_of_one_cloud_is_never_used_in_another(world: World) -> None:
+def test_a_token_of_one_cloud_is_never_used_in_another(harness: Harness) -> None:
     """The same tenant and app in two clouds have a token each."""
-    tokens = [world.succeed(world.tenant(cloud=cloud)) for cloud in ("global", "usgov", "usgov-dod", "china")]
+    tokens = [harness.succeed(harness.tenant(cloud=cloud)) for cloud in ("global", "usgov", "usgov-dod", "china")]
     assert [token.claims["aud"] for token in tokens] == [
         "https://graph.microsoft.com",
         "https://graph.microsoft.us",

@@ -11,14 +11,14 @@ import pytest
 
 from exporter.errors import CredentialsError, Reason
 from exporter.log import set_up
-from tests.auth.world import login
+from tests.auth.harness import login
 from tests.full_simulator import Decision, Fault, Plan, Response, Stage
 from tests.http.leaks import said
 
 if TYPE_CHECKING:
     from exporter.auth.device import Code
     from exporter.config.tenants import Tenant
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
 APPROVED = Plan(Decision.APPROVED)
 BLOCKED = (
@@ -27,13 +27,13 @@ BLOCKED = (
 )
 
 
-def test_a_sign_in_is_waited_for(world: World, delegated: Tenant) -> None:
+def test_a_sign_in_is_waited_for(harness: Harness, delegated: Tenant) -> None:
     """The code is shown once with its end; between two looks there is the pause that Microsoft asks for."""
-    world.microsoft.poll_interval = 7
-    world.microsoft.plan_sign_in(replace(APPROVED, polls=3))
+    harness.microsoft.poll_interval = 7
+    harness.microsoft.plan_sign_in(replace(APPROVED, polls=3))
     shown: list[Code] = []
     waited: list[tuple[float, float]] = []
-    token, _ = world.tokens.sign_in(delegated, show=shown.append, wait=lambda *seconds: waited.append(seconds))
+    token, _ = harness.tokens.sign_in(delegated, show=shown.append, wait=lambda *seconds: waited.append(seconds))
     (code,) = shown
     assert code.address == "https://login.microsoftonline.com/device"
     assert len(code.text) == 9
@@ -56,103 +56,103 @@ def test_a_sign_in_is_waited_for(world: World, delegated: Tenant) -> None:
     ],
 )
 def test_a_sign_in_that_comes_to_nothing_says_why(
-    world: World, delegated: Tenant, decision: Decision, hint: str, message: str
+    harness: Harness, delegated: Tenant, decision: Decision, hint: str, message: str
 ) -> None:
-    """Declined, too late and blocked by Conditional Access are told apart; nothing is kept."""
+    """Declined, too late and blocked by Conditional Access are distinguished; nothing is stored."""
     with pytest.raises(CredentialsError) as caught:
-        world.sign_in(delegated, Plan(decision, polls=1))
+        harness.sign_in(delegated, Plan(decision, polls=1))
     said(caught.value)
     assert caught.value.hint.startswith(hint)
     assert message in caught.value.message
-    assert list(world.folder.iterdir()) == []
+    assert list(harness.folder.iterdir()) == []
 
 
-def test_a_code_that_nobody_uses_ends_by_our_own_clock(world: World, delegated: Tenant) -> None:
+def test_a_code_that_nobody_uses_ends_by_our_own_clock(harness: Harness, delegated: Tenant) -> None:
     """Where the login host would let us wait for ever, the code's end is the end."""
-    world.tokens._clock = iter([0.0, 100.0, 899.0, 900.0]).__next__
+    harness.tokens._clock = iter([0.0, 100.0, 899.0, 900.0]).__next__
     waited: list[tuple[float, float]] = []
-    world.microsoft.plan_sign_in(Plan(Decision.PENDING))
+    harness.microsoft.plan_sign_in(Plan(Decision.PENDING))
     with pytest.raises(CredentialsError, match="The code ended before anybody used it") as caught:
-        world.tokens.sign_in(delegated, show=lambda _code: None, wait=lambda *seconds: waited.append(seconds))
+        harness.tokens.sign_in(delegated, show=lambda _code: None, wait=lambda *seconds: waited.append(seconds))
     assert caught.value.hint == f"the code was not used in time; for a new one, {login(delegated)}"
     assert waited == [(1.0, 800.0), (1.0, 1.0)]
 
 
-def test_what_passes_does_not_end_a_sign_in(world: World, delegated: Tenant) -> None:
+def test_what_passes_does_not_end_a_sign_in(harness: Harness, delegated: Tenant) -> None:
     """A cut connection, a 5xx or a 429 while a person types is waited out; slow_down makes the pauses longer."""
     slow = Fault("slow", Stage.TOKEN, "slow_down", lambda *_: Response(400, (), b'{"error": "slow_down"}'))
     for fault in ("cut", "503", "429", slow):
-        world.microsoft.inject(world.known, fault, stage=Stage.TOKEN)
+        harness.microsoft.inject(harness.known, fault, stage=Stage.TOKEN)
     waited: list[float] = []
-    world.microsoft.plan_sign_in(replace(APPROVED, polls=1))  # the one that is cut on its way
-    world.tokens.sign_in(delegated, show=lambda _code: None, wait=lambda pause, _left: waited.append(pause))
+    harness.microsoft.plan_sign_in(replace(APPROVED, polls=1))  # the one that is cut on its way
+    harness.tokens.sign_in(delegated, show=lambda _code: None, wait=lambda pause, _left: waited.append(pause))
     assert waited == [1, 1, 1, 6]
 
 
-def test_a_tenant_that_is_gone_ends_a_sign_in(world: World, delegated: Tenant) -> None:
+def test_a_tenant_that_is_gone_ends_a_sign_in(harness: Harness, delegated: Tenant) -> None:
     """What does not pass ends the wait, however it is answered."""
     gone = Fault("gone", Stage.TOKEN, "a page", lambda *_: Response(404, (), b"<html>hush"))
-    world.microsoft.inject(world.known, gone)
+    harness.microsoft.inject(harness.known, gone)
     with pytest.raises(CredentialsError, match="404 without a reason"):
-        world.sign_in(delegated)
+        harness.sign_in(delegated)
 
 
-def test_an_app_that_allows_no_device_codes_says_so(world: World, delegated: Tenant) -> None:
+def test_an_app_that_allows_no_device_codes_says_so(harness: Harness, delegated: Tenant) -> None:
     """The app registration's switch is named."""
     body = b'{"error": "invalid_client", "error_codes": [7000218], "error_description": "AADSTS7000218: No. X"}'
-    world.microsoft.inject(world.known, Fault("confidential", Stage.TOKEN, "", lambda *_: Response(401, (), body)))
+    harness.microsoft.inject(harness.known, Fault("confidential", Stage.TOKEN, "", lambda *_: Response(401, (), body)))
     with pytest.raises(CredentialsError) as caught:
-        world.sign_in(delegated)
+        harness.sign_in(delegated)
     assert caught.value.hint == (
         "the app allows no device codes: in the app registration (Authentication), allow public client flows"
     )
 
 
-def test_an_unknown_app_is_refused_before_a_code_is_shown(world: World, delegated: Tenant) -> None:
+def test_an_unknown_app_is_refused_before_a_code_is_shown(harness: Harness, delegated: Tenant) -> None:
     """Whatever refuses the code itself is an error of the tree."""
     stranger = replace(delegated, client_id="00000000-0000-0000-0000-000000000000")
     with pytest.raises(CredentialsError, match="AADSTS700016"):
-        world.sign_in(stranger)
+        harness.sign_in(stranger)
 
 
-def test_a_personal_account_is_refused_and_not_kept(world: World, delegated: Tenant) -> None:
+def test_a_personal_account_is_refused_and_not_kept(harness: Harness, delegated: Tenant) -> None:
     """It can never read the report: it does not drive out a sign-in that can."""
-    world.sign_in(delegated)
-    before = world.kept().read_bytes()
+    harness.sign_in(delegated)
+    before = harness.kept().read_bytes()
     with pytest.raises(CredentialsError) as caught:
-        world.sign_in(delegated, replace(APPROVED, personal=True))
+        harness.sign_in(delegated, replace(APPROVED, personal=True))
     assert "a personal Microsoft account signed in" in caught.value.message
     assert caught.value.hint == "sign in with a work or school account of the tenant"
-    assert world.kept().read_bytes() == before
+    assert harness.kept().read_bytes() == before
 
 
-def test_an_account_without_a_role_is_named_at_the_poll(world: World, delegated: Tenant) -> None:
+def test_an_account_without_a_role_is_named_at_the_poll(harness: Harness, delegated: Tenant) -> None:
     """Graph's 403 for an account without one of the report's roles names them; the claims only explain."""
-    world.sign_in(delegated, replace(APPROVED, roles=()))
-    failure = world.fail(delegated)
+    harness.sign_in(delegated, replace(APPROVED, roles=()))
+    failure = harness.fail(delegated)
     assert failure.reason is Reason.PERMISSION
     assert "Graph answered 403, Authentication_RequestFromUnsupportedUserRole" in failure.message
     assert failure.hint.startswith(
         "the signed-in account holds none of the roles that may read reports: give it one of: Global Administrator, "
     )
     assert failure.hint.endswith("Reports Reader (the last is the least); a new sign-in is not needed")
-    assert world.calls(Stage.GRAPH) == 1
+    assert harness.calls(Stage.GRAPH) == 1
 
 
-def test_claims_never_keep_a_poll_from_asking(world: World, delegated: Tenant) -> None:
+def test_claims_never_keep_a_poll_from_asking(harness: Harness, delegated: Tenant) -> None:
     """A report that Graph gives is taken, whatever the token says of the account."""
-    world.sign_in(delegated, replace(APPROVED, roles=()))
+    harness.sign_in(delegated, replace(APPROVED, roles=()))
     header = "Report Refresh Date,Product Type,Assigned,Activated,Shared Computer Activation"
     csv = f"{header}\r\n2026-09-01,PRODUCT,3,2,1\r\n".encode()
-    world.microsoft.inject(world.known, Fault("given", Stage.GRAPH, "", lambda *_: Response(200, (), csv)))
-    assert world.poll(delegated).failure is None
+    harness.microsoft.inject(harness.known, Fault("given", Stage.GRAPH, "", lambda *_: Response(200, (), csv)))
+    assert harness.poll(delegated).failure is None
 
 
-def test_a_missing_delegated_permission_is_named(world: World, delegated: Tenant) -> None:
+def test_a_missing_delegated_permission_is_named(harness: Harness, delegated: Tenant) -> None:
     """Where consent is missing, the hint names scp and the address to consent at."""
-    world.microsoft.revoke_consent(world.known)
-    world.sign_in(delegated)
-    failure = world.fail(delegated)
+    harness.microsoft.revoke_consent(harness.known)
+    harness.sign_in(delegated)
+    failure = harness.fail(delegated)
     assert failure.reason is Reason.PERMISSION
     assert failure.hint == (
         "Reports.Read.All is missing from the token's scp: an administrator of the tenant opens "

@@ -1,4 +1,4 @@
-"""When credentials end: one moment for each, whoever shares it."""
+"""When credentials end: one moment for each, shared or not."""
 
 from __future__ import annotations
 

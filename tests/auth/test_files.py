@@ -29,7 +29,7 @@ from tests.simulator.certificates import make_pair
 from tests.tools import require
 
 if TYPE_CHECKING:
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
 ONE_FILE = (
     "put certificate and private key, both PEM, into this one file (in any order), "
@@ -49,7 +49,7 @@ def broken(content: bytes) -> bytes:
 
 
 def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
-    """Return certificate files by what is wrong with them: content, password, what is said, the mend."""
+    """Return certificate files by what is wrong with them: content, password, what is said, the fix."""
     own, key = pair().certificate, pair().key
     locked = pem(pair().private, PASSWORD)
     return {
@@ -112,15 +112,15 @@ def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
 
 
 @pytest.mark.parametrize("name", certificates())
-def test_a_certificate_that_cannot_be_used_says_why(world: World, name: str) -> None:
-    """Each fault of a certificate's file has its own words and its own mend, and nobody is asked for a token."""
-    content, password, what, mend = certificates()[name]
-    auth: dict[str, Any] = {"certificate_file": world.file("certificate", content)}
-    failure = world.fail(world.tenant(auth | ({"certificate_password": password} if password else {})))
+def test_a_certificate_that_cannot_be_used_says_why(harness: Harness, name: str) -> None:
+    """Each error of a certificate file has its own words and its own fix, and no token is requested."""
+    content, password, what, fix = certificates()[name]
+    auth: dict[str, Any] = {"certificate_file": harness.file("certificate", content)}
+    failure = harness.fail(harness.tenant(auth | ({"certificate_password": password} if password else {})))
     assert failure.reason is Reason.CONFIG
-    assert failure.message == f"{world.known.name}: auth.certificate_file: {what}"
-    assert failure.hint == mend
-    assert world.calls(Stage.DISCOVERY) == 0
+    assert failure.message == f"{harness.known.name}: auth.certificate_file: {what}"
+    assert failure.hint == fix
+    assert harness.calls(Stage.DISCOVERY) == 0
 
 
 @pytest.mark.parametrize("key", ["client_secret_file", "federated_token_file"])
@@ -133,14 +133,14 @@ def test_a_certificate_that_cannot_be_used_says_why(world: World, name: str) -> 
     ],
     ids=["empty", "blank", "UTF-16"],
 )
-def test_a_file_that_holds_no_value_says_so(world: World, key: str, content: bytes, what: str, fix: str) -> None:
-    """A secret's or token's file that is empty or no text is named, with the fix: nobody writes a token by hand."""
-    path = world.file("value", content)
+def test_a_file_that_holds_no_value_says_so(harness: Harness, key: str, content: bytes, what: str, fix: str) -> None:
+    """A secret's or token's file that is empty or no text is named, with the fix: no one writes a token by hand."""
+    path = harness.file("value", content)
     if key == "federated_token_file" and fix == BARE:
         fix = "the platform writes it: check that the workload identity is set up for this pod or job"
-    failure = world.fail(world.tenant({key: path}))
+    failure = harness.fail(harness.tenant({key: path}))
     assert (failure.reason, failure.hint) == (Reason.CONFIG, fix)
-    assert failure.message == f"{world.known.name}: auth.{key}: {path} {what}"
+    assert failure.message == f"{harness.known.name}: auth.{key}: {path} {what}"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_file_that_holds_no_value_says_so(world: World, key: str, content: byt
     ],
 )
 @pytest.mark.parametrize("trouble", ["missing", "a folder", "unreadable", "a pipe", "a device", "too large"])
-def test_a_file_that_cannot_be_read_says_why(world: World, key: str, trouble: str) -> None:
+def test_a_file_that_cannot_be_read_says_why(harness: Harness, key: str, trouble: str) -> None:
     """The path, the key that names it and the reason are said at once, also for what would never end or never begin."""
     why = {
         "missing": "No such file or directory",
@@ -164,51 +164,51 @@ def test_a_file_that_cannot_be_read_says_why(world: World, key: str, trouble: st
         "a device": "it is not a regular file",
         "too large": "it is larger than 256 KiB",
     }
-    # Nobody, root included, reads the first page of a process's memory.
+    # No user, root included, can read the first page of a process's memory.
     paths = {
-        "missing": world.folder / "nowhere",
-        "a folder": world.folder,
+        "missing": harness.folder / "nowhere",
+        "a folder": harness.folder,
         "unreadable": Path("/proc/self/mem"),
-        "a pipe": world.folder / "pipe",
+        "a pipe": harness.folder / "pipe",
         "a device": Path("/dev/zero"),
-        "too large": world.file("large", bytes(MAX_FILE + 1)),
+        "too large": harness.file("large", bytes(MAX_FILE + 1)),
     }
     os.mkfifo(paths["a pipe"])
     path = paths[trouble]
     auth: dict[str, Any] = {key: path}
     if key in {"certificate_password_file", "certificate_key_file"}:
-        auth["certificate_file"] = world.file("certificate", pfx(PASSWORD))
-    failure = world.fail(world.tenant(auth))
+        auth["certificate_file"] = harness.file("certificate", pfx(PASSWORD))
+    failure = harness.fail(harness.tenant(auth))
     assert failure.reason is Reason.CONFIG
-    assert failure.message == f"{world.known.name}: auth.{key}: cannot read {path}: {why[trouble]}"
+    assert failure.message == f"{harness.known.name}: auth.{key}: cannot read {path}: {why[trouble]}"
     assert failure.hint == "check its path, and that the exporter may read it"
 
 
-def test_a_secret_written_on_windows_is_read(world: World) -> None:
+def test_a_secret_written_on_windows_is_read(harness: Harness) -> None:
     """A byte-order mark and a line break around the value are no part of it."""
-    path = world.file("secret", b"\xef\xbb\xbf" + world.known.secret.encode() + b"\r\n")
-    world.succeed(world.tenant({"client_secret_file": path}))
+    path = harness.file("secret", b"\xef\xbb\xbf" + harness.known.secret.encode() + b"\r\n")
+    harness.succeed(harness.tenant({"client_secret_file": path}))
 
 
-def test_a_chain_may_stand_in_any_order(world: World) -> None:
+def test_a_chain_may_stand_in_any_order(harness: Harness) -> None:
     """Of several certificates in a file, the one of the key is taken."""
-    world.microsoft.register_certificate(world.known, pair().certificate)
+    harness.microsoft.register_certificate(harness.known, pair().certificate)
     chain = trustme.CA().cert_pem.bytes() + pair().certificate + pair().key
-    world.succeed(world.tenant({"certificate_file": world.file("chain.pem", chain)}))
+    harness.succeed(harness.tenant({"certificate_file": harness.file("chain.pem", chain)}))
 
 
-def apart(world: World, key: bytes, **more: Any) -> dict[str, Any]:
+def apart(harness: Harness, key: bytes, **more: Any) -> dict[str, Any]:
     """Return an `auth` whose key is in a file of its own, as cert-manager writes it."""
-    world.microsoft.register_certificate(world.known, pair().certificate)
-    certificate = world.file("tls.crt", pair().certificate + trustme.CA().cert_pem.bytes())
-    return {"certificate_file": certificate, "certificate_key_file": world.file("tls.key", key)} | more
+    harness.microsoft.register_certificate(harness.known, pair().certificate)
+    certificate = harness.file("tls.crt", pair().certificate + trustme.CA().cert_pem.bytes())
+    return {"certificate_file": certificate, "certificate_key_file": harness.file("tls.key", key)} | more
 
 
 @pytest.mark.parametrize("password", [None, PASSWORD])
-def test_the_key_may_be_in_a_file_of_its_own(world: World, password: str | None) -> None:
+def test_the_key_may_be_in_a_file_of_its_own(harness: Harness, password: str | None) -> None:
     """Certificate and key in two files, the key with or without a password, are a credential like any other."""
-    auth = apart(world, pem(pair().private, password or ""))
-    world.succeed(world.tenant(auth | ({"certificate_password": password} if password else {})))
+    auth = apart(harness, pem(pair().private, password or ""))
+    harness.succeed(harness.tenant(auth | ({"certificate_password": password} if password else {})))
 
 
 @pytest.mark.parametrize(
@@ -221,16 +221,16 @@ def test_the_key_may_be_in_a_file_of_its_own(world: World, password: str | None)
         (pem(pair().private, PASSWORD), "its private key has a password, and none is given", "set auth.certificate_pa"),
     ],
 )
-def test_a_key_file_that_cannot_be_used_is_named(world: World, key: bytes, what: str, fix: str) -> None:
+def test_a_key_file_that_cannot_be_used_is_named(harness: Harness, key: bytes, what: str, fix: str) -> None:
     """What is wrong with the key is said of the key's file."""
-    failure = world.fail(world.tenant(apart(world, key)))
+    failure = harness.fail(harness.tenant(apart(harness, key)))
     assert failure.reason is Reason.CONFIG
-    assert failure.message == f"{world.known.name}: auth.certificate_key_file: {what}"
+    assert failure.message == f"{harness.known.name}: auth.certificate_key_file: {what}"
     assert failure.hint.startswith(fix)
 
 
 @pytest.mark.parametrize("chain", [True, False])
-def test_the_whole_chain_is_sent_where_it_is_asked_for(world: World, *, chain: bool) -> None:
+def test_the_whole_chain_is_sent_where_it_is_asked_for(harness: Harness, *, chain: bool) -> None:
     """`send_certificate_chain` sends the certificate and those that signed it, in order; else it goes alone."""
     root = trustme.CA()
     middle = root.create_child_ca()
@@ -238,15 +238,15 @@ def test_the_whole_chain_is_sent_where_it_is_asked_for(world: World, *, chain: b
     own = leaf.cert_chain_pems[0].bytes()
     # In an order of its own, with one that signed nothing here.
     others = [root.cert_pem.bytes(), middle.cert_pem.bytes(), trustme.CA().cert_pem.bytes()]
-    path = world.file("chain.pem", b"".join(others) + leaf.private_key_pem.bytes() + own)
-    tenant = world.tenant({"certificate_file": path, "send_certificate_chain": chain})
-    credential = world.credentials.load(tenant).value
+    path = harness.file("chain.pem", b"".join(others) + leaf.private_key_pem.bytes() + own)
+    tenant = harness.tenant({"certificate_file": path, "send_certificate_chain": chain})
+    credential = harness.credentials.load(tenant).value
     sent = x509.load_pem_x509_certificates(credential["public_certificate"].encode())
     expected = [own, *reversed(others[:2])] if chain else [own]
     assert sent == [x509.load_pem_x509_certificate(one) for one in expected]
 
 
-def test_a_chain_reaches_microsoft(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_reaches_microsoft(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The assertion that MSAL makes carries the chain, and the login takes it."""
     forms: list[Any] = []
     post = LoginHttp.post
@@ -258,9 +258,9 @@ def test_a_chain_reaches_microsoft(world: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(LoginHttp, "post", listen)
     ca = trustme.CA()
     made = make_pair()
-    world.microsoft.register_certificate(world.known, made.certificate)
-    path = world.file("chain.pem", made.certificate + made.key + ca.cert_pem.bytes())
-    world.succeed(world.tenant({"certificate_file": path, "send_certificate_chain": True}))
+    harness.microsoft.register_certificate(harness.known, made.certificate)
+    path = harness.file("chain.pem", made.certificate + made.key + ca.cert_pem.bytes())
+    harness.succeed(harness.tenant({"certificate_file": path, "send_certificate_chain": True}))
     (assertion,) = forms
     head = (assertion if isinstance(assertion, bytes) else assertion.encode()).partition(b".")[0]
     header = json.loads(base64.urlsafe_b64decode(head + b"=" * (-len(head) % 4)))
@@ -280,15 +280,15 @@ def test_what_openssl_exports_is_read(tmp_path: Path, password: str) -> None:
     assert certificate.not_after == pair().parsed.not_valid_after_utc.timestamp()
 
 
-def test_a_certificate_is_parsed_once(world: World) -> None:
+def test_a_certificate_is_parsed_once(harness: Harness) -> None:
     """However many tenants and polls use a certificate, its key is loaded once for each content of the file."""
-    path = world.file("certificate.pem", pair().certificate + pair().key)
-    tenants = [world.tenant({"certificate_file": path}) for _ in range(3)]
-    loaded = [world.credentials.load(tenant).value["private_key"] for tenant in tenants]
+    path = harness.file("certificate.pem", pair().certificate + pair().key)
+    tenants = [harness.tenant({"certificate_file": path}) for _ in range(3)]
+    loaded = [harness.credentials.load(tenant).value["private_key"] for tenant in tenants]
     assert loaded[0] is loaded[1] is loaded[2]
     renewed = make_pair()
     path.write_bytes(renewed.certificate + renewed.key)
-    again = [world.credentials.load(tenant) for tenant in tenants]
+    again = [harness.credentials.load(tenant) for tenant in tenants]
     assert again[0].value["private_key"] is again[2].value["private_key"] is not loaded[0]
     assert renewed.thumbprint.lower() in again[0].fingerprint
 
@@ -296,17 +296,17 @@ def test_a_certificate_is_parsed_once(world: World) -> None:
 @settings(max_examples=25)
 @given(st.binary(max_size=4096), st.sampled_from([b"", b"hush"]))
 def test_no_content_breaks_the_reading_of_certificates(content: bytes, password: bytes) -> None:
-    """Whatever a file holds, it is a certificate or a fault of the configuration."""
+    """Whatever a file holds, it is a certificate or a configuration error."""
     for text in (content, pair().certificate + pair().key + content, pfx()[:-64] + content):
         with contextlib.suppress(ConfigError):
             load_certificate(any_tenant(), text, password)
 
 
-def test_a_credential_hides_what_it_holds(world: World) -> None:
+def test_a_credential_hides_what_it_holds(harness: Harness) -> None:
     """The repr of a credential shows neither secret nor key."""
-    path = world.file("certificate.pem", pair().certificate + pair().key)
+    path = harness.file("certificate.pem", pair().certificate + pair().key)
     for auth in ({"certificate_file": path}, {"client_secret": f"hush{secrets.token_hex(8)}"}):
-        shown = repr(world.credentials.load(world.tenant(auth)))
+        shown = repr(harness.credentials.load(harness.tenant(auth)))
         assert "fingerprint" in shown
         assert "hush" not in shown
         assert "rsa" not in shown.lower()

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import socket
 
     from exporter.config.tenants import Tenant
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 ASSIGN = (
     "assign the identity to this machine or app; for a user-assigned one, auth.managed_identity.client_id is its "
     "client ID, for the system-assigned one it is left out"
@@ -28,45 +28,45 @@ ELSEWHERE = (
 )
 
 
-def identity(world: World, client_id: str = "") -> Tenant:
+def identity(harness: Harness, client_id: str = "") -> Tenant:
     """Return the tenant polled by a managed identity, the machine's own where none is named."""
     chosen = {"client_id": client_id} if client_id else {}
-    return world.tenant({"managed_identity": chosen}, client_id=client_id)
+    return harness.tenant({"managed_identity": chosen}, client_id=client_id)
 
 
 @pytest.mark.parametrize(
     ("app_service", "message"),
     [
-        (False, f"the managed identity gave no token (identity {NOBODY}): Identity not found"),
+        (False, f"the managed identity gave no token (identity {UNKNOWN_ID}): Identity not found"),
         (
             True,
-            f"the managed identity gave no token (identity {NOBODY}): 400, No User Assigned or Delegated Managed",
+            f"the managed identity gave no token (identity {UNKNOWN_ID}): 400, No User Assigned or Delegated Managed",
         ),
     ],
     ids=["IMDS", "App Service"],
 )
-def test_an_identity_that_nobody_assigned_says_so(world: World, *, app_service: bool, message: str) -> None:
-    """An unknown identity is the credential's fault, with the mend."""
-    world.give_identity(app_service=app_service)
-    failure = world.fail(identity(world, NOBODY))
+def test_an_identity_that_nobody_assigned_says_so(harness: Harness, *, app_service: bool, message: str) -> None:
+    """An unknown identity is a credentials error, with the fix."""
+    harness.give_identity(app_service=app_service)
+    failure = harness.fail(identity(harness, UNKNOWN_ID))
     assert (failure.reason, failure.hint) == (Reason.CREDENTIALS, ASSIGN)
-    assert failure.message.startswith(f"{world.known.name}: {message}")
+    assert failure.message.startswith(f"{harness.known.name}: {message}")
 
 
-def test_a_machine_without_an_identity_of_its_own_says_so(world: World) -> None:
+def test_a_machine_without_an_identity_of_its_own_says_so(harness: Harness) -> None:
     """Where no system-assigned identity is, the message says which was asked for."""
-    world.give_identity()
-    world.microsoft.system_identity = NOBODY
-    failure = world.fail(identity(world))
+    harness.give_identity()
+    harness.microsoft.system_identity = UNKNOWN_ID
+    failure = harness.fail(identity(harness))
     assert (failure.reason, failure.hint) == (Reason.CREDENTIALS, ASSIGN)
     assert "(system-assigned identity): Identity not found" in failure.message
 
 
-def test_a_wrong_header_of_app_service_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_header_of_app_service_says_so(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint that does not know this app is the credential's fault."""
-    world.give_identity(app_service=True)
+    harness.give_identity(app_service=True)
     monkeypatch.setenv("IDENTITY_HEADER", "hush, wrong")
-    failure = world.fail(identity(world))
+    failure = harness.fail(identity(harness))
     assert failure.reason is Reason.CREDENTIALS
     assert failure.message.endswith("401, Unauthorized")
 
@@ -87,43 +87,43 @@ def test_a_wrong_header_of_app_service_says_so(world: World, monkeypatch: pytest
     ],
 )
 def test_each_answer_of_the_endpoint_has_its_reason(
-    world: World, status: int, body: bytes, reason: Reason, message: str
+    harness: Harness, status: int, body: bytes, reason: Reason, message: str
 ) -> None:
-    """What passes is told from what people must mend, and from what is no answer at all."""
-    world.give_identity()
+    """A passing failure is distinguished from one that needs an operator, and from an unreadable answer."""
+    harness.give_identity()
     bad = Fault("bad", Stage.TOKEN, "the test's answer", lambda _call, _good: Response(status, (), body))
-    world.microsoft.inject(world.known, bad, times=None)
-    tenant = identity(world)
-    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
-    world.microsoft.clear(world.known)
+    harness.microsoft.inject(harness.known, bad, times=None)
+    tenant = identity(harness)
+    failure = harness.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
+    harness.microsoft.clear(harness.known)
     assert failure.reason is reason
     assert message in failure.message
     assert failure.message.startswith(f"{tenant.name}: ")
 
 
-def test_a_passing_fault_of_the_endpoint_costs_no_poll(world: World) -> None:
+def test_a_passing_fault_of_the_endpoint_costs_no_poll(harness: Harness) -> None:
     """While Azure renews the endpoint, the poll tries again."""
-    world.give_identity()
+    harness.give_identity()
     gone = Fault("gone", Stage.TOKEN, "410", lambda _call, _good: Response(410))
-    world.microsoft.inject(world.known, gone, times=1)
-    world.succeed(identity(world))
+    harness.microsoft.inject(harness.known, gone, times=1)
+    harness.succeed(identity(harness))
 
 
-def test_a_number_of_microsofts_picks_the_hint(world: World) -> None:
-    """Where the endpoint hands on an AADSTS error, its own mend is given."""
-    world.give_identity()
+def test_a_number_of_microsofts_picks_the_hint(harness: Harness) -> None:
+    """Where the endpoint hands on an AADSTS error, the fix for that error is given."""
+    harness.give_identity()
     body = b'{"error": "invalid_resource", "error_description": "AADSTS500011: The resource principal was not found."}'
     bad = Fault("bad", Stage.TOKEN, "wrong cloud", lambda _call, _good: Response(400, (), body))
-    world.microsoft.inject(world.known, bad)
-    failure = world.fail(identity(world))
+    harness.microsoft.inject(harness.known, bad)
+    failure = harness.fail(identity(harness))
     assert failure.hint == "there is no Microsoft Graph of this cloud in the tenant: check cloud and tenant_id"
 
 
-def test_outside_azure_nobody_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_azure_nobody_answers(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the endpoint is a network failure that says what managed identities need."""
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
-    tenant = identity(world)
-    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
+    tenant = identity(harness)
+    failure = harness.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 1.0})))
     assert (failure.reason, failure.hint) == (Reason.NETWORK, ELSEWHERE)
     assert failure.message.startswith(f"{tenant.name}: managed identity: token host 127.0.0.1:1: cannot connect")
 
@@ -147,18 +147,18 @@ def test_outside_azure_nobody_answers(world: World, monkeypatch: pytest.MonkeyPa
     ids=["Service Fabric", "Cloud Shell"],
 )
 def test_where_managed_identities_cannot_work_the_configuration_is_told_so(
-    world: World, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], what: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], what: str
 ) -> None:
-    """On Service Fabric and Cloud Shell nobody is asked, nothing is tried twice, and the way out is said."""
+    """On Service Fabric and Cloud Shell nothing is requested or retried, and the alternative is named."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    failure = world.fail(identity(world))
+    failure = harness.fail(identity(harness))
     assert (failure.reason, failure.hint) == (
         Reason.CONFIG,
         "use a certificate, a federated token or a client secret here",
     )
-    assert failure.message == f"{world.known.name}: auth.managed_identity: {what}"
-    assert world.counted == []
+    assert failure.message == f"{harness.known.name}: auth.managed_identity: {what}"
+    assert harness.counted == []
 
 
 def arc(challenge: bytes) -> bytes:
@@ -171,18 +171,20 @@ def arc(challenge: bytes) -> bytes:
     [(b"Nonsense", "Unrecognizable WWW-Authenticate header"), (b"Basic realm=/x/nobody.key", "No such file")],
 )
 def test_azure_arc_without_its_key_says_so(
-    world: World, monkeypatch: pytest.MonkeyPatch, challenge: bytes, message: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, challenge: bytes, message: str
 ) -> None:
     """Arc's agent wants a key from a file that only some users may read: what is wrong with it is said."""
     with serving(answering(arc(challenge))) as port:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/metadata/identity/oauth2/token")
         monkeypatch.setenv("IMDS_ENDPOINT", f"http://127.0.0.1:{port}")
-        failure = world.fail(identity(world))
+        failure = harness.fail(identity(harness))
     assert failure.reason is Reason.CREDENTIALS
     assert message in failure.message
 
 
-def test_an_identitys_endpoint_is_never_asked_through_a_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_identitys_endpoint_is_never_asked_through_a_proxy(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its address means this very machine: a proxy would hand out another's identity, or ours to others."""
     asked: list[bytes] = []
 
@@ -193,14 +195,14 @@ def test_an_identitys_endpoint_is_never_asked_through_a_proxy(world: World, monk
     with serving(handle) as port:
         # No name that NO_PROXY of this test exempts.
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{port}")
-        world.fail(identity(world))
+        harness.fail(identity(harness))
     assert [request[:37] for request in asked if request] == [b"GET /metadata/identity/oauth2/token?a"]
-    assert world.proxy.asked == []
+    assert harness.proxy.asked == []
 
 
-def test_azure_arc_that_gives_another_identity_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_azure_arc_that_gives_another_identity_says_so(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent without user-assigned identities gives the machine's own: its token is not used, and the fix is said."""
-    key = world.file("arc.key", "hush")
+    key = harness.file("arc.key", "hush")
     body = b'{"access_token": "x", "expires_in": "3600"}'
 
     def handle(connection: socket.socket) -> None:
@@ -217,7 +219,7 @@ def test_azure_arc_that_gives_another_identity_says_so(world: World, monkeypatch
         )
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/metadata/identity/oauth2/token")
         monkeypatch.setenv("IMDS_ENDPOINT", f"http://127.0.0.1:{port}")
-        failure = world.fail(identity(world, NOBODY))
+        failure = harness.fail(identity(harness, UNKNOWN_ID))
     assert failure.reason is Reason.CREDENTIALS
     assert "Azure Arc did not confirm the requested user-assigned managed identity" in failure.message
     assert failure.hint.startswith("update the Azure Arc agent")

@@ -37,7 +37,7 @@ def server() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def path(server: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a configuration where somebody signs in for the first tenant, and the second has a secret."""
+    """Return a configuration where a person signs in for the first tenant, and the second has a secret."""
     for name in list(os.environ):
         if name.startswith(("OFFICE365_", "AZURE_")):
             monkeypatch.delenv(name)
@@ -102,14 +102,14 @@ def test_login_shows_the_code_and_says_how_the_sign_in_is_kept(
 def test_login_says_why_there_is_no_sign_in(  # noqa: PLR0917 - a table's columns
     server: SimulatorServer, path: Path, capfd: pytest.CaptureFixture[str], plan: Plan, message: str, hint: str
 ) -> None:
-    """What came between is told on stderr with its mend, the exit code is 1, and nothing is kept."""
+    """An interruption is reported on stderr with its fix, the exit code is 1, and nothing is stored."""
     server.simulator.state.plan_sign_in(plan)
     said = Said(path, capfd)
     assert said.code == 1
-    shown, reason, mend, end = re.split(r"(?<=Reader\.)\n|\n", CODE.sub("shown\n", said.err))
+    shown, reason, fix, end = re.split(r"(?<=Reader\.)\n|\n", CODE.sub("shown\n", said.err))
     assert (shown, end, said.out) == ("shown", "", "")
     assert message in reason
-    assert mend.strip().startswith(hint) or hint in mend
+    assert fix.strip().startswith(hint) or hint in fix
     assert kept(path) == []
 
 
@@ -129,8 +129,8 @@ def test_login_names_the_roles_that_an_account_lacks(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("contoos", "contoos: there is no enabled tenant of this name; did you mean contoso?\n"),
-        ("x", "x: there is no enabled tenant of this name; check the name, and --config.file\n"),
+        ("contoos", "TENANT: there is no enabled tenant 'contoos'; did you mean contoso?\n"),
+        ("x", "TENANT: there is no enabled tenant 'x'; check the name, and --config.file\n"),
         ("fabrikam", "fabrikam: its auth is client_secret, not device_code: no sign-in is needed\n"),
     ],
 )
@@ -144,9 +144,9 @@ def test_login_says_where_there_is_nothing_to_sign_in_for(
 
 def test_login_counts_down_on_a_terminal(server: SimulatorServer, path: Path) -> None:
     """On a terminal the time that is left is shown and counts down, and the line is gone at the end."""
-    world = server.simulator.state
-    world.poll_interval = 2
-    world.plan_sign_in(Plan(Decision.APPROVED, polls=1))
+    harness = server.simulator.state
+    harness.poll_interval = 2
+    harness.plan_sign_in(Plan(Decision.APPROVED, polls=1))
     ours, theirs = os.openpty()
     with subprocess.Popen(
         [*COMMAND, "login", "contoso", "--config.file", str(path)],

@@ -38,7 +38,7 @@ def test_the_roles_are_those_that_the_simulation_knows() -> None:
 
 @pytest.mark.parametrize("role", REPORT_ROLES)
 def test_each_role_is_enough(role: str) -> None:
-    """An account that holds one of the nine roles, among others, is fine."""
+    """An account that holds one of the nine roles, among others, is ok."""
     assert account_fault(delegated(), {"wids": ["b79fbf4d-3ef9-4689-8143-76b194e85509", role]}) is None
 
 
@@ -52,7 +52,7 @@ def test_each_role_is_enough(role: str) -> None:
     ],
 )
 def test_an_account_that_cannot_read_reports_is_named(claims: dict[str, Any], message: str) -> None:
-    """Personal accounts and accounts without a role are told from the token."""
+    """Personal accounts and accounts without a role are recognised by the token."""
     fault = account_fault(delegated(), claims)
     assert fault is not None
     assert fault.message.startswith(f"contoso: {message}")
@@ -77,7 +77,7 @@ def test_advice_for_an_app() -> None:
 
 
 def test_advice_for_a_managed_identity() -> None:
-    """Nobody consents to an identity: its role is assigned, and no address is given."""
+    """A managed identity has no consent page: its role is assigned, and no address is given."""
     identity = tenant(client_id="", auth=Auth.model_validate({"managed_identity": {}}))
     said = advice(identity, PERMISSION, token(roles=[]))
     assert (

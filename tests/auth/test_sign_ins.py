@@ -18,51 +18,51 @@ from exporter.auth import Credentials, TokenSource
 from exporter.errors import ConfigError, ExporterError, Reason
 from exporter.http import Deadline
 from exporter.state import Standing
-from tests.auth.world import login
+from tests.auth.harness import login
 from tests.builders import Clock
 from tests.full_simulator import Decision, Fault, Plan, Response, Stage
 
 if TYPE_CHECKING:
     from exporter.config.tenants import Tenant
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
 APPROVED = Plan(Decision.APPROVED)
 
 
-def test_a_sign_in_outlives_the_process(world: World, delegated: Tenant) -> None:
+def test_a_sign_in_outlives_the_process(harness: Harness, delegated: Tenant) -> None:
     """Another process with the same storage reads the report, and refreshes the token silently."""
-    world.sign_in(delegated)
-    world.restart()
-    first = world.succeed(delegated)
-    world.microsoft.revoke_consent(world.known)  # only a new token shows it
-    world.microsoft.grant_consent(world.known)
-    assert world.token(delegated, fresh=True) is not first
+    harness.sign_in(delegated)
+    harness.restart()
+    first = harness.succeed(delegated)
+    harness.microsoft.revoke_consent(harness.known)  # only a new token shows it
+    harness.microsoft.grant_consent(harness.known)
+    assert harness.token(delegated, fresh=True) is not first
 
 
-def test_a_running_poller_picks_a_sign_in_up(world: World, delegated: Tenant) -> None:
+def test_a_running_poller_picks_a_sign_in_up(harness: Harness, delegated: Tenant) -> None:
     """A poll before the sign-in says which command to run; the one after it reads the report."""
-    outcome = world.poll(delegated)
+    outcome = harness.poll(delegated)
     assert outcome.failure is not None
     assert (outcome.failure.reason, outcome.failure.hint) == (Reason.CREDENTIALS, login(delegated))
     assert "nobody has signed in" in outcome.failure.message
-    assert list(world.folder.iterdir()) == []
-    other = TokenSource(world.clients, Credentials(), clock=time.time, folder=world.folder)
-    world.microsoft.plan_sign_in(APPROVED)
+    assert list(harness.folder.iterdir()) == []
+    other = TokenSource(harness.clients, Credentials(), clock=time.time, folder=harness.folder)
+    harness.microsoft.plan_sign_in(APPROVED)
     other.sign_in(delegated, show=lambda _code: None, wait=lambda *_: None)
-    world.succeed(delegated, Standing().after(outcome))
+    harness.succeed(delegated, Standing().after(outcome))
 
 
-def test_a_sign_in_is_for_its_owner_only(world: World, delegated: Tenant) -> None:
+def test_a_sign_in_is_for_its_owner_only(harness: Harness, delegated: Tenant) -> None:
     """The file is 0600 whatever the umask, also after a refresh, its folder 0700, and how it is kept is said."""
-    world.tokens._folder = folder = world.folder / "storage"
+    harness.tokens._folder = folder = harness.folder / "storage"
     mask = os.umask(0)
     try:
-        _, protection = world.sign_in(delegated)
+        _, protection = harness.sign_in(delegated)
         modes = [stat.S_IMODE(folder.stat().st_mode)]
         (path,) = folder.glob("*.bin")
         modes.append(stat.S_IMODE(path.stat().st_mode))
         before = path.read_bytes()
-        world.token(delegated, fresh=True)
+        harness.token(delegated, fresh=True)
         modes.append(stat.S_IMODE(path.stat().st_mode))
     finally:
         os.umask(mask)
@@ -72,114 +72,114 @@ def test_a_sign_in_is_for_its_owner_only(world: World, delegated: Tenant) -> Non
     assert protection == f"in {path}, not encrypted, readable by its owner only (0600)"
 
 
-def test_a_platform_that_can_encrypt_does(world: World, delegated: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_that_can_encrypt_does(harness: Harness, delegated: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where msal-extensions finds a key store, that is used, and said."""
 
     class KeyStore(FilePersistence):  # type: ignore[misc]  # msal-extensions has no types
         is_encrypted = True
 
     monkeypatch.setattr("exporter.auth.device.build_encrypted_persistence", KeyStore)
-    assert world.sign_in(delegated)[1] == "encrypted by this platform's key store"
-    world.restart()
-    world.succeed(delegated)
+    assert harness.sign_in(delegated)[1] == "encrypted by this platform's key store"
+    harness.restart()
+    harness.succeed(delegated)
 
 
-def test_each_tenant_has_a_file_of_its_own(world: World, delegated: Tenant) -> None:
+def test_each_tenant_has_a_file_of_its_own(harness: Harness, delegated: Tenant) -> None:
     """Login host and tenant name the file; the custom cloud's port is part of it."""
-    world.sign_in(delegated)
-    world.sign_in(replace(delegated, cloud=world.cloud("custom")))
-    port = world.server.cloud.login.rpartition(":")[2]
-    assert {path.name for path in world.folder.iterdir()} == {
-        f"sign-in-login.microsoftonline.com-{world.known.tenant_id}.bin",
-        f"sign-in-localhost_{port}-{world.known.tenant_id}.bin",
+    harness.sign_in(delegated)
+    harness.sign_in(replace(delegated, cloud=harness.cloud("custom")))
+    port = harness.server.cloud.login.rpartition(":")[2]
+    assert {path.name for path in harness.folder.iterdir()} == {
+        f"sign-in-login.microsoftonline.com-{harness.known.tenant_id}.bin",
+        f"sign-in-localhost_{port}-{harness.known.tenant_id}.bin",
     }
 
 
-def test_a_new_sign_in_replaces_the_former(world: World, delegated: Tenant) -> None:
-    """Whoever signs in last is the one: the account before is forgotten."""
-    world.sign_in(delegated, replace(APPROVED, roles=()))
-    world.sign_in(delegated)
-    assert len(json.loads(world.kept().read_text(encoding="utf-8"))["Account"]) == 1
-    world.restart()
-    world.succeed(delegated)
+def test_a_new_sign_in_replaces_the_former(harness: Harness, delegated: Tenant) -> None:
+    """The last account that signed in is used: the one before is forgotten."""
+    harness.sign_in(delegated, replace(APPROVED, roles=()))
+    harness.sign_in(delegated)
+    assert len(json.loads(harness.kept().read_text(encoding="utf-8"))["Account"]) == 1
+    harness.restart()
+    harness.succeed(delegated)
 
 
-def test_a_revoked_sign_in_says_which_command_to_run(world: World, delegated: Tenant) -> None:
+def test_a_revoked_sign_in_says_which_command_to_run(harness: Harness, delegated: Tenant) -> None:
     """A refresh token that Microsoft takes no more is the credential's fault, at this poll and at the next ones."""
-    world.sign_in(delegated)
-    world.restart()
-    world.microsoft.revoke_tokens(world.known)
-    failures = [world.fail(delegated) for _ in range(2)]
+    harness.sign_in(delegated)
+    harness.restart()
+    harness.microsoft.revoke_tokens(harness.known)
+    failures = [harness.fail(delegated) for _ in range(2)]
     assert [failure.reason for failure in failures] == [Reason.CREDENTIALS] * 2
     assert failures[0].hint == f"the account's password or sessions were reset since it signed in; {login(delegated)}"
     assert "AADSTS50173" in failures[0].message
-    world.sign_in(delegated)
-    world.succeed(delegated)
+    harness.sign_in(delegated)
+    harness.succeed(delegated)
 
 
-def test_a_refresh_token_that_ended_says_which_command_to_run(world: World, delegated: Tenant) -> None:
-    """What was not used for too long is told apart from what was revoked."""
-    world.sign_in(delegated)
-    world.restart()
+def test_a_refresh_token_that_ended_says_which_command_to_run(harness: Harness, delegated: Tenant) -> None:
+    """What was not used for too long is distinguished from what was revoked."""
+    harness.sign_in(delegated)
+    harness.restart()
     body = {"error": "invalid_grant", "error_description": "AADSTS700082: Unused for too long. Trace ID: 1"}
     ended = Fault("ended", Stage.TOKEN, "unused", lambda *_: Response(400, (), json.dumps(body).encode()))
-    world.microsoft.inject(world.known, ended)
-    assert world.fail(delegated).hint == f"the sign-in was not used for too long; {login(delegated)}"
+    harness.microsoft.inject(harness.known, ended)
+    assert harness.fail(delegated).hint == f"the sign-in was not used for too long; {login(delegated)}"
 
 
-def test_a_sign_in_without_its_refresh_token_is_worth_nothing(world: World, delegated: Tenant) -> None:
-    """An account whose refresh token is gone, as after a sign-out, is no sign-in, and the mend is the same."""
-    world.sign_in(delegated)
-    world.restart()
-    document = json.loads(world.kept().read_text(encoding="utf-8"))
-    world.kept().write_text(json.dumps(document | {"RefreshToken": {}, "AccessToken": {}}), encoding="utf-8")
-    failure = world.fail(delegated)
+def test_a_sign_in_without_its_refresh_token_is_worth_nothing(harness: Harness, delegated: Tenant) -> None:
+    """An account whose refresh token is gone, as after a sign-out, is no sign-in, and the fix is the same."""
+    harness.sign_in(delegated)
+    harness.restart()
+    document = json.loads(harness.kept().read_text(encoding="utf-8"))
+    harness.kept().write_text(json.dumps(document | {"RefreshToken": {}, "AccessToken": {}}), encoding="utf-8")
+    failure = harness.fail(delegated)
     assert failure.message.endswith("the kept sign-in is worth nothing any more")
     assert failure.hint == login(delegated)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"Account": 1}', b"\xff\xfe", b'{"Account": {}}'])
 def test_a_file_that_holds_no_sign_in_says_which_command_to_run(
-    world: World, delegated: Tenant, content: bytes
+    harness: Harness, delegated: Tenant, content: bytes
 ) -> None:
     """Empty, broken and foreign files are the credential's fault, at once."""
-    world.sign_in(delegated)
-    world.kept().write_bytes(content)
-    world.restart()
-    failure = world.fail(delegated)
+    harness.sign_in(delegated)
+    harness.kept().write_bytes(content)
+    harness.restart()
+    failure = harness.fail(delegated)
     assert (failure.reason, failure.hint) == (Reason.CREDENTIALS, login(delegated))
 
 
-def test_a_file_that_cannot_be_used_says_why(world: World, delegated: Tenant) -> None:
-    """A folder where the file should be, and a file where the folder should be, are faults of the configuration."""
-    world.sign_in(delegated)
-    path = world.kept()
+def test_a_file_that_cannot_be_used_says_why(harness: Harness, delegated: Tenant) -> None:
+    """A folder where the file should be, and a file where the folder should be, are configuration errors."""
+    harness.sign_in(delegated)
+    path = harness.kept()
     path.unlink()
     path.mkdir()
-    world.restart()
-    mend = "check storage.path: the exporter and `login` must run as one user, who may write there"
-    failure = world.fail(delegated)
-    assert (failure.reason, failure.hint) == (Reason.CONFIG, mend)
-    assert failure.message == f"{delegated.name}: the sign-in's file {path}: Is a directory; {mend}"
+    harness.restart()
+    fix = "check storage.path: the exporter and `login` must run as one user, who may write there"
+    failure = harness.fail(delegated)
+    assert (failure.reason, failure.hint) == (Reason.CONFIG, fix)
+    assert failure.message == f"{delegated.name}: the sign-in's file {path}: Is a directory; {fix}"
     with pytest.raises(ConfigError, match="Is a directory"):
-        world.sign_in(delegated)
-    world.tokens._folder = world.file("no folder", "") / "storage"
+        harness.sign_in(delegated)
+    harness.tokens._folder = harness.file("no folder", "") / "storage"
     with pytest.raises(ConfigError, match="Not a directory"):
-        world.sign_in(delegated)
+        harness.sign_in(delegated)
 
 
-def test_without_storage_there_is_no_sign_in(world: World, delegated: Tenant) -> None:
+def test_without_storage_there_is_no_sign_in(harness: Harness, delegated: Tenant) -> None:
     """A delegated tenant without storage.path says what to set."""
-    world.tokens._folder = None
-    failure = world.fail(delegated)
+    harness.tokens._folder = None
+    failure = harness.fail(delegated)
     assert failure.reason is Reason.CREDENTIALS
     assert failure.hint == f"set storage.path, then {login(delegated)}"
 
 
-def test_two_processes_share_a_sign_in(world: World, delegated: Tenant) -> None:
-    """Whoever refreshes holds the lock: two that do so at once both get a token, and the file stays whole."""
-    world.sign_in(delegated)
-    sources = [TokenSource(world.clients, Credentials(), clock=time.time, folder=world.folder) for _ in range(4)]
+def test_two_processes_share_a_sign_in(harness: Harness, delegated: Tenant) -> None:
+    """A refresh holds the lock: two at once both get a token, and the file is never half written."""
+    harness.sign_in(delegated)
+    sources = [TokenSource(harness.clients, Credentials(), clock=time.time, folder=harness.folder) for _ in range(4)]
     errors: list[Exception] = []
 
     def refresh(source: TokenSource) -> None:
@@ -194,21 +194,21 @@ def test_two_processes_share_a_sign_in(world: World, delegated: Tenant) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    world.restart()
-    world.succeed(delegated)
+    harness.restart()
+    harness.succeed(delegated)
 
 
-def test_a_lock_that_is_held_says_so(world: World, delegated: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that never gives the lock back is a fault of the configuration that names the lock."""
+def test_a_lock_that_is_held_says_so(harness: Harness, delegated: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that never gives the lock back is a configuration error that names the lock."""
     clock = Clock()
     monkeypatch.setattr(
         f"{CrossPlatLock.__module__}.time", SimpleNamespace(time=clock, monotonic=clock, sleep=clock.sleep)
     )
-    world.sign_in(delegated)
-    world.restart()
-    path = world.kept()
+    harness.sign_in(delegated)
+    harness.restart()
+    path = harness.kept()
     with CrossPlatLock(f"{path}.lockfile"):
-        failure = world.fail(delegated)
+        failure = harness.fail(delegated)
     assert failure.reason is Reason.CONFIG
     assert failure.message.endswith(
         f"another process holds its lock; if none does, a crash left it behind: remove {path}.lockfile"

@@ -22,11 +22,11 @@ from tests.full_simulator import Fault, Response, Simulator, SimulatorTransport,
 from tests.http.leaks import assert_clean, said
 
 if TYPE_CHECKING:
-    from tests.auth.world import World
+    from tests.auth.harness import Harness
 
 
 class Virtual:
-    """Tokens of simulated tenants, in process, on a clock that moves when it is told to."""
+    """Tokens of simulated tenants, in process, on a clock that moves only when a test moves it."""
 
     def __init__(self, tenants: int = 1, *, shared_app: bool = False) -> None:
         self.clock = Clock()
@@ -45,12 +45,12 @@ class Virtual:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_token_is_asked_for_once(world: World, kind: str) -> None:
+def test_a_token_is_asked_for_once(harness: Harness, kind: str) -> None:
     """Whatever the credential, the second poll uses the first one's token."""
-    tenant = prepare(world, kind, "global")
-    before = world.calls()
-    assert world.succeed(tenant) is world.succeed(tenant)
-    assert world.calls() - before == 1
+    tenant = prepare(harness, kind, "global")
+    before = harness.calls()
+    assert harness.succeed(tenant) is harness.succeed(tenant)
+    assert harness.calls() - before == 1
 
 
 def test_a_token_is_renewed_five_minutes_before_it_ends() -> None:
@@ -86,67 +86,67 @@ def test_each_tenant_of_a_shared_app_has_its_own_token() -> None:
     assert virtual.calls() == 5
 
 
-def test_two_apps_of_one_tenant_have_a_token_each(world: World) -> None:
+def test_two_apps_of_one_tenant_have_a_token_each(harness: Harness) -> None:
     """A tenant polled with two apps has two tokens, and neither drives the other out."""
     app = "12345678-1234-4234-8234-123456789abc"
-    world.microsoft.register_app(world.known, app, "hush, second app")
-    one, two = world.tenant(), world.tenant({"client_secret": "hush, second app"}, client_id=app)
-    tokens = [world.token(tenant) for tenant in (one, two, one, two)]
-    assert [token.claims["appid"] for token in tokens[:2]] == [world.known.client_id, app]
+    harness.microsoft.register_app(harness.known, app, "hush, second app")
+    one, two = harness.tenant(), harness.tenant({"client_secret": "hush, second app"}, client_id=app)
+    tokens = [harness.token(tenant) for tenant in (one, two, one, two)]
+    assert [token.claims["appid"] for token in tokens[:2]] == [harness.known.client_id, app]
     assert tokens[:2] == tokens[2:]
-    assert world.calls() == 2
+    assert harness.calls() == 2
 
 
-def test_a_revoked_token_costs_exactly_one_new_one(world: World) -> None:
+def test_a_revoked_token_costs_exactly_one_new_one(harness: Harness) -> None:
     """After Graph's 401 there is one new token and one more call, and no failed poll."""
-    tenant = world.tenant()
-    first = world.succeed(tenant)
-    world.microsoft.revoke_tokens(world.known)
-    assert world.succeed(tenant) is not first
-    assert (world.calls(), world.calls(Stage.GRAPH)) == (2, 3)
+    tenant = harness.tenant()
+    first = harness.succeed(tenant)
+    harness.microsoft.revoke_tokens(harness.known)
+    assert harness.succeed(tenant) is not first
+    assert (harness.calls(), harness.calls(Stage.GRAPH)) == (2, 3)
 
 
-def test_a_second_refusal_is_the_credentials_fault(world: World) -> None:
+def test_a_second_refusal_is_the_credentials_fault(harness: Harness) -> None:
     """Where Graph refuses the new token too, the poll ends: one new token, never more."""
-    world.microsoft.inject(world.known, "401-expired", times=None)
-    failure = world.fail(world.tenant())
-    world.microsoft.clear(world.known)
+    harness.microsoft.inject(harness.known, "401-expired", times=None)
+    failure = harness.fail(harness.tenant())
+    harness.microsoft.clear(harness.known)
     assert failure.reason is Reason.CREDENTIALS
     assert failure.message.endswith("with a new token")
-    assert (world.calls(), world.calls(Stage.GRAPH)) == (2, 2)
+    assert (harness.calls(), harness.calls(Stage.GRAPH)) == (2, 2)
 
 
-def test_consent_is_seen_at_the_next_poll(world: World) -> None:
+def test_consent_is_seen_at_the_next_poll(harness: Harness) -> None:
     """A token without the permission is not used again after the refusal: a grant needs no restart and no waiting."""
-    tenant = world.tenant()
-    world.microsoft.revoke_consent(world.known)
-    outcome = world.poll(tenant)
+    tenant = harness.tenant()
+    harness.microsoft.revoke_consent(harness.known)
+    outcome = harness.poll(tenant)
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.PERMISSION
-    world.microsoft.grant_consent(world.known)
-    world.succeed(tenant, Standing().after(outcome))
-    assert world.calls() == 2
+    harness.microsoft.grant_consent(harness.known)
+    harness.succeed(tenant, Standing().after(outcome))
+    assert harness.calls() == 2
 
 
-def test_a_lifetime_that_is_not_told_is_an_hour(world: World) -> None:
+def test_a_lifetime_that_is_not_told_is_an_hour(harness: Harness) -> None:
     """A token without `expires_in` is taken to live for an hour."""
     body = b'{"access_token": "opaque", "token_type": "Bearer"}'
     opaque = Fault("opaque", Stage.TOKEN, "a token of its own kind", lambda _call, _good: Response(200, (), body))
-    world.microsoft.inject(world.known, opaque)
-    token = world.token(world.tenant())
-    assert 3590 < token.expires_at - world.server.now() <= 3600
+    harness.microsoft.inject(harness.known, opaque)
+    token = harness.token(harness.tenant())
+    assert 3590 < token.expires_at - harness.server.now() <= 3600
     assert token.claims == {}
     assert token.permissions is None
 
 
-def test_a_token_that_is_asked_for_too_late_is_a_network_failure(world: World) -> None:
+def test_a_token_that_is_asked_for_too_late_is_a_network_failure(harness: Harness) -> None:
     """A login host that hangs is held to the poll's deadline."""
-    world.microsoft.inject(world.known, "hang", stage=Stage.TOKEN)
-    tenant = world.tenant()
-    failure = world.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 0.5})))
+    harness.microsoft.inject(harness.known, "hang", stage=Stage.TOKEN)
+    tenant = harness.tenant()
+    failure = harness.fail(replace(tenant, poll=tenant.poll.model_copy(update={"timeout": 0.5})))
     assert failure.reason is Reason.NETWORK
     assert "token host login.microsoftonline.com" in failure.message
-    world.microsoft.clear(world.known)
+    harness.microsoft.clear(harness.known)
 
 
 def jwt(claims: object) -> Token:
@@ -177,20 +177,20 @@ def test_any_token_can_be_looked_at(value: str) -> None:
     assert isinstance(Token(value, 0).claims, dict)
 
 
-def test_a_token_hides_itself(world: World) -> None:
+def test_a_token_hides_itself(harness: Harness) -> None:
     """The repr of a token shows when it ends, and nothing else."""
-    assert_clean(repr(world.token(world.tenant())))
+    assert_clean(repr(harness.token(harness.tenant())))
 
 
-def test_a_fault_while_there_is_no_budget_is_the_credentials(world: World) -> None:
+def test_a_fault_while_there_is_no_budget_is_the_credentials(harness: Harness) -> None:
     """A 401 with the last call of the budget ends the poll without a second one."""
-    budget = Budget(world.server.now)
-    world.poller._budget = budget
-    tenant = world.tenant()
+    budget = Budget(harness.server.now)
+    harness.poller._budget = budget
+    tenant = harness.tenant()
     for _ in range(6):
-        world.succeed(tenant)
-    world.microsoft.revoke_tokens(world.known)
-    assert world.fail(tenant).reason is Reason.CREDENTIALS
+        harness.succeed(tenant)
+    harness.microsoft.revoke_tokens(harness.known)
+    assert harness.fail(tenant).reason is Reason.CREDENTIALS
 
 
 def test_an_answer_that_msal_cannot_read_is_the_hosts_fault() -> None:

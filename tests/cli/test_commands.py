@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from exporter.cli.arguments import parse
+from tests.builders import NOON
 from tests.formats import parse_text
 from tests.full_simulator import SCENARIOS, Simulator, SimulatorServer
 from tests.process import configure, run
@@ -39,7 +40,7 @@ def test_check_shows_numbers_or_the_fix_in_every_scenario(
     tmp_path: Path, golden: Callable[[Path, str], None], scenario: str
 ) -> None:
     """`check` prints the numbers, or what is wrong and its fix, in 80 columns; its exit code is 0 only if all is ok."""
-    with SimulatorServer(Simulator(scenario=scenario)) as server:
+    with SimulatorServer(Simulator(scenario=scenario), clock=lambda: NOON) as server:
         path = configure(server, tmp_path, {"poll": {"timeout": "2s"}})
         checked = run("check", "--config.file", str(path))
         text = plain(checked.stdout, server)
@@ -70,7 +71,7 @@ def test_check_without_consent_gives_the_consent_url(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["token-unknown-app", "token-no-principal", "token-no-consent"])
 def test_check_gives_the_consent_url_where_nobody_ever_consented(tmp_path: Path, fault: str) -> None:
-    """The login's three refusals of an app that a customer never consented to end in the address that heals them."""
+    """The login's three refusals of an app without consent end in the address where consent is given."""
     with SimulatorServer(Simulator(tenants=1)) as server:
         tenant = server.simulator.tenants[0]
         server.simulator.state.inject(tenant, fault, times=None)
@@ -113,7 +114,7 @@ def test_check_of_named_tenants_asks_no_other(tmp_path: Path) -> None:
 
 
 def test_check_offline_needs_no_network(tmp_path: Path) -> None:
-    """`check --offline` and `--config.check` say that a configuration is good though nobody can be reached."""
+    """`check --offline` and `--config.check` say that a configuration is good though no host can be reached."""
     with SimulatorServer(Simulator()) as server:
         path = configure(server, tmp_path)
     for words in (("check", "--offline"), ("--config.check",)):

@@ -65,7 +65,7 @@ def test_the_commands_that_demo_prints_work_as_they_are_printed() -> None:
 
 
 def test_demo_has_data_for_every_kind_of_panel() -> None:
-    """One tenant with both reports and a secret that expires within the month; one product that nobody activates."""
+    """One tenant with both reports and a secret that expires within the month; one product without activations."""
     with printing("Ctrl-C", *COMMAND, "demo", "--web.listen-address=127.0.0.1:0") as text:
         address = re.search(r"http://(\S+)/metrics", text)
         assert address is not None

@@ -29,7 +29,7 @@ def check(*words: str, **environ: str) -> int:
 
 @pytest.fixture
 def web_configuration(tmp_path: Path) -> Path:
-    """A web configuration with TLS by an authority that nobody trusts, for another name."""
+    """A web configuration with TLS by an untrusted authority, for another name."""
     issued = trustme.CA().issue_cert("exporter.example")
     issued.private_key_pem.write_to_path(tmp_path / "server.key")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "server.crt")
@@ -51,7 +51,7 @@ def test_port_and_prefix_are_those_of_serve(prefix: str) -> None:
 
 
 def test_a_configuration_that_is_wrong_does_not_make_the_process_unhealthy() -> None:
-    """Only the web flags count: a file that somebody is editing must not end a pod that works."""
+    """Only the web flags count: a file that is being edited must not end a working pod."""
     with running() as server:
         assert check("--config.file=/nowhere.yaml", f"--web.listen-address=127.0.0.1:{server.port}") == 0
 

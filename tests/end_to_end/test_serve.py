@@ -169,7 +169,7 @@ def test_consent_granted_under_a_running_exporter_is_seen(server: SimulatorServe
 
 
 def test_a_second_signal_ends_it_at_once(server: SimulatorServer, tmp_path: Path) -> None:
-    """Whoever sends SIGTERM twice is not kept waiting."""
+    """A second SIGTERM ends the exporter at once."""
     server.latency = 3600
     path = configure(server, tmp_path)
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:

@@ -1,4 +1,4 @@
-"""The shipped simulator with everything that only tests need, used in its place.
+"""The shipped simulator with everything that only tests need, which tests use in its place.
 
 Every kind of credential and cloud, all faults by name, real names, slow answers, a transport for httpx in process, and
 a state that tests change and read.

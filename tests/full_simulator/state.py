@@ -84,7 +84,7 @@ class State(shipped.State):
         lock: held while a call is answered.
         log: the last calls, oldest first.
         leaks: what a client sent where it must not, one sentence each; empty for a well-behaved client.
-        poll_interval: seconds between the polls of a device code that a client is told to keep.
+        poll_interval: seconds between the polls of a device code that clients must keep.
         sign_in_plan: what the user will do with the next device code.
         devices: device codes on their way.
     """

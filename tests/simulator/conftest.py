@@ -45,7 +45,7 @@ def server(simulator: Simulator) -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def trust(server: SimulatorServer) -> ssl.SSLContext:
-    """Return a TLS context that trusts the server and nobody else."""
+    """Return a TLS context that trusts only the server."""
     return ssl.create_default_context(cafile=str(server.ca_file))
 
 

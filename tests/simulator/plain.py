@@ -1,4 +1,4 @@
-"""A plain client for the simulation: what it says is looked at as it stands, with nothing of the exporter between."""
+"""A plain client for the simulation: its answers are seen unchanged, with nothing of the exporter between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
 class Clock:
-    """A time that moves only when somebody waits."""
+    """A time that moves only when a test waits."""
 
     def __init__(self, now: float = NOW) -> None:
         self.now = now

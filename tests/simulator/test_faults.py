@@ -237,7 +237,7 @@ def test_content_is_spoiled_as_named(plain: Plain, simulator: Simulator, name: s
     ],
 )
 def test_content_is_spoiled_in_json_too(plain: Plain, simulator: Simulator, name: str, key: str, value: object) -> None:
-    """Faults of lines come in the format that was asked for."""
+    """Faults of lines come in the format requested."""
     simulator.state.inject("contoso", name)
     assert {line[key] for line in plain.json().json()["value"]} == {value}
 
@@ -293,7 +293,7 @@ def test_headers_may_come_as_a_flood(plain: Plain, simulator: Simulator) -> None
 
 
 def test_a_cookie_that_is_sent_on_is_a_leak(plain: Plain, simulator: Simulator) -> None:
-    """A client that keeps Graph's cookies hands them to nobody, or the state remembers."""
+    """A client that keeps Graph's cookies must not send them on; the state remembers one that does."""
     simulator.state.inject("contoso", "cookie")
     location = plain.graph().headers["Location"]
     assert plain.client.get(location).status_code == 200

@@ -95,7 +95,7 @@ def test_the_secret_may_come_by_basic_authentication(plain: Plain) -> None:
     ],
 )
 def test_each_refusal_has_its_number(plain: Plain, form: dict[str, str], code: int, status: int, name: str) -> None:
-    """The token endpoint's errors are told apart as at Microsoft."""
+    """The token endpoint's errors are distinguished as at Microsoft."""
     assert_aadsts(plain.ask_token(**form), code, status, name)
 
 
@@ -155,7 +155,7 @@ def test_a_certificate_that_is_not_registered_is_refused(plain: Plain, clock: Cl
 
 
 def test_a_signature_is_checked(plain: Plain, simulator: Simulator, clock: Clock, pair: Pair) -> None:
-    """An assertion that somebody else signed under our thumbprint is refused."""
+    """An assertion that another key signed under the registered thumbprint is refused."""
     simulator.state.register_certificate(plain.tenant, pair.certificate)
     made = assertion(pair, plain.tenant.client_id, _audience(plain), clock())
     answer = ask_with(plain, made[:-8] + "AAAAAAAA")

@@ -145,7 +145,7 @@ def test_a_revoked_refresh_token(over_tls: Plain, session: requests.Session, ser
 def test_a_sign_in_that_comes_to_nothing(
     *, over_tls: Plain, session: requests.Session, server: SimulatorServer, decision: Decision, name: str, code: int
 ) -> None:
-    """Declined, expired and blocked by Conditional Access are told apart."""
+    """Declined, expired and blocked by Conditional Access are distinguished."""
     state = server.simulator.state
     state.poll_interval = 0
     app = public(over_tls, session)
@@ -156,7 +156,7 @@ def test_a_sign_in_that_comes_to_nothing(
 
 
 def test_a_device_code_lives_for_fifteen_minutes(plain: Plain, simulator: Simulator, clock: Clock) -> None:
-    """A code that nobody used is pending, then expired, then unknown."""
+    """A code that was never used is pending, then expired, then unknown."""
     flow = plain.post("devicecode", client_id=plain.tenant.client_id, scope="openid offline_access").json()
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": flow["device_code"]}
     with pytest.raises(KeyError):
@@ -230,7 +230,7 @@ def test_a_managed_identity(
 def test_an_unknown_managed_identity(
     over_tls: Plain, session: requests.Session, server: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An identity that nobody assigned is not found."""
+    """An identity that was never assigned is not found."""
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.cloud.identity)
     identity = msal.UserAssignedManagedIdentity(client_id="00000000-0000-0000-0000-000000000000")
     client = msal.ManagedIdentityClient(identity, http_client=session)

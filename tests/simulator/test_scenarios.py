@@ -81,7 +81,7 @@ def test_every_poll_of_a_steady_scenario_ends_alike(name: str, ends: set[str]) -
 
 
 def test_flaky_is_mostly_good() -> None:
-    """About half of the polls are good at once, and the others fail in several ways that a second try heals."""
+    """About half of the polls are good at once, and the others fail in several ways that a second try avoids."""
     ends = polls("flaky", times=60)
     assert 0.3 < ends.count("ok") / len(ends) < 0.8
     assert {"token 503", "graph 500", "graph 429", "download 403", "RemoteProtocolError"} <= set(ends)
@@ -107,7 +107,7 @@ def test_garbage_is_never_a_report() -> None:
     assert len(seen) >= 8
 
 
-def test_consent_heals_no_consent(plain: Plain, simulator: Simulator) -> None:
+def test_consent_fixes_no_consent(plain: Plain, simulator: Simulator) -> None:
     """A tenant that is moved to `no-consent` loses its tokens; consent granted makes the next one good."""
     state = simulator.state
     token = plain.token()
@@ -119,7 +119,7 @@ def test_consent_heals_no_consent(plain: Plain, simulator: Simulator) -> None:
     assert plain.graph().status_code == 302
 
 
-def test_a_new_secret_heals_expired_secret(plain: Plain, simulator: Simulator) -> None:
+def test_a_new_secret_fixes_expired_secret(plain: Plain, simulator: Simulator) -> None:
     """A tenant that is moved to `expired-secret` needs a new one."""
     state = simulator.state
     state.set_scenario("contoso", "expired-secret")

@@ -40,22 +40,22 @@ def test_a_shared_app_is_one_app() -> None:
     assert len({tenant.tenant_id for tenant in tenants}) == 5
 
 
-def test_another_process_sees_the_same_world() -> None:
+def test_another_process_sees_the_same_numbers() -> None:
     """Tenants and numbers depend on the seed alone."""
     program = (
         "import datetime, json; from tests.full_simulator import Simulator; s = Simulator(5);"
         "rows = s.rows('contoso', 'activations_user_counts', datetime.date(2026, 2, 3));"
         "print(json.dumps([s.tenants[0].secret, [[row.product_type, row.counts] for row in rows]]))"
     )
-    told = json.loads(subprocess.check_output([sys.executable, "-c", program]))
+    seen = json.loads(subprocess.check_output([sys.executable, "-c", program]))
     simulator = Simulator(5)
     rows = simulator.rows("contoso", REPORTS[0], date(2026, 2, 3))
-    assert told == [simulator.tenants[0].secret, [[row.product_type, list(row.counts)] for row in rows]]
+    assert seen == [simulator.tenants[0].secret, [[row.product_type, list(row.counts)] for row in rows]]
 
 
 @given(seed=SEEDS, day=DAYS, number=st.integers(0, 2))
 def test_the_numbers_of_any_day_are_plausible(seed: int, day: date, number: int) -> None:
-    """Three to six products, perhaps the plan that nobody activates; healthy ratios well above a half."""
+    """Three to six products, perhaps the plan without activations; healthy ratios well above a half."""
     simulator = Simulator(seed)
     rows = simulator.rows(simulator.tenants[number], REPORTS[0], day)
     if rows[-1].product_type == "Microsoft Excel Advanced Analytics":

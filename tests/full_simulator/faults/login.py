@@ -69,7 +69,7 @@ LOGIN_FAULTS = (
     ),
     _plain("500", "the login host has failed", json_response(500, {"error": "server_error", "error_description": ""})),
     _plain("503-html", "a gateway's page", html(503, "Service Unavailable")),
-    _plain("html", "somebody else's page, with success", html(200, "Welcome to the guest network")),
+    _plain("html", "another page, with success", html(200, "Welcome to the guest network")),
     _plain("empty", "success without content", Response(200, (("Content-Type", "application/json"),))),
     _plain("no-token", "success without a token", json_response(200, {"token_type": "Bearer", "expires_in": 3599})),
 )

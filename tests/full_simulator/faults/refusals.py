@@ -68,16 +68,16 @@ GRAPH_REFUSALS = (
         "consent is missing, as JSON inside the message",
         _wrapped(403, "S2SUnauthorized", "Invalid permission(s)."),
     ),
-    _graph("403-empty", "nobody knows why", refused(403, "UnknownError", "")),
+    _graph("403-empty", "for an unknown reason", refused(403, "UnknownError", "")),
     _throttled("429-no-retry-after", "throttled, without saying for how long", None),
     _throttled("429-unknown-error", "throttled, with a code that does not say so", "600", "UnknownError"),
     _throttled("429-nonsense", "throttled, with a Retry-After that means nothing", "soon"),
     _throttled("429-negative", "throttled, with a negative Retry-After", "-5"),
     _throttled("429-for-ever", "throttled, with an absurd Retry-After", "9" * 40),
     _graph("429-date", "throttled until a date ten minutes ahead", always(_retry_date)),
-    _graph("418", "a status that nobody expects", refused(418, "Teapot", "I am a teapot.")),
+    _graph("418", "an unexpected status", refused(418, "Teapot", "I am a teapot.")),
     _graph("204", "success without content", always(lambda _: Response(204))),
-    _graph("304", "not modified, though nobody asked", always(lambda _: Response(304))),
+    _graph("304", "not modified, though the request was unconditional", always(lambda _: Response(304))),
 )
 
 

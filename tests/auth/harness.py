@@ -38,7 +38,7 @@ def login(tenant: Tenant) -> str:
     return f"run: office365-activations-exporter login {tenant.name}"
 
 
-class World:
+class Harness:
     """One simulated tenant, and what polls it through a proxy over TLS."""
 
     def __init__(
