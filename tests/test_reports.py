@@ -210,6 +210,8 @@ def test_a_row_with_a_key_twice_is_rejected() -> None:
 
 def test_no_two_reports_or_columns_share_a_name() -> None:
     """A report bears its file's name; metrics, functions, headers, properties and samples are one column's each."""
+    of_history = [column.full_name for report in REPORTS.values() for column in report.columns]
+    assert len(set(of_history)) == len(of_history)
     metrics = [{column.metric for column in report.columns} for report in REPORTS.values()]
     assert sum(map(len, metrics)) == len(set().union(*metrics))
     assert list(REPORTS) == [report.name for report in REPORTS.values()]

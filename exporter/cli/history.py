@@ -47,7 +47,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     with History.open(config.storage.path) as history:
         history.series(tenants=chosen["tenants"], names=chosen["names"])  # refuses unknown ones before any output
         if options["format"] == "csv":
-            columns = {report.name: [column.name for column in report.columns] for report in REPORTS.values()}
+            columns = {report.name: [column.full_name for column in report.columns] for report in REPORTS.values()}
             _write(csv_lines(history, columns=columns, **chosen))
         else:
             _write(_openmetrics(history, config, chosen | repeated))

@@ -54,8 +54,13 @@ class Column:
 
     @property
     def name(self) -> str:
-        """A short name, unique in the report: for columns of the history."""
+        """A short name, unique in the report."""
         return self.labels[-1][1] if self.labels else self.metric
+
+    @property
+    def full_name(self) -> str:
+        """Metric and labels, unique over all reports: the column of the history."""
+        return "_".join([self.metric, *(value for _, value in self.labels)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ NOT_RUN = {
 LANGUAGES = {
     "sh": "run here",
     "yaml": "loaded here and in test_docs.py",
+    "python": "tests/test_adding.py adds it to a copy of the package",
     "promql": "tests/monitoring/test_rules.py lets promtool check them",
     "powershell": "needs a tenant of Microsoft Entra",
     "hcl": "needs Terraform and a tenant of Microsoft Entra",
