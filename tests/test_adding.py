@@ -7,14 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import exporter
+from exporter.simulator import reports
+from exporter.simulator.reports import Report
 from tests.docs.markdown import ROOT, blocks
-from tests.process import environment
+from tests.full_simulator import Simulator, SimulatorServer
+from tests.process import configure, environment
 
 PAGE = ROOT / "docs" / "adding.md"
 PACKAGE = Path(exporter.__file__).parent
@@ -115,6 +119,29 @@ def test_a_report_is_one_file_and_one_line(versions: tuple[Path, Path]) -> None:
         "metrics": True,
         "documented": True,
     }
+
+
+def test_the_report_is_polled_and_shown(
+    versions: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Graph has the report, `once` writes its metrics and `check` shows its counts."""
+    columns = ("Desktop", "Mobile", "Further")  # the simulation has three counts
+    function = "getOffice365ActivationsDeviceCounts"
+    served = Report("activations_device_counts", function, columns, tuple(map(str.lower, columns)))
+    monkeypatch.setitem(cast("dict[str, Report]", reports.REPORTS), served.name, served)
+    monkeypatch.setitem(cast("dict[str, Report]", reports.BY_FUNCTION), served.function, served)
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path, {"reports": [served.name]})
+        words = ("--config.file", str(path))
+        written = python(versions[1], "-m", "exporter", "once", *words)
+        (checked,) = json.loads(python(versions[1], "-m", "exporter", "check", "--format", "json", *words))
+    shown = set(
+        re.findall(r'device_activations{device="(\w+)",product_type="([^"]+)",tenant="contoso"} (\d+)', written)
+    )
+    rows = server.simulator.state.rows(server.simulator.tenants[0], served, date.fromisoformat(checked["refresh_date"]))
+    counts = {row.product_type.upper(): {"desktop": row.counts[0], "mobile": row.counts[1]} for row in rows}
+    assert checked["rows"] == counts
+    assert shown == {(device, name, str(count)) for name, of in counts.items() for device, count in of.items()}
 
 
 def test_stored_reports_live_through_upgrade_and_rollback(versions: tuple[Path, Path]) -> None:
