@@ -1,8 +1,8 @@
 """The bytes of `/metrics`, rendered when the data change and not when they are scraped.
 
 Tenants stand in groups; a group's samples of one family are one segment, kept as text and as a piece of a gzip stream.
-A poll renders its tenant anew and compresses its group's segments; a scrape joins ready pieces, and compresses only the
-process's own few series, into one gzip member: a second one breaks `curl --compressed`.
+A poll renders its tenant anew and compresses its group's segments; a scrape joins ready pieces, and adds the process's
+own few series as they are, in one gzip member: a second one breaks `curl --compressed`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 _GROUP = 64
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVEL = 6
-_SMALL_WINDOW = (-12, 5)
-"""Window and memory for the few kilobytes of a tail: setting up zlib's largest would take longer than all the rest."""
+_LARGEST_STORED = 0xFFFF
 
 
 class UnknownTenantError(LookupError):
@@ -222,7 +221,7 @@ class Exposition:
             if any(blocks):
                 pieces += [head.text, *blocks]
         text = b"".join(pieces) + (EOF if openmetrics else b"")
-        return _member(b"", text, 0, 0) if gzip else [text]
+        return _member(deflate(text), b"", zlib.crc32(text), len(text)) if gzip else [text]
 
 
 def _member(deflated: bytes, tail: bytes, crc: int, length: int) -> Sequence[bytes]:
@@ -230,11 +229,19 @@ def _member(deflated: bytes, tail: bytes, crc: int, length: int) -> Sequence[byt
 
     Args:
         deflated: raw deflate, ended by a full flush.
-        tail: text to be compressed now.
+        tail: text that is not worth the time of compressing it.
         crc: of what `deflated` holds.
         length: of what `deflated` holds, in bytes.
     """
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, *_SMALL_WINDOW)
-    end = packer.compress(tail) + packer.flush()
     trailer = struct.pack("<LL", zlib.crc32(tail, crc), (length + len(tail)) & 0xFFFFFFFF)
-    return (_GZIP_HEADER, deflated, end, trailer)
+    return (_GZIP_HEADER, deflated, _stored(tail), trailer)
+
+
+def _stored(text: bytes) -> bytes:
+    """Return the end of a deflate stream that holds `text` as it is (RFC 1951, section 3.2.4)."""
+    pieces = [text[start : start + _LARGEST_STORED] for start in range(0, len(text), _LARGEST_STORED)] or [b""]
+    last = len(pieces) - 1
+    return b"".join(
+        struct.pack("<BHH", number == last, len(piece), len(piece) ^ _LARGEST_STORED) + piece
+        for number, piece in enumerate(pieces)
+    )

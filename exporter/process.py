@@ -25,6 +25,7 @@ class Process(Collector):
         self._files = f"{proc}/self/fd"
         self._metrics = tuple(ProcessCollector(proc=proc, registry=None).collect())
         self._fixed = {m.name: m.samples[0].value for m in self._metrics if m.name == "process_start_time_seconds"}
+        self._last: dict[str, Metric] = {}
         if self._metrics:
             self._page_size = os.sysconf("SC_PAGESIZE")
             # Kept open: a scrape tells of the process's memory also when no further file can be opened.
@@ -38,8 +39,11 @@ class Process(Collector):
         now = self._values()
         for metric in self._metrics:
             if metric.name in now:
-                again = Metric(metric.name, metric.documentation, metric.type)
-                again.add_sample(metric.samples[0].name, {}, now[metric.name])
+                again = self._last.get(metric.name)
+                if again is None or again.samples[0].value != now[metric.name]:
+                    again = Metric(metric.name, metric.documentation, metric.type)
+                    again.add_sample(metric.samples[0].name, {}, now[metric.name])
+                    self._last[metric.name] = again
                 yield again
 
     def _values(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ from exporter.process import Process
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
     from exporter.metrics import OwnMetrics
@@ -38,6 +39,7 @@ class Tail:
         self._own = own
         self._collectors = collectors
         self._kept: dict[bool, tuple[tuple[Sample, ...], bytes]] = {}
+        self._lines: dict[tuple[str, bool], tuple[Sequence[object], bytes]] = {}
 
     def text(self, *, openmetrics: bool) -> bytes:
         """Return the lines, with OpenMetrics' end."""
@@ -51,8 +53,16 @@ class Tail:
             pieces.append(family_header(SCRAPE_DURATION, openmetrics=openmetrics))
             pieces.append(lines(SCRAPE_DURATION, (Sample(SCRAPE_DURATION.name, (), self._own.scrape_seconds),)))
         for collector in self._collectors:
-            pieces += [metric_lines(metric, openmetrics=openmetrics) for metric in collector.collect()]
+            pieces += [self._of(metric, openmetrics=openmetrics) for metric in collector.collect()]
         return b"".join((*pieces, EOF) if openmetrics else pieces)
+
+    def _of(self, metric: Metric, *, openmetrics: bool) -> bytes:
+        """Return a metric's lines; most of them are those of the scrape before."""
+        samples, made = self._lines.get((metric.name, openmetrics), ((), b""))
+        if samples != metric.samples:
+            made = metric_lines(metric, openmetrics=openmetrics)
+            self._lines[metric.name, openmetrics] = (metric.samples, made)
+        return made
 
 
 def _rendered(samples: Sequence[Sample], *, openmetrics: bool) -> bytes:

@@ -21,6 +21,8 @@ if sys.platform != "win32":
     import termios
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exporter.web.http import Handler
     from exporter.web.limits import Limits
     from exporter.web.security import Security
@@ -35,7 +37,7 @@ _LOGGED = 200
 """Characters of a path that the log shows."""
 
 _RESET = struct.pack("ii", 1, 0)
-_LONGEST_NAP = 0.1
+_SHORTEST_NAP, _LONGEST_NAP = 0.001, 0.1
 
 
 class Connections:
@@ -124,6 +126,11 @@ class Connection:
         self._reader = Reader(self._limits, self.client)
         self._opened = False
         self._writer: asyncio.StreamWriter | None = None
+        self._done: Callable[[], None] | None = None
+        self._delivery: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._is_late = False
+        self._timer: asyncio.TimerHandle | None = None
         self.task = self._loop.create_task(self._run())
         # Not in the coroutine: one that is cancelled before its first step runs none of it.
         self.task.add_done_callback(self._end)
@@ -136,8 +143,6 @@ class Connection:
         try:
             stream, self._writer = await self._open()
             await self._serve(stream, self._writer)
-        except TimeoutError:
-            pass
         except (OSError, ssl.SSLError) as error:
             # Anybody can send anything to an open port: no line of the log for each.
             log.debug("a connection failed", client=self.client.address, error=str(error))
@@ -146,6 +151,9 @@ class Connection:
 
     def _end(self, _task: asyncio.Task[None]) -> None:
         self._all.leave(self)
+        self._deliver()
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._opened:
             self._sock.close()
         if self._writer is None:
@@ -178,13 +186,20 @@ class Connection:
             # A client may close its half early.
             over = stream.at_eof() and not self._reader.reading
             last = isinstance(found, Response) or not found.keep_alive or self._all.draining or over
-            async with asyncio.timeout(self._limits.response):
-                response = found if isinstance(found, Response) else await self._answer(found)
-                await self._send(writer, response, found, last=last)
+            self._allow(self._limits.response)
+            await self._delivered(writer.transport)
+            response = found if isinstance(found, Response) else await self._answer(found)
+            await self._send(writer, response, found, last=last)
+            if last or self._all.draining:
+                await self._delivered(writer.transport)
             if last or self._all.draining:
                 await self._hang_up(stream, writer, refused=isinstance(found, Response))
                 return
-            self._all.wait(self)
+            if response.done is None:
+                self._all.wait(self)
+            else:
+                until = self._loop.time() + self._limits.response
+                self._delivery = self._loop.call_later(_SHORTEST_NAP, self._expect, writer.transport, until)
             seconds = self._limits.idle
 
     async def _read(
@@ -198,18 +213,23 @@ class Connection:
             seconds: how long it may take to begin.
         """
         reader = self._reader
+        has_begun = reader.reading
+        self._allow(self._limits.request if has_begun else seconds)
         try:
-            async with asyncio.timeout(self._limits.request if reader.reading else seconds) as deadline:
-                while (found := reader.next()) is None:
-                    if reader.waits_for_continue:
-                        writer.write(CONTINUE)
-                    data = await stream.read(_SEGMENT)
-                    if not data:
-                        return None
-                    if not reader.reading:
-                        deadline.reschedule(self._loop.time() + self._limits.request)
-                    reader.feed(data)
-        except TimeoutError:
+            while (found := reader.next()) is None:
+                if reader.reading and not has_begun:
+                    has_begun = True
+                    self._allow(self._limits.request)
+                if reader.waits_for_continue:
+                    writer.write(CONTINUE)
+                data = await stream.read(_SEGMENT)
+                if not data:
+                    return None
+                reader.feed(data)
+        except asyncio.CancelledError:
+            if not self._is_late or self.task.uncancel() > 0:
+                raise
+            self._is_late = False
             found = reader.expire()
         self._all.work(self)
         return found
@@ -227,44 +247,91 @@ class Connection:
     ) -> None:
         """Send a response, no faster than the client takes it."""
         request = found if isinstance(found, Request) else None
+        self._done = response.done
         if is_verbose():
             self._log(response, request)
-        try:
-            head = response.head(keep_alive=not last, old=request is not None and request.old)
-            body = () if request is not None and request.method == "HEAD" else response.body
-            for chunk in chunks(head, body, tls=self._tls):
-                if writer.transport.is_closing():
-                    raise ConnectionResetError("the client has gone")
-                writer.write(chunk)
-                await writer.drain()
-            if response.done is not None:
-                await self._delivered(writer)
-        finally:
-            if response.done is not None:
-                response.done()
+        head = response.head(keep_alive=not last, old=request is not None and request.old)
+        body = () if request is not None and request.method == "HEAD" else response.body
+        for chunk in chunks(head, body, tls=self._tls):
+            if writer.transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+            # One record of TLS for all pieces, in place of one for each.
+            writer.writelines((b"".join(chunk),) if self._tls else chunk)
+            await writer.drain()
         if self._reader.reading:
             # A client that sends many requests ahead keeps nobody from the event loop.
             await asyncio.sleep(0)
 
-    async def _delivered(self, writer: asyncio.StreamWriter) -> None:
-        """Wait until the client has what was written: until then it takes up memory, the kernel's at least."""
+    async def _delivered(self, transport: asyncio.WriteTransport) -> None:
+        """Wait until the client has the last response: until then it takes up memory, the kernel's at least."""
         nap = 0.0
-        while not writer.transport.is_closing() and (writer.transport.get_write_buffer_size() or _unsent(self._sock)):
+        while self._done is not None and self._is_on_the_way(transport):
             await asyncio.sleep(nap)
-            nap = min(_LONGEST_NAP, nap * 2 or 0.001)
+            nap = min(_LONGEST_NAP, nap * 2 or _SHORTEST_NAP)
+        self._deliver()
+
+    def _expect(self, transport: asyncio.WriteTransport, until: float, nap: float = _SHORTEST_NAP) -> None:
+        """Do the same while the next request is awaited, but not longer than `until`."""
+        if not self._is_on_the_way(transport):
+            self._deliver()
+            self._all.wait(self)
+            if self._all.draining:
+                self.cut()
+        elif self._loop.time() > until:
+            self.cut()
+        else:
+            nap = min(_LONGEST_NAP, nap * 2)
+            self._delivery = self._loop.call_later(nap, self._expect, transport, until, nap)
+
+    def _is_on_the_way(self, transport: asyncio.WriteTransport) -> bool:
+        return not transport.is_closing() and (transport.get_write_buffer_size() > 0 or _unsent(self._sock) > 0)
+
+    def _deliver(self) -> None:
+        """Note that the client has the last response, or never will."""
+        if self._delivery is not None:
+            self._delivery.cancel()
+            self._delivery = None
+        if self._done is not None:
+            self._done()
+            self._done = None
 
     async def _hang_up(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, refused: bool) -> None:
         """Close, but not before a client that is still sending could read its answer."""
         self._all.wait(self)
-        async with asyncio.timeout(self._limits.linger):
-            if writer.can_write_eof():
-                writer.write_eof()
-            if refused or writer.can_write_eof():
-                discarded = 0
-                while discarded < _DISCARDED and (data := await stream.read(_SEGMENT)):
-                    discarded += len(data)
-            writer.close()
-            await writer.wait_closed()
+        self._allow(self._limits.linger)
+        if writer.can_write_eof():
+            writer.write_eof()
+        if refused or writer.can_write_eof():
+            discarded = 0
+            while discarded < _DISCARDED and (data := await stream.read(_SEGMENT)):
+                discarded += len(data)
+        writer.close()
+        await writer.wait_closed()
+
+    def _allow(self, seconds: float) -> None:
+        """Let what is done next take so long, in place of what was allowed before; then the task is cancelled.
+
+        The timer is set for no later than a request's deadline: the longer ones, which every request passes through,
+        move none.
+        """
+        now = self._loop.time()
+        self._deadline = now + seconds
+        at = min(self._deadline, now + self._limits.request)
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        left = self._deadline - self._loop.time()
+        # A loop's clock and its timers may differ by a millisecond.
+        if left > _SHORTEST_NAP:
+            self._timer = self._loop.call_later(min(left, self._limits.request), self._check_deadline)
+        else:
+            self._is_late = True
+            self.task.cancel()
 
     def _log(self, response: Response, request: Request | None) -> None:
         method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")

@@ -19,7 +19,7 @@ _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") f
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_CHUNK = 256 * 1024
+_CHUNK = 512 * 1024
 """Bytes handed to a transport at once: enough that a large body needs few rounds of the loop, little enough that none
 of them takes long, nor much memory where the loop copies what the kernel does not take. TLS is slower than copying."""
 _CHUNK_TLS = 64 * 1024
@@ -120,19 +120,18 @@ def _date(now: int) -> bytes:
     return f"Date: {day}, {t.tm_mday:02} {month} {t.tm_year:04} {clock} GMT\r\n".encode("ascii")
 
 
-def chunks(head: bytes, body: Sequence[bytes], *, tls: bool) -> Iterator[bytes | memoryview]:
-    """Yield head and body in chunks fit to be written at once: small pieces are joined, large ones are cut."""
+def chunks(head: bytes, body: Sequence[bytes], *, tls: bool) -> Iterator[Sequence[bytes | memoryview]]:
+    """Yield head and body in chunks fit to be written at once, each in pieces; large pieces are cut."""
     size = _CHUNK_TLS if tls else _CHUNK
-    gathered, length = [head], len(head)
+    chunk: list[bytes | memoryview] = [head]
+    room = size - len(head)
     for piece in body:
-        if length + len(piece) > size:
-            yield b"".join(gathered)
-            gathered, length = [], 0
-        if len(piece) > size:
-            view = memoryview(piece)
-            yield from (view[start : start + size] for start in range(0, len(piece), size))
-        else:
-            gathered.append(piece)
-            length += len(piece)
-    if gathered:
-        yield b"".join(gathered)
+        rest = memoryview(piece)
+        while len(rest) > room:
+            chunk.append(rest[:room])
+            rest = rest[room:]
+            yield chunk
+            chunk, room = [], size
+        chunk.append(rest)
+        room -= len(rest)
+    yield chunk

@@ -140,13 +140,13 @@ class _Message:
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_done = self._complete = self._keep_alive = False
         self._parser = httptools.HttpRequestParser(self)
+        self._named: dict[str, str] = {}
         upgrades = self._feed(head)
         if len(self._headers) > most_headers:
             raise RefusedError(_HEAD_TOO_LARGE)
         self._old = self._parser.get_http_version() == "1.0"
         # What follows a request for another protocol, or a body in chunks, is read no more.
         self._keep_alive &= not upgrades
-        self._named = _joined(self._headers)
         self._check_host()
         self._chunked = self._check_coding() and not upgrades
         self._left = 0 if upgrades else largest_body if self._chunked else self._length(largest_body)
@@ -187,6 +187,7 @@ class _Message:
                 return False
             if isinstance(error, httptools.HttpParserInvalidMethodError):
                 raise RefusedError(_METHOD) from None
+            self._named = _joined(self._headers)
             raise RefusedError(_MALFORMED if self._coding() in (None, "chunked") else _CODING) from None
         return False
 
@@ -206,7 +207,7 @@ class _Message:
         return True
 
     def _coding(self) -> str | None:
-        coding = _joined(self._headers).get("transfer-encoding")
+        coding = self._named.get("transfer-encoding")
         return None if coding is None else coding.lower()
 
     def _length(self, largest: int) -> int:
@@ -229,6 +230,7 @@ class _Message:
     def on_headers_complete(self) -> None:
         """Take no more headers; the parser forgets what they said when the message is complete."""
         self._head_done = True
+        self._named = _joined(self._headers)
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
