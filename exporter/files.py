@@ -1,4 +1,4 @@
-"""Reading files that others write: configuration, secrets, certificates."""
+"""Reading files: configuration, secrets, certificates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 KIB = 1024
 MIB = 1024 * KIB
+MAX_SECRET = 256 * KIB
+"""The largest secret, certificate or token file read, in bytes."""
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -37,6 +39,23 @@ def read_file(path: Path, limit: int) -> bytes:
         size = f"{limit // MIB} MiB" if limit >= MIB else f"{limit // KIB} KiB"
         raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
     return content
+
+
+def read_value(path: Path) -> str:
+    """Return the one value that a secret file holds, without byte-order mark, blanks and line breaks around it.
+
+    Raises:
+        OSError: as `read_file`.
+        ValueError: it is not text or is empty; the message says which, in words.
+    """
+    try:
+        # Windows' editors put a byte-order mark before the text.
+        value = read_file(path, MAX_SECRET).decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    if not value:
+        raise ValueError("it is empty")
+    return value
 
 
 def _open(path: str, flags: int) -> int:

@@ -1,4 +1,4 @@
-"""What a refusal of the login host means, and what a person can do about it.
+"""What a refusal of the login host means, and how an operator fixes it.
 
 Microsoft advises to take the AADSTS numbers as hints only
 (https://learn.microsoft.com/entra/identity-platform/reference-error-codes), so only one of them picks the error's
@@ -24,12 +24,12 @@ _TENANT_NOT_FOUND = 90002
 _LONGEST = 200
 _TRACE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NO_SUCH_TENANT = "check tenant_id; and cloud, if the tenant is in a national cloud"
-_NOT_AT_ALL = "check cloud.authority: what answers there does not behave like Microsoft's login"
+_NOT_MICROSOFT = "check cloud.authority: what answers there does not behave like Microsoft's login"
 _SIGN_IN = "run: office365-activations-exporter login {name}"
 _SECRETS = "in the app registration (Certificates & secrets)"
 _FEDERATED = "in the app registration (Certificates & secrets, Federated credentials)"
 _ANOTHER_ACCOUNT = "sign in with a work or school account of the tenant itself; " + _SIGN_IN
-_MFA = "the account must prove itself anew, with its second factor; " + _SIGN_IN
+_MFA = "the account must sign in again, with its second factor; " + _SIGN_IN
 _BLOCKED = (
     "a Conditional Access policy blocks this sign-in, as many organisations do with device codes: "
     "let an administrator exempt it, or use a certificate, a federated token or a client secret instead"
@@ -61,12 +61,12 @@ _HINTS = {
     ),
     700024: "the assertion is not valid at this time: check this machine's clock, and that the token file is renewed",
     # Federated tokens
-    70021: f"the app trusts no such token: compare issuer, subject and audience {_FEDERATED}",
+    70021: f"the app does not trust this token: compare issuer, subject and audience {_FEDERATED}",
     700211: f"the app trusts no token of this issuer: compare the issuer {_FEDERATED}",
     700212: f"the app trusts no token for this audience: compare the audience {_FEDERATED}",
     700213: f"the app trusts no token for this subject: compare the subject {_FEDERATED}",
-    5002723: "auth.federated_token_file holds no token: check that it is the file which the platform writes",
-    50027: "auth.federated_token_file holds no token: check that it is the file which the platform writes",
+    5002723: "auth.federated_token_file holds no token: check that it is the file that the platform writes",
+    50027: "auth.federated_token_file holds no token: check that it is the file that the platform writes",
     # Sign-ins by device code
     7000218: "the app allows no device codes: in the app registration (Authentication), allow public client flows",
     50020: _ANOTHER_ACCOUNT,
@@ -80,9 +80,9 @@ _HINTS = {
     53002: _BLOCKED,
     53003: _BLOCKED,
     530003: _BLOCKED,
-    65001: "nobody has consented to the app in this tenant: an administrator of the tenant does so at {consent_url}",
-    65004: "the person who was asked declined; to ask anew, " + _SIGN_IN,
-    70000: "the kept sign-in is not taken any more; " + _SIGN_IN,
+    65001: "there is no consent to the app in this tenant: an administrator of the tenant gives it at {consent_url}",
+    65004: "the person declined; to try again, " + _SIGN_IN,
+    70000: "the stored sign-in is no longer accepted; " + _SIGN_IN,
     70008: "the sign-in has expired; " + _SIGN_IN,
     70020: "the code was not used in time; for a new one, " + _SIGN_IN,
     70043: "the sign-in has expired; " + _SIGN_IN,
@@ -95,7 +95,7 @@ def refusal(tenant: Tenant, body: Mapping[str, Any], status: int = 0) -> Exporte
     """Return the error for a refusal of the login host.
 
     Args:
-        tenant: whose token was asked for.
+        tenant: whose token was requested.
         body: an OAuth error (`error`, `error_description`, `error_codes`, `trace_id`); empty where there was none.
         status: of the answer; 0 where it does not matter.
     """
@@ -105,19 +105,19 @@ def refusal(tenant: Tenant, body: Mapping[str, Any], status: int = 0) -> Exporte
     trace = f" (Trace ID {trace_id})" if _TRACE_ID.fullmatch(trace_id) else ""
     what = "has no such tenant" if kind is TenantError else f"refused the credential of client {tenant.client_id}"
     return kind(
-        f"{tenant.name}: Microsoft's login {what}: {_said(body, code, status)}{trace}",
-        hint=hint_for(tenant, body) or ("" if body else _NOT_AT_ALL),
+        f"{tenant.name}: Microsoft's login {what}: {_first_sentence(body, code, status)}{trace}",
+        hint=hint_for(tenant, body) or ("" if body else _NOT_MICROSOFT),
     )
 
 
 def hint_for(tenant: Tenant, body: Mapping[str, Any]) -> str:
-    """Return what a person can do about an OAuth error; empty where nothing better than the class's own is known."""
+    """Return how to fix an OAuth error; empty where nothing better than the class's own hint is known."""
     hint = _HINTS.get(_code(body), _SIGN_IN if tenant.auth.kind == "device_code" else "")
     return hint.format(name=shlex.quote(tenant.name), consent_url=consent_url(tenant))
 
 
-def _said(body: Mapping[str, Any], code: int, status: int) -> str:
-    """Return the first sentence of what the login host said, fit for a message."""
+def _first_sentence(body: Mapping[str, Any], code: int, status: int) -> str:
+    """Return the first sentence of the login host's description, short and without control characters."""
     description = str(body.get("error_description") or body.get("error") or "")
     sentence = re.split(r"\.\s|\r|\n", re.sub(r"^AADSTS\d+:\s*", "", description), maxsplit=1)[0]
     said = quotable(sentence, _LONGEST)

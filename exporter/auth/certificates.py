@@ -15,26 +15,34 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-from exporter.auth.files import fault
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.config.tenants import Tenant
-    from exporter.errors import ConfigError
-
-_KEY = "certificate_file"
 _ONE_FILE = (
     "put certificate and private key, both PEM, into this one file (in any order), "
     "or let auth.certificate_key_file name the key's"
 )
 _COPY = "copy it again, whole"
 _PFX_AGAIN = "export it again as PFX, with its private key"
+_WRONG_ONE = "check auth.certificate_password (or its file): it is that of the private key"
+
+
+class CertificateError(Exception):
+    """A certificate or its key cannot be used: what is wrong, and the fix."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+
+class KeyFileError(CertificateError):
+    """The same, of a key in a file of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that can prove who we are.
+    """A certificate with its private key, as MSAL takes it.
 
     Attributes:
         credential: what MSAL takes; the key is an object, because parsing it costs more than a poll.
@@ -48,36 +56,38 @@ class Certificate:
 
 
 def load_certificate(
-    tenant: Tenant, content: bytes, password: bytes, *, key_content: bytes | None = None, chain: bool = False
+    content: bytes, password: bytes, *, key_content: bytes | None = None, chain: bool = False
 ) -> Certificate:
-    """Return what `certificate_file` and `certificate_key_file` hold.
+    """Return what a certificate file, and perhaps a key file, hold.
 
     Args:
-        tenant: whose, for messages.
-        content: of `certificate_file`, PEM or PFX.
+        content: of the certificate file, PEM or PFX.
         password: empty for none.
-        key_content: of `certificate_key_file`, PEM; None where the key is in `certificate_file`.
+        key_content: of the key file, PEM; None where the key is in the certificate file.
         chain: send the certificates that signed it too.
 
     Raises:
-        ConfigError: a part is missing or unreadable, the password is wrong, or it is no RSA pair.
+        CertificateError: a part is missing or unreadable, the password is wrong, or it is no RSA pair.
     """
-    where = _KEY if key_content is None else "certificate_key_file"
-    if key_content is not None or b"-----BEGIN " in content:
-        key = _private_key(tenant, where, content if key_content is None else key_content, password)
-        certificates = _pem_certificates(tenant, content)
+    of_key = CertificateError if key_content is None else KeyFileError
+    if key_content is not None:
+        key = _private_key(key_content, password, of_key, "put the private key, PEM, into this file")
+        certificates = _pem_certificates(content)
+    elif b"-----BEGIN " in content:
+        key = _private_key(content, password, of_key, _ONE_FILE)
+        certificates = _pem_certificates(content)
     else:
-        key, certificates = _pfx(tenant, content, password)
+        key, certificates = _pfx(content, password)
     if not isinstance(key, RSAPrivateKey):
         fix = "Microsoft's login takes RSA certificates only: make one with an RSA key of 2048 bits or more"
-        raise fault(tenant, where, "its key is not RSA", fix)
-    # A chain may stand in any order: the certificate meant is the key's.
+        raise of_key("its key is not RSA", fix)
+    # The certificates of a chain may be in any order: the one meant is the key's.
     own = next((each for each in certificates if _public_key(each) == key.public_key()), None)
     if own is None:
         fix = "put the certificate and the key that it was made with into one file"
         if key_content is not None:
             fix = "use the key that the certificate was made with"
-        raise fault(tenant, where, "its key does not belong to its certificate", fix)
+        raise of_key("its key does not belong to its certificate", fix)
     credential: dict[str, Any] = {"private_key": key, "public_certificate": _text(own)}
     if chain:
         # MSAL sends a whole chain only with this thumbprint, the one that Microsoft's SDKs send with it.
@@ -100,49 +110,48 @@ def _chain(own: x509.Certificate, certificates: Sequence[x509.Certificate]) -> S
     return chain
 
 
-def _pem_certificates(tenant: Tenant, content: bytes) -> Sequence[x509.Certificate]:
+def _pem_certificates(content: bytes) -> Sequence[x509.Certificate]:
     if b"-----BEGIN CERTIFICATE" not in content:
-        raise fault(tenant, _KEY, "it holds no certificate", _ONE_FILE)
+        raise CertificateError("it holds no certificate", _ONE_FILE)
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
-        raise fault(tenant, _KEY, "its certificate cannot be read", _COPY) from None
+        raise CertificateError("its certificate cannot be read", _COPY) from None
 
 
-def _private_key(tenant: Tenant, where: str, content: bytes, password: bytes) -> Any:
+def _private_key(content: bytes, password: bytes, error: type[CertificateError], fix: str) -> Any:
     if b"PRIVATE KEY-----" not in content:
-        fix = _ONE_FILE if where == _KEY else "put the private key, PEM, into this file"
-        raise fault(tenant, where, "it holds no private key", fix)
+        raise error("it holds no private key", fix)
     try:
         return load_pem_private_key(content, password or None)
     except TypeError:
-        raise _password_fault(tenant, where, encrypted=not password) from None
+        if password:
+            remove = "remove auth.certificate_password (or its file)"
+            raise error("a password is given, but its private key has none", remove) from None
+        add = "set auth.certificate_password_file to a file that holds its password"
+        raise error("its private key has a password, and none is given", add) from None
     except (ValueError, UnsupportedAlgorithm):
         if password:
-            raise _wrong_password(tenant, where, "its private key cannot be opened with the password given") from None
-        raise fault(tenant, where, "its private key cannot be read", _COPY) from None
+            raise error("its private key cannot be opened with the password given", _WRONG_ONE) from None
+        raise error("its private key cannot be read", _COPY) from None
 
 
-def _pfx(tenant: Tenant, content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificate]]:
+def _pfx(content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificate]]:
     try:
         # A PFX without a password may have been made with none or with an empty one.
         bundle = load_pkcs12(content, password or None)
     except (ValueError, UnsupportedAlgorithm):
-        raise _pfx_fault(tenant, content, password) from None
+        if _is_bare_certificate(content):
+            what = "it holds the certificate alone, without its private key"
+            raise CertificateError(what, _PFX_AGAIN) from None
+        if password:
+            raise CertificateError("it is no PFX that the password given opens", _WRONG_ONE) from None
+        fix = "if it has a password, set auth.certificate_password_file; else check that it is the right file"
+        raise CertificateError("it is neither PEM nor a PFX without a password", fix) from None
     found = [each.certificate for each in (bundle.cert, *bundle.additional_certs) if each is not None]
     if bundle.key is None or not found:
-        raise fault(tenant, _KEY, f"the PFX holds no {'certificate' if bundle.key else 'private key'}", _PFX_AGAIN)
+        raise CertificateError(f"the PFX holds no {'certificate' if bundle.key else 'private key'}", _PFX_AGAIN)
     return bundle.key, found
-
-
-def _pfx_fault(tenant: Tenant, content: bytes, password: bytes) -> ConfigError:
-    """Return what is wrong with a file that is not PEM and does not open as a PFX."""
-    if _is_bare_certificate(content):
-        return fault(tenant, _KEY, "it holds the certificate alone, without its private key", _PFX_AGAIN)
-    if password:
-        return _wrong_password(tenant, _KEY, "it is no PFX that the password given opens")
-    fix = "if it has a password, set auth.certificate_password_file; else check that it is the right file"
-    return fault(tenant, _KEY, "it is neither PEM nor a PFX without a password", fix)
 
 
 def _is_bare_certificate(content: bytes) -> bool:
@@ -158,15 +167,3 @@ def _public_key(certificate: x509.Certificate) -> Any:
         return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         return None
-
-
-def _password_fault(tenant: Tenant, where: str, *, encrypted: bool) -> ConfigError:
-    if encrypted:
-        fix = "set auth.certificate_password_file to a file that holds its password"
-        return fault(tenant, where, "its private key has a password, and none is given", fix)
-    fix = "remove auth.certificate_password (or its file)"
-    return fault(tenant, where, "a password is given, but its private key has none", fix)
-
-
-def _wrong_password(tenant: Tenant, where: str, what: str) -> ConfigError:
-    return fault(tenant, where, what, "check auth.certificate_password (or its file): it is that of the private key")

@@ -7,15 +7,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
-from exporter.auth.files import read_bytes, read_secret, read_text
 from exporter.errors import ConfigError
+from exporter.files import MAX_SECRET, read_file, read_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pydantic import SecretStr
+
     from exporter.auth.certificates import Certificate
     from exporter.config.tenants import Tenant
+
+_READABLE = "check its path, and that the exporter may read it"
+_BARE_VALUE = "write the bare value into it, as UTF-8"
+_BY_PLATFORM = "the platform writes it: check that the workload identity is set up for this pod or job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Credential:
     """What MSAL is given, and a fingerprint that changes when it does.
 
     Attributes:
-        fingerprint: tells nothing of the secret.
+        fingerprint: does not reveal the secret.
         value: MSAL's `client_credential`; None where the kind of `auth` needs none.
     """
 
@@ -55,25 +61,35 @@ class Credentials:
         auth = tenant.auth
         match auth.kind:
             case "client_secret":
-                secret = read_secret(tenant, "client_secret", auth.client_secret, auth.client_secret_file)
+                secret = _secret(tenant, "client_secret", auth.client_secret, auth.client_secret_file)
                 return Credential(f"secret {_digest(secret.encode())}", secret)
             case "certificate":
                 certificate = self._certificate(tenant)
                 return Credential(f"certificate {certificate.fingerprint}", certificate.credential)
             case "federated_token":
-                # Whoever renews the file does so every hour or so: MSAL reads it again for each assertion, and the
-                # trust behind it is the same, so the fingerprint is.
+                # The platform renews the file every hour or so: MSAL reads it again for each assertion, and the app
+                # trusts each of its tokens alike, so the fingerprint does not change.
                 path = auth.federated_token_file
-                read = {"client_assertion": lambda: read_text(tenant, "federated_token_file", path)}
+                read = {"client_assertion": lambda: _value(tenant, "federated_token_file", path)}
                 return Credential(f"federated {path}", read)
             case kind:
                 return Credential(kind)
 
+    def errors(self, tenants: Iterable[Tenant]) -> tuple[str, ...]:
+        """Return why tenants' credentials cannot be used, one line for each distinct one that cannot."""
+        found: dict[str, None] = {}
+        for tenant in _distinct(tenants):
+            try:
+                credential = self.load(tenant)
+                if tenant.auth.kind == "federated_token":
+                    credential.value["client_assertion"]()
+            except ConfigError as error:
+                found[f"{error.message}; {error.hint}"] = None
+        return tuple(found)
+
     def expiries(self, tenants: Iterable[Tenant]) -> tuple[CredentialExpiry, ...]:
-        """Return when the tenants' credentials end, one for each distinct one; unreadable files tell nothing."""
-        # Equal values of many tenants are one object: a provider's certificate is read once.
-        distinct = {(tenant.client_id, id(tenant.auth)): tenant for tenant in tenants}
-        found = {expiry for tenant in distinct.values() if (expiry := self._expiry(tenant)) is not None}
+        """Return when the tenants' credentials end, one for each distinct one; not of those that cannot be read."""
+        found = {expiry for tenant in _distinct(tenants) if (expiry := self._expiry(tenant)) is not None}
         return tuple(sorted(found, key=lambda expiry: (expiry.client_id, expiry.kind, expiry.at)))
 
     def _expiry(self, tenant: Tenant) -> CredentialExpiry | None:
@@ -84,29 +100,74 @@ class Credentials:
             try:
                 return CredentialExpiry(tenant.client_id, "certificate", self._certificate(tenant).not_after)
             except ConfigError:
-                return None  # the poll tells
+                return None  # the poll reports it
         return None
 
     def _certificate(self, tenant: Tenant) -> Certificate:
         auth = tenant.auth
-        content = read_bytes(tenant, "certificate_file", auth.certificate_file)
+        content = _bytes(tenant, "certificate_file", auth.certificate_file)
         key: bytes | None = None
         if auth.certificate_key_file is not None:
-            key = read_bytes(tenant, "certificate_key_file", auth.certificate_key_file)
+            key = _bytes(tenant, "certificate_key_file", auth.certificate_key_file)
         password = b""
         if auth.certificate_password is not None or auth.certificate_password_file is not None:
-            password = read_secret(
+            password = _secret(
                 tenant, "certificate_password", auth.certificate_password, auth.certificate_password_file
             ).encode()
         place = (auth.certificate_file, bool(auth.send_certificate_chain))
         digest = _digest(content, key or b"", password)
         held, certificate = self._certificates.get(place, ("", None))
         if certificate is None or held != digest:
-            from exporter.auth.certificates import load_certificate  # noqa: PLC0415 - only certificates need it
+            from exporter.auth import certificates  # noqa: PLC0415 - 30 ms that only certificates need
 
-            certificate = load_certificate(tenant, content, password, key_content=key, chain=place[1])
+            try:
+                certificate = certificates.load_certificate(content, password, key_content=key, chain=place[1])
+            except certificates.CertificateError as error:
+                of_key = isinstance(error, certificates.KeyFileError)
+                raise _error(
+                    tenant, "certificate_key_file" if of_key else "certificate_file", error.what, error.fix
+                ) from None
             self._certificates[place] = (digest, certificate)
         return certificate
+
+
+def _distinct(tenants: Iterable[Tenant]) -> Iterable[Tenant]:
+    """Return one tenant for each app and credential: equal values of many tenants are one object."""
+    return {(tenant.client_id, id(tenant.auth)): tenant for tenant in tenants}.values()
+
+
+def _secret(tenant: Tenant, key: str, value: SecretStr | None, file: Path | None) -> str:
+    return value.get_secret_value() if value is not None else _value(tenant, f"{key}_file", file)
+
+
+def _value(tenant: Tenant, key: str, path: Path | None) -> str:
+    if path is None:
+        raise AssertionError(key)  # the configuration has made sure that there is one
+    try:
+        return read_value(path)
+    except OSError as error:
+        raise _unreadable(tenant, key, path, error) from None
+    except ValueError as error:
+        fix = _BY_PLATFORM if key == "federated_token_file" else _BARE_VALUE
+        raise _error(tenant, key, f"cannot use {path}: {error}", fix) from None
+
+
+def _bytes(tenant: Tenant, key: str, path: Path | None) -> bytes:
+    if path is None:
+        raise AssertionError(key)
+    try:
+        return read_file(path, MAX_SECRET)
+    except OSError as error:
+        raise _unreadable(tenant, key, path, error) from None
+
+
+def _unreadable(tenant: Tenant, key: str, path: Path, error: OSError) -> ConfigError:
+    return _error(tenant, key, f"cannot read {path}: {error.strerror or type(error).__name__}", _READABLE)
+
+
+def _error(tenant: Tenant, key: str, what: str, fix: str) -> ConfigError:
+    """Return the error of a key below the tenant's `auth`."""
+    return ConfigError((f"{tenant.name}: auth.{key}: {what}",), hint=fix)
 
 
 def _digest(*parts: bytes) -> str:

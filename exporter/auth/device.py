@@ -1,4 +1,4 @@
-"""Sign-ins by device code: the last resort for tenants where only a person's own permission can be had.
+"""Sign-ins by device code: the last resort, for tenants that give the permission only to a person.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PENDING = "authorization_pending"
 _SLOW_DOWN = "slow_down"
-_ENDED = {"error_codes": [70020], "error_description": "The code ended before anybody used it"}
+_ENDED = {"error_codes": [70020], "error_description": "The code expired before it was used"}
 _LONGEST_WAIT = 86400.0
 _SLOWER = 5.0
 """Seconds by which the pause grows when the login host asks to slow down (RFC 8628, section 3.5)."""
@@ -57,11 +57,11 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A person's sign-in, not kept yet.
+    """A person's sign-in, not stored yet.
 
     Attributes:
         answer: MSAL's, with the token.
-        content: what is to be kept.
+        content: what is to be stored.
     """
 
     answer: Mapping[str, Any] = field(repr=False)
@@ -69,7 +69,7 @@ class SignIn:
 
 
 class SignIns:
-    """Keeps each tenant's sign-in in a locked file of its own, for its owner only.
+    """Stores each tenant's sign-in in a locked file of its own, for its owner only.
 
     Args:
         folder: where the files are: `storage.path`.
@@ -79,7 +79,7 @@ class SignIns:
         self._folder = folder
 
     def acquire(self, tenant: Tenant, arguments: Mapping[str, Any], *, fresh: bool) -> Mapping[str, Any]:
-        """Return MSAL's answer for a token of the kept sign-in.
+        """Return MSAL's answer for a token of the stored sign-in.
 
         Args:
             tenant: whose.
@@ -87,14 +87,14 @@ class SignIns:
             fresh: fetch a new token, whatever is cached.
 
         Raises:
-            CredentialsError: nobody has signed in, or what is kept cannot be read.
+            CredentialsError: no sign-in is stored, or it cannot be read.
             ConfigError: the file cannot be used.
             ExporterError: as the HTTP client of `arguments`.
         """
         persistence = self._persistence(tenant)
         if not _has_sign_in(tenant, persistence):
             raise CredentialsError(
-                f"{tenant.name}: nobody has signed in for auth.device_code", hint=hint_for(tenant, {})
+                f"{tenant.name}: no sign-in is stored for auth.device_code", hint=hint_for(tenant, {})
             )
         application = _application(tenant, arguments, PersistedTokenCache(persistence))
         try:
@@ -103,9 +103,9 @@ class SignIns:
                 _scopes(tenant), accounts[0], force_refresh=fresh
             )
         except (OSError, LockError) as error:
-            raise _file_fault(tenant, Path(persistence.get_location()), error) from None
-        # MSAL forgets what was refused for good, and says nothing when it is asked again.
-        return result or {"error_description": "the kept sign-in is worth nothing any more"}
+            raise _file_error(tenant, Path(persistence.get_location()), error) from None
+        # MSAL forgets a sign-in that was refused for good, and then returns nothing.
+        return result or {"error_description": "the stored sign-in is no longer valid"}
 
     def sign_in(
         self,
@@ -122,12 +122,12 @@ class SignIns:
             tenant: whose.
             arguments: of MSAL's application.
             show: shown the code, once.
-            wait: called between two looks with the seconds to wait and the seconds that are left; waits.
+            wait: called between two checks with the seconds to wait and the seconds that are left; waits.
             clock: Unix seconds.
 
         Raises:
-            CredentialsError: the login host refused, the person declined, or the code ended unused.
-            ExporterError: as the HTTP client of `arguments`; once there is a code, what passes is waited out.
+            CredentialsError: the login host refused, the person declined, or the code expired unused.
+            ExporterError: as the HTTP client of `arguments`; once there is a code, transient errors are waited out.
         """
         cache = msal.SerializableTokenCache()
         application = _application(tenant, arguments, cache)
@@ -138,15 +138,15 @@ class SignIns:
         code = Code(address, text, clock() + _seconds(flow["expires_in"]))
         show(code)
         pause = max(_seconds(flow.get("interval", 0)), 1.0)
-        while "access_token" not in (result := _look(tenant, application, flow)):
+        while "access_token" not in (result := _check(tenant, application, flow)):
             if (left := code.ends - clock()) <= 0:
                 raise refusal(tenant, _ENDED)
             pause += _SLOWER if result.get("error") == _SLOW_DOWN else 0.0
             wait(min(pause, left), left)
         return SignIn(result, cache.serialize())
 
-    def keep(self, tenant: Tenant, sign_in: SignIn) -> str:
-        """Keep a sign-in in place of the tenant's former one; say how it is protected.
+    def store(self, tenant: Tenant, sign_in: SignIn) -> str:
+        """Store a sign-in in place of the tenant's former one; return how it is protected.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -157,13 +157,13 @@ class SignIns:
             with CrossPlatLock(f"{path}.lockfile"):
                 persistence.save(sign_in.content)
         except (OSError, LockError) as error:
-            raise _file_fault(tenant, path, error) from None
+            raise _file_error(tenant, path, error) from None
         if persistence.is_encrypted:
             return "encrypted by this platform's key store"
         return f"in {path}, not encrypted, readable by its owner only (0600)"
 
     def _persistence(self, tenant: Tenant) -> Any:
-        """Return where the tenant's sign-in is kept, as well protected as this platform can.
+        """Return where the tenant's sign-in is stored, as well protected as this platform can.
 
         Raises:
             ConfigError: the folder cannot be made.
@@ -173,7 +173,7 @@ class SignIns:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise _file_fault(tenant, path, error) from None
+            raise _file_error(tenant, path, error) from None
         try:
             return build_encrypted_persistence(str(path))
         except (ImportError, RuntimeError, OSError, ValueError):
@@ -182,10 +182,10 @@ class SignIns:
 
 
 def _seconds(value: Any) -> float:
-    """Return a number of seconds that the login host gave, a day at most.
+    """Return a number of seconds of the login host, a day at most.
 
     Raises:
-        ValueError, TypeError: it is none.
+        ValueError, TypeError: it is not one.
     """
     seconds = min(float(value), _LONGEST_WAIT)
     if not seconds >= 0:
@@ -194,7 +194,7 @@ def _seconds(value: Any) -> float:
 
 
 class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has no types
-    """A file for its owner only, always whole: what a full disk or a power cut interrupts was never there."""
+    """A file for its owner only, replaced whole: a full disk or a power cut leaves the former content."""
 
     def load(self) -> str:
         """Return the content."""
@@ -217,10 +217,10 @@ class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has
         new.replace(path)
 
 
-def _look(tenant: Tenant, application: Any, flow: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return MSAL's answer: the token, or that there is none yet. What passes by itself counts as none yet."""
+def _check(tenant: Tenant, application: Any, flow: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return MSAL's answer: the token, or that there is none yet, also after a transient error."""
     try:
-        # MSAL waits by itself unless it is told not to; an interval of 0 would keep it from asking whether it is.
+        # By `exit_condition` MSAL does not wait by itself; with an interval of 0 it would not call it.
         result: Mapping[str, Any] = application.acquire_token_by_device_flow(
             dict(flow, interval=1), exit_condition=lambda _flow: True
         )
@@ -242,7 +242,7 @@ def _scopes(tenant: Tenant) -> list[str]:
 
 
 def _has_sign_in(tenant: Tenant, persistence: Any) -> bool:
-    """Say whether a sign-in is kept.
+    """Return whether a sign-in is stored.
 
     Raises:
         CredentialsError: it cannot be read.
@@ -256,16 +256,16 @@ def _has_sign_in(tenant: Tenant, persistence: Any) -> bool:
     except PersistenceNotFound:
         return False
     except OSError as error:
-        raise _file_fault(tenant, path, error) from None
+        raise _file_error(tenant, path, error) from None
     except (ValueError, TypeError, AttributeError):
         what = f"{tenant.name}: {path} does not hold a sign-in that can be read"
         raise CredentialsError(what, hint=hint_for(tenant, {})) from None
 
 
-def _file_fault(tenant: Tenant, path: Path, error: Exception) -> ConfigError:
+def _file_error(tenant: Tenant, path: Path, error: Exception) -> ConfigError:
     if isinstance(error, LockError):
-        why, mend = "another process holds its lock", f"if none does, a crash left it behind: remove {path}.lockfile"
+        why, fix = "another process holds its lock", f"if none does, a crash left it behind: remove {path}.lockfile"
     else:
         why = str(getattr(error, "strerror", None) or type(error).__name__)
-        mend = "check storage.path: the exporter and `login` must run as one user, who may write there"
-    return ConfigError((f"{tenant.name}: the sign-in's file {path}: {why}; {mend}",), hint=mend)
+        fix = "check storage.path: the exporter and `login` must run as one user, who may write there"
+    return ConfigError((f"{tenant.name}: the sign-in's file {path}: {why}; {fix}",), hint=fix)

@@ -27,7 +27,7 @@ _ASSIGN = (
     "client ID, for the system-assigned one it is left out"
 )
 _ELSEWHERE = (
-    "managed identities answer inside Azure only, and to pods only where the network lets them: "
+    "managed identities answer inside Azure only, and to pods only where the network allows it: "
     "elsewhere use a certificate, a federated token or a client secret"
 )
 _OTHERWISE = "use a certificate, a federated token or a client secret here"
@@ -44,11 +44,11 @@ _UPDATING = frozenset({404, 410})
 
 
 class IdentityHttp:
-    """The HTTP client that MSAL is given to ask a managed identity's endpoint, which no proxy stands before.
+    """The HTTP client that MSAL is given for a managed identity's endpoint, which is never reached by a proxy.
 
     Args:
-        tenant: whose token is asked for.
-        clients: what the requests go through.
+        tenant: whose token is requested.
+        clients: send the requests.
         deadline: when to give up.
         clock: Unix seconds.
     """
@@ -60,7 +60,7 @@ class IdentityHttp:
         self._clock = clock
 
     def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> Response:
-        """Ask the endpoint.
+        """Call the endpoint.
 
         Raises:
             ThrottledError, ServerError: 429; 5xx, or the endpoint is being renewed.
@@ -75,7 +75,9 @@ class IdentityHttp:
         who = f"{self._tenant.name}: the managed identity's endpoint"
         raise_passing(answer, who, self._clock())
         if answer.status in _UPDATING:
-            raise ServerError(f"{who} answered {answer.status}: Azure is renewing it", hint="nothing to do: it passes")
+            raise ServerError(
+                f"{who} answered {answer.status}: Azure is renewing it", hint="nothing to do: it takes a minute at most"
+            )
         return Response(answer.status, answer.text, dict(answer.headers))
 
 
@@ -103,7 +105,7 @@ def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
         hint = _ARC if place is places.AZURE_ARC and client_id and "user-assigned" in str(error) else ""
         raise _refusal(tenant, {"error_description": str(error)}, hint) from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # MSAL reads answers without checking them
-        what = f"{tenant.name}: the managed identity's endpoint answered with something that is no JSON object"
+        what = f"{tenant.name}: the managed identity's endpoint answered with something that is not a JSON object"
         raise ServerError(what, hint=_ELSEWHERE) from None
     if "access_token" not in result:
         raise _refusal(tenant, result)

@@ -1,4 +1,4 @@
-"""The login host, as MSAL reaches it: our HTTP clients, under the poll's deadline."""
+"""The HTTP client that MSAL is given for the login host: the exporter's own, under the poll's deadline."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _LIFE = 86400.0
 _OK, _BAD_REQUEST, _TOO_MANY, _SERVER = 200, 400, 429, 500
 _NEEDED = ("authorization_endpoint", "token_endpoint")
-_KEPT = ("issuer", *_NEEDED, "device_authorization_endpoint")
-_IN_BETWEEN = "if it stays, look for a proxy or gateway that answers in Microsoft's place"
+_CACHED = ("issuer", *_NEEDED, "device_authorization_endpoint")
+_IN_BETWEEN = "if it persists, look for a proxy or gateway that answers in Microsoft's place"
 
 
 class Addresses:
-    """Keeps for a day what the tenants' discovery documents say of their endpoints: one request less for each poll.
+    """Caches for a day the endpoints of the tenants' discovery documents: one request less for each poll.
 
     Args:
         clock: Unix seconds.
@@ -32,21 +32,21 @@ class Addresses:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self._kept: dict[str, tuple[float, str]] = {}
+        self._cached: dict[str, tuple[float, str]] = {}
 
-    def keep(self, url: str, document: str) -> None:
-        """Keep the discovery document at `url`."""
-        self._kept[url] = (self.clock() + _LIFE, document)
+    def put(self, url: str, document: str) -> None:
+        """Cache the discovery document at `url`."""
+        self._cached[url] = (self.clock() + _LIFE, document)
 
     def get(self, url: str) -> str:
-        """Return the kept document; empty where there is none or it is old."""
-        until, document = self._kept.get(url, (0.0, ""))
+        """Return the cached document; empty where there is none or it is too old."""
+        until, document = self._cached.get(url, (0.0, ""))
         return document if until > self.clock() else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer in the shape MSAL reads."""
+    """An answer as MSAL reads it."""
 
     status_code: int
     text: str
@@ -56,13 +56,13 @@ class Response:
 class LoginHttp:
     """The HTTP client that MSAL is given for one acquisition.
 
-    What MSAL need not see, it does not: a throttled or failing host, and answers that are no JSON, become errors of
-    the tree here.
+    A throttled or failing host, and answers that are not JSON, never reach MSAL: they are raised here as errors of
+    `exporter.errors`.
 
     Args:
-        addresses: where discovery documents are kept.
-        tenant: whose token is asked for.
-        clients: what the requests go through.
+        addresses: where discovery documents are cached.
+        tenant: whose token is requested.
+        clients: send the requests.
         deadline: gives each request its deadline.
     """
 
@@ -84,11 +84,11 @@ class LoginHttp:
         }
 
     def post(self, url: str, *, data: Any, params: Any = None, headers: Any = None, **_: Any) -> Response:
-        """Ask the token endpoint, or the one for device codes.
+        """Call the token endpoint, or the one for device codes.
 
         Raises:
-            ThrottledError, ServerError, CredentialsError, TenantError: what the answer means, where it is no JSON
-                object or none that MSAL can do anything with.
+            ThrottledError, ServerError, CredentialsError, TenantError: what the answer means, where it is not a
+                JSON object, or not one that MSAL can use.
             NetworkError: there was none.
         """
         form = {name: _field(value) for name, value in data.items() if value is not None}
@@ -99,17 +99,17 @@ class LoginHttp:
         return Response(answer.status, answer.text, dict(answer.headers))
 
     def get(self, url: str, *, headers: Any = None, **_: Any) -> Response:
-        """Return the tenant's discovery document, the kept one first; raises as `post`."""
-        if kept := self._addresses.get(url):
-            return Response(_OK, kept, {})
+        """Return the tenant's discovery document, from the cache first; raises as `post`."""
+        if cached := self._addresses.get(url):
+            return Response(_OK, cached, {})
         answer = self._clients.request("GET", url, endpoint="token", deadline=self._deadline(), headers=headers)
         document = self._object(answer)
         if answer.status >= _BAD_REQUEST:
             raise refusal(self._tenant, document, answer.status)
         if not all(str(document.get(name)).startswith("https://") for name in _NEEDED):
             raise self._strange("a discovery document without its endpoints")
-        addresses = json.dumps({name: document[name] for name in _KEPT if name in document})
-        self._addresses.keep(url, addresses)
+        addresses = json.dumps({name: document[name] for name in _CACHED if name in document})
+        self._addresses.put(url, addresses)
         return Response(_OK, addresses, {})
 
     def _object(self, answer: Answer) -> Mapping[str, Any]:
@@ -120,7 +120,7 @@ class LoginHttp:
             return document
         if answer.status >= _BAD_REQUEST:
             raise refusal(self._tenant, {}, answer.status)
-        raise self._strange(f"{answer.status} with something that is no JSON object")
+        raise self._strange(f"{answer.status} with something that is not a JSON object")
 
     def _strange(self, what: str) -> ServerError:
         return ServerError(f"{self._tenant.name}: the login host answered {what}", hint=_IN_BETWEEN)
@@ -132,7 +132,7 @@ def _field(value: Any) -> Any:
 
 
 def raise_passing(answer: Answer, who: str, now: float) -> None:
-    """Raise for an answer that says nothing of the credential: throttled, or a fault of the host.
+    """Raise for an answer that says nothing about the credential: throttled, or an error of the host.
 
     Args:
         answer: of the login host or of a managed identity's endpoint.
@@ -151,7 +151,7 @@ def raise_passing(answer: Answer, who: str, now: float) -> None:
 
 
 def as_object(text: str) -> Mapping[str, Any] | None:
-    """Return a JSON object, or None where the text is none."""
+    """Return a JSON object, or None where the text is not one."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

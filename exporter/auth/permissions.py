@@ -1,7 +1,10 @@
-"""What a token says of who stands behind it: hints for people, never a reason to skip a poll."""
+"""A bearer token, and what its claims say of permissions, roles and consent: hints for people, which polls ignore."""
 
 from __future__ import annotations
 
+import base64
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,7 +13,6 @@ from exporter.errors import CredentialsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.auth.token import Token
     from exporter.config.tenants import Tenant
 
 PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -31,12 +33,46 @@ REPORT_ROLES = {
 (https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token. Only Graph checks its signature: the claims are hints.
+
+    Attributes:
+        value: the secret itself.
+        expires_at: Unix seconds.
+    """
+
+    value: str = field(repr=False)
+    expires_at: float
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """The payload of the JSON web token; empty where it cannot be read."""
+        try:
+            payload = self.value.split(".")[1]
+            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        except (IndexError, ValueError, RecursionError):
+            return {}
+        return claims if isinstance(claims, dict) else {}
+
+    @property
+    def permissions(self) -> tuple[str, ...] | None:
+        """Application roles or delegated scopes; None where the token cannot be read."""
+        claims = self.claims
+        if not claims:
+            return None
+        roles = claims.get("roles")
+        scopes = claims.get("scp")
+        granted = [str(role) for role in roles] if isinstance(roles, list) else []
+        return tuple(granted + (scopes.split() if isinstance(scopes, str) else []))
+
+
 def is_personal(claims: Mapping[str, Any]) -> bool:
-    """Say whether a token is a personal Microsoft account's."""
+    """Return whether a token is a personal Microsoft account's."""
     return claims.get("tid") == PERSONAL_TENANT
 
 
-def account_fault(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError | None:
+def account_error(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError | None:
     """Return what is wrong with a delegated account, by its token's claims; None if nothing is known to be.
 
     Source: https://learn.microsoft.com/graph/reportroot-authorization
@@ -57,7 +93,7 @@ def account_fault(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError
 
 
 def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
-    """Return why Graph refused a token, as far as the token itself tells, and the mend; empty where it tells nothing.
+    """Return why Graph refused a token, as far as the token itself shows, and the fix; empty where it shows nothing.
 
     Args:
         tenant: whose token it is.
@@ -67,8 +103,8 @@ def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
     if token is None:
         return ""
     delegated = tenant.auth.kind == "device_code"
-    if delegated and (fault := account_fault(tenant, token.claims)):
-        return f"{fault.message.removeprefix(f'{tenant.name}: ')}: {fault.hint}"
+    if delegated and (error := account_error(tenant, token.claims)):
+        return f"{error.message.removeprefix(f'{tenant.name}: ')}: {error.hint}"
     if token.permissions is None or permission in token.permissions:
         return ""
     if tenant.auth.kind == "managed_identity":

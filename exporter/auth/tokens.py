@@ -1,8 +1,8 @@
 """Tokens by MSAL: one short-lived MSAL application for each acquisition.
 
-An application that lives for one acquisition keeps nothing that could be stale: no cached refusal (MSAL holds a 400
-for 60 s), no token without the roles granted since. What is worth keeping, the token and the addresses of the token
-endpoint, is kept here, in a fraction of the memory.
+An application that lives for one acquisition has nothing stale: no cached refusal (MSAL caches a 400 for 60 s), no
+token without the roles granted since. The token and the addresses of the token endpoint are cached here, in a fraction
+of the memory.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import msal
 from exporter.auth import identity
 from exporter.auth.aadsts import hint_for, refusal
 from exporter.auth.msal_http import Addresses, LoginHttp
-from exporter.auth.permissions import account_fault, advice, is_personal
-from exporter.auth.token import Token
+from exporter.auth.permissions import Token, account_error, advice, is_personal
 from exporter.errors import ConfigError, CredentialsError, ServerError
 from exporter.http import Deadline
 from exporter.log import get_logger, quotable
@@ -32,24 +31,24 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_EARLY = 300.0
+_RENEW_BEFORE = 300.0
 """A token is renewed this many seconds before it ends."""
 
 _LIFETIME = 3600.0
-"""How long a token lives that does not say, seconds."""
+"""Seconds that a token without a lifetime is taken to be valid."""
 
 _LONGEST_LIFETIME = 86400.0
-"""A token that says to live longer is renewed after this many seconds."""
+"""A token with a longer lifetime is renewed after this many seconds."""
 
 
 class TokenSource:
-    """Gives tokens, cached for each tenant and credential until they are about to end.
+    """Returns tokens, cached for each tenant and credential until shortly before they expire.
 
     Args:
-        clients: what the requests go through.
+        clients: send the requests.
         credentials: reads secrets and certificates.
         clock: Unix seconds.
-        folder: where the sign-ins of delegated tenants (`device_code`) are kept; None where there is no storage.
+        folder: where the sign-ins of delegated tenants (`device_code`) are stored; None without storage.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class TokenSource:
         Args:
             tenant: whose.
             deadline: when the poll must be over.
-            fresh: take none from the cache: after Graph's 401, and after a refusal that people mend.
+            fresh: take none from the cache: after Graph's 401, and after a failure that needs an operator.
 
         Raises:
             ConfigError: a credential's file cannot be used.
@@ -86,15 +85,15 @@ class TokenSource:
         """
         key = _key(tenant)
         fingerprint, held = self._held.get(key, ("", None))
-        if fresh or (held is not None and held.expires_at - _EARLY <= self._clock()):
+        if fresh or (held is not None and held.expires_at - _RENEW_BEFORE <= self._clock()):
             held = None
         try:
             credential = self._credentials.load(tenant)
         except ConfigError as error:
             if held is None:
                 raise
-            # Perhaps it is being replaced at this very moment: the token in hand is as good as before.
-            log.warning("a credential cannot be read; its last token is used until it ends", error=str(error))
+            # The file may be in the middle of a replacement: the last token is as valid as before.
+            log.warning("a credential cannot be read; its last token is used until it expires", error=str(error))
             return held
         if held is not None and fingerprint == credential.fingerprint:
             return held
@@ -103,11 +102,11 @@ class TokenSource:
         return token
 
     def held(self, tenant: Tenant) -> Token | None:
-        """Return the last token that the tenant was given, if there is one, without asking for another."""
+        """Return the tenant's last token, if there is one, without requesting another."""
         return self._held.get(_key(tenant), ("", None))[1]
 
     def advice(self, tenant: Tenant, permission: str) -> str:
-        """Return what the tenant's last token tells of why Graph refused it, and the mend; empty if nothing.
+        """Return why Graph refused the tenant's last token, as far as it shows, and the fix; empty if nothing.
 
         Args:
             tenant: whose token it was.
@@ -122,20 +121,20 @@ class TokenSource:
         show: Callable[[Code], None],
         wait: Callable[[float, float], None],
     ) -> tuple[Token, str]:
-        """Have a person sign in for a tenant of `device_code`, and keep the sign-in.
+        """Let a person sign in for a tenant of `device_code`, and store the sign-in.
 
         Args:
             tenant: whose.
             show: shown the code, once.
-            wait: called between two looks with the seconds to wait and the seconds that are left; waits.
+            wait: called between two checks with the seconds to wait and the seconds that are left; waits.
 
         Returns:
             The token, and how the sign-in is protected.
 
         Raises:
-            CredentialsError: the login host refused, the person declined, the code ended unused, or the account is a
-                personal one, whose sign-in is not kept.
-            ConfigError: the sign-in cannot be kept.
+            CredentialsError: the login host refused, the person declined, the code expired unused, or the account is a
+                personal one, whose sign-in is not stored.
+            ConfigError: the sign-in cannot be stored.
             ExporterError: as `token`.
         """
         sign_ins = self._sign_ins(tenant)
@@ -144,9 +143,9 @@ class TokenSource:
         with _unexpected_answers(tenant):
             signed_in = sign_ins.sign_in(tenant, http.application_arguments(), show=show, wait=wait, clock=self._clock)
         token = self._token(tenant, signed_in.answer)
-        if is_personal(token.claims) and (fault := account_fault(tenant, token.claims)):
-            raise fault
-        return token, sign_ins.keep(tenant, signed_in)
+        if is_personal(token.claims) and (error := account_error(tenant, token.claims)):
+            raise error
+        return token, sign_ins.store(tenant, signed_in)
 
     def _acquire(self, tenant: Tenant, credential: Credential, deadline: Deadline, *, fresh: bool) -> Token:
         http = LoginHttp(self._addresses, tenant, self._clients, lambda: deadline)
@@ -167,7 +166,7 @@ class TokenSource:
     def _sign_ins(self, tenant: Tenant) -> SignIns:
         if self._folder is None:
             raise CredentialsError(
-                f"{tenant.name}: auth.device_code needs a place to keep the sign-in",
+                f"{tenant.name}: auth.device_code needs storage for the sign-in",
                 hint=f"set storage.path, then {hint_for(tenant, {})}",
             )
         from exporter.auth.device import SignIns  # noqa: PLC0415 - few tenants need msal-extensions
@@ -181,21 +180,21 @@ class TokenSource:
         return Token(value, self._clock() + _lifetime(tenant, answer.get("expires_in")))
 
 
-def _lifetime(tenant: Tenant, told: object) -> float:
-    """Return how long a token lives, seconds: an hour where it does not say, a day at most."""
-    if not isinstance(told, int | float):
+def _lifetime(tenant: Tenant, expires_in: object) -> float:
+    """Return a token's lifetime in seconds: an hour where it is not given, a day at most."""
+    if not isinstance(expires_in, int | float):
         return _LIFETIME
-    if not told > 0:  # nor is NaN
+    if not expires_in > 0:  # nor is NaN
         raise ServerError(
-            f"{tenant.name}: the token has already ended (expires_in is {quotable(str(told), 20)})",
+            f"{tenant.name}: the token has already expired (expires_in is {quotable(str(expires_in), 20)})",
             hint="check this machine's clock, and that no proxy or gateway answers in Microsoft's place",
         )
-    return float(min(told, _LONGEST_LIFETIME))
+    return float(min(expires_in, _LONGEST_LIFETIME))
 
 
 @contextmanager
 def _unexpected_answers(tenant: Tenant) -> Iterator[None]:
-    """Turn what MSAL raises about answers that it did not expect into an error of the tree.
+    """Raise a ServerError in place of what MSAL raises about an answer that it did not expect.
 
     It reads answers without checking them: a lifetime that is no number, an address that is none.
     """

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter import log
-from exporter.auth.permissions import account_fault
+from exporter.auth.permissions import account_error
 from exporter.cli.tenants import check_names
 from exporter.config import load
 from exporter.config.tenants import tenants
@@ -29,7 +29,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
 
     Raises:
         ConfigError: there is nothing to sign in for.
-        ExporterError: nobody signed in, or an account that cannot read reports.
+        ExporterError: no one signed in, or an account that cannot read reports.
     """
     config = load(arguments.flags, environ)
     log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
@@ -40,10 +40,10 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     finally:
         _clear_countdown()
         pipeline.close()
-    sys.stdout.write(f"{tenant.name}: signed in; the sign-in is kept {protection}\n")
+    sys.stdout.write(f"{tenant.name}: signed in; the sign-in is stored {protection}\n")
     sys.stdout.write("A running exporter uses it from its next poll on; SIGHUP makes it poll at once.\n")
-    if fault := account_fault(tenant, token.claims):
-        raise fault
+    if error := account_error(tenant, token.claims):
+        raise error
     return 0
 
 

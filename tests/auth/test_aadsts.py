@@ -126,14 +126,14 @@ WRONG = {
     ),
     "federated token that is none": Wrong(
         lambda harness: federated(harness, text="hush, this is no token"),
-        "auth.federated_token_file holds no token: check that it is the file which the platform writes",
+        "auth.federated_token_file holds no token: check that it is the file that the platform writes",
         "AADSTS5002723",
     ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_credential_ends_in_its_reason_and_its_mend(harness: Harness, name: str) -> None:
+def test_a_wrong_credential_ends_in_its_reason_and_its_fix(harness: Harness, name: str) -> None:
     """A refused credential is not retried, names tenant and app, and says what to do, in exactly these words."""
     wrong = WRONG[name]
     tenant = wrong.make(harness)
@@ -176,10 +176,16 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
 @pytest.mark.parametrize(
     ("status", "body", "stage", "reason", "message"),
     [
-        (200, b"<html>hush</html>", Stage.TOKEN, Reason.SERVER, "answered 200 with something that is no JSON object"),
-        (200, b"[]", Stage.TOKEN, Reason.SERVER, "answered 200 with something that is no JSON object"),
-        (200, b"[" * 100_000, Stage.TOKEN, Reason.SERVER, "answered 200 with something that is no JSON object"),
-        (302, b"", Stage.TOKEN, Reason.SERVER, "answered 302 with something that is no JSON object"),
+        (
+            200,
+            b"<html>hush</html>",
+            Stage.TOKEN,
+            Reason.SERVER,
+            "answered 200 with something that is not a JSON object",
+        ),
+        (200, b"[]", Stage.TOKEN, Reason.SERVER, "answered 200 with something that is not a JSON object"),
+        (200, b"[" * 100_000, Stage.TOKEN, Reason.SERVER, "answered 200 with something that is not a JSON object"),
+        (302, b"", Stage.TOKEN, Reason.SERVER, "answered 302 with something that is not a JSON object"),
         (403, b"<html>hush</html>", Stage.TOKEN, Reason.CREDENTIALS, ": 403 without a reason"),
         (200, b"{}", Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
         (200, b'{"access_token": 1}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
@@ -187,8 +193,8 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
         (200, b'{"access_token": "x", "expires_in": "soon"}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
         (200, b'{"access_token": "x", "expires_in": 1e999}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
         (200, b'{"access_token": "x", "expires_in": NaN}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
-        (200, b'{"access_token": "x", "expires_in": -5}', Stage.TOKEN, Reason.SERVER, "ended (expires_in is -5)"),
-        (200, b'{"access_token": "x", "expires_in": 0}', Stage.TOKEN, Reason.SERVER, "ended (expires_in is 0)"),
+        (200, b'{"access_token": "x", "expires_in": -5}', Stage.TOKEN, Reason.SERVER, "expired (expires_in is -5)"),
+        (200, b'{"access_token": "x", "expires_in": 0}', Stage.TOKEN, Reason.SERVER, "expired (expires_in is 0)"),
         (200, b'{"access_token": "x", "scope": 1}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
         (400, b'{"error": "temporarily_unavailable"}', Stage.TOKEN, Reason.CREDENTIALS, ": temporarily_unavailable"),
         (400, b'{"error": {"code": 1}, "error_codes": "x"}', Stage.TOKEN, Reason.CREDENTIALS, "refused the credential"),
@@ -212,7 +218,7 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
         (429, b"hush", Stage.DISCOVERY, Reason.THROTTLED, "the login host answered 429; wait 300 s"),
     ],
 )
-def test_an_answer_that_is_none_is_told_apart(  # noqa: PLR0917 - a table's columns
+def test_an_answer_that_is_none_is_recognised(  # noqa: PLR0917 - a table's columns
     harness: Harness, status: int, body: bytes, stage: Stage, reason: Reason, message: str
 ) -> None:
     """Whatever the login host answers, the poll ends in one of the known reasons, and quotes no page."""

@@ -46,7 +46,7 @@ def test_a_sign_in_is_waited_for(harness: Harness, delegated: Tenant) -> None:
 @pytest.mark.parametrize(
     ("decision", "hint", "message"),
     [
-        (Decision.DECLINED, "the person who was asked declined; to ask anew, run: ", "AADSTS65004, User declined"),
+        (Decision.DECLINED, "the person declined; to try again, run: ", "AADSTS65004, User declined"),
         (Decision.EXPIRED, "the code was not used in time; for a new one, run: ", "AADSTS70020"),
         (
             Decision.BLOCKED,
@@ -72,7 +72,7 @@ def test_a_code_that_nobody_uses_ends_by_our_own_clock(harness: Harness, delegat
     harness.tokens._clock = iter([0.0, 100.0, 899.0, 900.0]).__next__
     waited: list[tuple[float, float]] = []
     harness.microsoft.plan_sign_in(Plan(Decision.PENDING))
-    with pytest.raises(CredentialsError, match="The code ended before anybody used it") as caught:
+    with pytest.raises(CredentialsError, match="The code expired before it was used") as caught:
         harness.tokens.sign_in(delegated, show=lambda _code: None, wait=lambda *seconds: waited.append(seconds))
     assert caught.value.hint == f"the code was not used in time; for a new one, {login(delegated)}"
     assert waited == [(1.0, 800.0), (1.0, 1.0)]

@@ -1,4 +1,4 @@
-"""Secrets, certificates and token files that cannot be used: what is said of each, before anybody is asked."""
+"""Secrets, certificates and token files that cannot be used: what is reported of each, before any request."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.auth.certificates import load_certificate
-from exporter.auth.files import MAX_FILE
+from exporter.auth.certificates import CertificateError, load_certificate
 from exporter.auth.msal_http import LoginHttp
-from exporter.errors import ConfigError, Reason
+from exporter.errors import Reason
+from exporter.files import MAX_SECRET
 from tests.auth.kinds import PASSWORD, ec_key, other_key, pair, pem, pfx
-from tests.builders import tenant as any_tenant
 from tests.full_simulator import Stage
 from tests.simulator.certificates import make_pair
 from tests.tools import require
@@ -39,7 +38,7 @@ PFX_AGAIN = "export it again as PFX, with its private key"
 WHOLE = "copy it again, whole"
 PASSWORD_HINT = "check auth.certificate_password (or its file): it is that of the private key"
 KEY_HINT = "put the certificate and the key that it was made with into one file"
-BARE = "write the bare value into it"
+BARE = "write the bare value into it, as UTF-8"
 
 
 def broken(content: bytes) -> bytes:
@@ -127,20 +126,20 @@ def test_a_certificate_that_cannot_be_used_says_why(harness: Harness, name: str)
 @pytest.mark.parametrize(
     ("content", "what", "fix"),
     [
-        (b"", "is empty", BARE),
-        (b" \r\n\t", "is empty", BARE),
-        ("hush".encode("utf-16"), "is not text", f"{BARE}, as UTF-8"),
+        (b"", "it is empty", BARE),
+        (b" \r\n\t", "it is empty", BARE),
+        ("hush".encode("utf-16"), "it is not UTF-8 text", BARE),
     ],
     ids=["empty", "blank", "UTF-16"],
 )
 def test_a_file_that_holds_no_value_says_so(harness: Harness, key: str, content: bytes, what: str, fix: str) -> None:
     """A secret's or token's file that is empty or no text is named, with the fix: no one writes a token by hand."""
     path = harness.file("value", content)
-    if key == "federated_token_file" and fix == BARE:
+    if key == "federated_token_file":
         fix = "the platform writes it: check that the workload identity is set up for this pod or job"
     failure = harness.fail(harness.tenant({key: path}))
     assert (failure.reason, failure.hint) == (Reason.CONFIG, fix)
-    assert failure.message == f"{harness.known.name}: auth.{key}: {path} {what}"
+    assert failure.message == f"{harness.known.name}: auth.{key}: cannot use {path}: {what}"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_a_file_that_cannot_be_read_says_why(harness: Harness, key: str, trouble
         "unreadable": Path("/proc/self/mem"),
         "a pipe": harness.folder / "pipe",
         "a device": Path("/dev/zero"),
-        "too large": harness.file("large", bytes(MAX_FILE + 1)),
+        "too large": harness.file("large", bytes(MAX_SECRET + 1)),
     }
     os.mkfifo(paths["a pipe"])
     path = paths[trouble]
@@ -276,7 +275,7 @@ def test_what_openssl_exports_is_read(tmp_path: Path, password: str) -> None:
     made = subprocess.run(
         [openssl, "pkcs12", "-export", "-in", source, "-passout", f"pass:{password}"], capture_output=True, check=True
     )
-    certificate = load_certificate(any_tenant(), made.stdout, password.encode())
+    certificate = load_certificate(made.stdout, password.encode())
     assert certificate.not_after == pair().parsed.not_valid_after_utc.timestamp()
 
 
@@ -296,10 +295,10 @@ def test_a_certificate_is_parsed_once(harness: Harness) -> None:
 @settings(max_examples=25)
 @given(st.binary(max_size=4096), st.sampled_from([b"", b"hush"]))
 def test_no_content_breaks_the_reading_of_certificates(content: bytes, password: bytes) -> None:
-    """Whatever a file holds, it is a certificate or a configuration error."""
+    """Every content of a file is a certificate or an error that says why it is not."""
     for text in (content, pair().certificate + pair().key + content, pfx()[:-64] + content):
-        with contextlib.suppress(ConfigError):
-            load_certificate(any_tenant(), text, password)
+        with contextlib.suppress(CertificateError):
+            load_certificate(text, password)
 
 
 def test_a_credential_hides_what_it_holds(harness: Harness) -> None:

@@ -23,7 +23,7 @@ ASSIGN = (
     "client ID, for the system-assigned one it is left out"
 )
 ELSEWHERE = (
-    "managed identities answer inside Azure only, and to pods only where the network lets them: "
+    "managed identities answer inside Azure only, and to pods only where the network allows it: "
     "elsewhere use a certificate, a federated token or a client secret"
 )
 
@@ -78,10 +78,10 @@ def test_a_wrong_header_of_app_service_says_so(harness: Harness, monkeypatch: py
         (410, b"", Reason.SERVER, "the managed identity's endpoint answered 410: Azure is renewing it"),
         (429, b"", Reason.THROTTLED, "the managed identity's endpoint answered 429; wait 300 s"),
         (500, b"{}", Reason.SERVER, "the managed identity's endpoint answered 500"),
-        (200, b"<html>", Reason.SERVER, "endpoint answered with something that is no JSON object"),
-        (403, b"unreachable network", Reason.SERVER, "endpoint answered with something that is no JSON object"),
-        (200, b"[]", Reason.SERVER, "endpoint answered with something that is no JSON object"),
-        (200, b'{"access_token": "x", "expires_in": "soon"}', Reason.SERVER, "something that is no JSON object"),
+        (200, b"<html>", Reason.SERVER, "endpoint answered with something that is not a JSON object"),
+        (403, b"unreachable network", Reason.SERVER, "endpoint answered with something that is not a JSON object"),
+        (200, b"[]", Reason.SERVER, "endpoint answered with something that is not a JSON object"),
+        (200, b'{"access_token": "x", "expires_in": "soon"}', Reason.SERVER, "something that is not a JSON object"),
         (400, b'{"error": "invalid_resource"}', Reason.CREDENTIALS, "gave no token (system-assigned identity): inv"),
         (400, b"{}", Reason.CREDENTIALS, "gave no token (system-assigned identity): no reason given"),
     ],

@@ -75,7 +75,7 @@ def test_login_shows_the_code_and_says_how_the_sign_in_is_kept(
     assert CODE.fullmatch(said.err)
     (file,) = kept(path)
     assert said.out == (
-        f"contoso: signed in; the sign-in is kept in {file}, not encrypted, readable by its owner only (0600)\n"
+        f"contoso: signed in; the sign-in is stored in {file}, not encrypted, readable by its owner only (0600)\n"
         "A running exporter uses it from its next poll on; SIGHUP makes it poll at once.\n"
     )
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -84,7 +84,7 @@ def test_login_shows_the_code_and_says_how_the_sign_in_is_kept(
 @pytest.mark.parametrize(
     ("plan", "message", "hint"),
     [
-        (Plan(Decision.DECLINED), "AADSTS65004, User declined to consent to access the app", "to ask anew, run: "),
+        (Plan(Decision.DECLINED), "AADSTS65004, User declined to consent to access the app", "to try again, run: "),
         (Plan(Decision.EXPIRED), "AADSTS70020", "the code was not used in time; for a new one, run: "),
         (
             Plan(Decision.BLOCKED),

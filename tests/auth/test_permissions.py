@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.auth import Token
-from exporter.auth.permissions import PERSONAL_TENANT, REPORT_ROLES, account_fault, advice, consent_url
+from exporter.auth.permissions import PERSONAL_TENANT, REPORT_ROLES, account_error, advice, consent_url
 from exporter.config import Auth
 from tests.builders import tenant
 from tests.full_simulator import READERS
@@ -39,7 +39,7 @@ def test_the_roles_are_those_that_the_simulation_knows() -> None:
 @pytest.mark.parametrize("role", REPORT_ROLES)
 def test_each_role_is_enough(role: str) -> None:
     """An account that holds one of the nine roles, among others, is ok."""
-    assert account_fault(delegated(), {"wids": ["b79fbf4d-3ef9-4689-8143-76b194e85509", role]}) is None
+    assert account_error(delegated(), {"wids": ["b79fbf4d-3ef9-4689-8143-76b194e85509", role]}) is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_each_role_is_enough(role: str) -> None:
 )
 def test_an_account_that_cannot_read_reports_is_named(claims: dict[str, Any], message: str) -> None:
     """Personal accounts and accounts without a role are recognised by the token."""
-    fault = account_fault(delegated(), claims)
+    fault = account_error(delegated(), claims)
     assert fault is not None
     assert fault.message.startswith(f"contoso: {message}")
     assert fault.hint
@@ -62,7 +62,7 @@ def test_an_account_that_cannot_read_reports_is_named(claims: dict[str, Any], me
 @pytest.mark.parametrize("claims", [{}, {"wids": None}, {"wids": "text"}, {"tid": "x"}])
 def test_a_token_that_does_not_say_accuses_nobody(claims: dict[str, Any]) -> None:
     """Where roles are not in the token, nothing is known."""
-    assert account_fault(delegated(), claims) is None
+    assert account_error(delegated(), claims) is None
 
 
 def test_advice_for_an_app() -> None:

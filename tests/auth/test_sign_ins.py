@@ -44,7 +44,7 @@ def test_a_running_poller_picks_a_sign_in_up(harness: Harness, delegated: Tenant
     outcome = harness.poll(delegated)
     assert outcome.failure is not None
     assert (outcome.failure.reason, outcome.failure.hint) == (Reason.CREDENTIALS, login(delegated))
-    assert "nobody has signed in" in outcome.failure.message
+    assert "no sign-in is stored" in outcome.failure.message
     assert list(harness.folder.iterdir()) == []
     other = TokenSource(harness.clients, Credentials(), clock=time.time, folder=harness.folder)
     harness.microsoft.plan_sign_in(APPROVED)
@@ -134,7 +134,7 @@ def test_a_sign_in_without_its_refresh_token_is_worth_nothing(harness: Harness, 
     document = json.loads(harness.kept().read_text(encoding="utf-8"))
     harness.kept().write_text(json.dumps(document | {"RefreshToken": {}, "AccessToken": {}}), encoding="utf-8")
     failure = harness.fail(delegated)
-    assert failure.message.endswith("the kept sign-in is worth nothing any more")
+    assert failure.message.endswith("the stored sign-in is no longer valid")
     assert failure.hint == login(delegated)
 
 

@@ -271,7 +271,7 @@ def test_a_next_link_may_lead_astray(plain: Plain, simulator: Simulator, name: s
     assert urlsplit(plain.json().json()["@odata.nextLink"]).hostname == host
 
 
-def test_compression_is_told_apart_from_a_bomb(plain: Plain, simulator: Simulator) -> None:
+def test_compression_is_recognised_from_a_bomb(plain: Plain, simulator: Simulator) -> None:
     """A good answer may be compressed, a damaged one cannot be read, and a bomb is 256 MiB."""
     good = plain.csv().content
     for name in ("gzip", "gzip-broken"):
