@@ -11,7 +11,7 @@ RUN python3 -m venv tools \
         --requirement requirements/runtime.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY exporter exporter
-# Bytecode is made here, once: the root file system may be read-only. Its sources never change, so none are looked at.
+# Bytecode is made here, once: the root file system may be read-only. Its sources never change, so none are checked.
 RUN tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheel . \
     && tools/bin/pip --python /opt/exporter/bin/python install --no-cache-dir --no-compile --no-deps --no-index wheel/*.whl \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/exporter/lib \

@@ -37,11 +37,11 @@ check: .venv/dev.stamp ## format, lint, types, import direction, dependencies, p
 release-check: .venv/dev.stamp ## build the release once, and test that wheel on every supported Python (PYTHONS="…", ARGS="--tests all")
 	$(BIN)/python -m tests.delivery.release $(ARGS)
 
-format: .venv/dev.stamp ## format the code and mend what the linter can mend
+format: .venv/dev.stamp ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-lock: .venv/dev.stamp ## write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade: newest versions)
+lock: .venv/dev.stamp ## write requirements/*.txt from pyproject.toml (ARGS=--upgrade: newest versions)
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --group pyproject.toml:build --constraints requirements/runtime.txt --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt \
@@ -60,7 +60,7 @@ bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx) a
 	@$(BIN)/python tests/fetch_tools.py bench
 	$(BIN)/python -m tests.bench $(ARGS)
 
-soak: .venv/dev.stamp ## simulate tenants over months with faults of every kind, and check that no number is ever wrong
+soak: .venv/dev.stamp ## simulate tenants over months with failures of every kind, and check that no number is ever wrong
 	$(BIN)/python -m tests.soak $(ARGS)
 
 dashboards: .venv/dev.stamp ## write monitoring/dashboards/*.json from the code next to them
@@ -109,4 +109,4 @@ clean: ## remove everything that make made
 	@$(PYTHON) -m venv --clear .tools/checkov \
 		&& .tools/checkov/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $< \
 		&& mkdir -p .tools/bin && ln -sfn ../checkov/bin/checkov .tools/bin/checkov && touch $@ \
-		|| echo 'checkov is not to be had here' >&2
+		|| echo 'checkov is not available here' >&2

@@ -1,4 +1,4 @@
-"""`python -m exporter` and the console script."""
+"""Entry point of `python -m exporter` and of the console script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Run the command line and end the process with its exit code.
 
-    The end is an abrupt one, once everything is closed: a DNS look-up in a worker thread cannot be interrupted, and
+    The end is an abrupt one, once everything is closed: a DNS lookup in a worker thread cannot be interrupted, and
     Python would wait for it.
     """
     from exporter.cli import run  # noqa: PLC0415 - no work at import

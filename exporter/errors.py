@@ -1,4 +1,4 @@
-"""The tree of errors.
+"""The tree of errors, each with its reason and its hint.
 
 Each class carries its fixed `reason`, the value of the metrics' label, and a hint: what a person can do about it.
 No message or hint ever holds a secret, a token or a preauthenticated URL.
@@ -28,11 +28,11 @@ class Reason(StrEnum):
 
 
 MENDED_BY_PEOPLE = frozenset({Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED})
-"""Failures that no retry heals; the poll that follows one takes a fresh token, since the mend may be new."""
+"""Failures that no retry recovers from; the poll that follows one takes a fresh token, since the fix may be new."""
 
 
 class ExporterError(Exception):
-    """Something failed: what, where and why in the message, the mend in `hint`.
+    """Something failed: what, where and why in the message, the fix in `hint`.
 
     Args:
         message: one sentence for people, without secrets.
@@ -42,7 +42,7 @@ class ExporterError(Exception):
 
     reason: ClassVar[Reason] = Reason.INTERNAL
     transient: bool = False
-    """Whether trying again within the same poll may heal it."""
+    """Whether trying again within the same poll may succeed."""
     default_hint: ClassVar[str] = "this is an error in the exporter: please report it with the log lines around it"
     support_hint: ClassVar[str] = ""
     """Follows the class's own hint where there is a request-id to give."""

@@ -1,4 +1,4 @@
-"""The composition root of `serve`: everything is made here, handed on as arguments, and ended here."""
+"""The composition root of `serve`: start, reload and stop."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ TENANT_FAMILIES = (
         "quota_remaining_calls",
         "gauge",
         _REPORT,
-        "Calls to Graph left in the exporter's call budget for the report, which stays under Microsoft's limit.",
+        "Calls to Graph left in the exporter's call budget for the report, which is below Microsoft's limit.",
     ),
     Family(
         "tenant_info",

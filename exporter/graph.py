@@ -1,4 +1,4 @@
-"""One authorised GET of a report: from a token to the report's raw bytes.
+"""One authorised GET of a report: from a token to raw bytes, redirects and pages followed by hand.
 
 Source of the rules: https://learn.microsoft.com/graph/api/reportroot-getoffice365activationsusercounts
 """
@@ -164,7 +164,7 @@ class _Reader:
                 break
         status = f"{name}: the download host answered {answer.status}"
         if answer.status in _REDIRECTS:
-            raise RedirectError(f"{name}: the download redirects in a circle", request_id=request_id)
+            raise RedirectError(f"{name}: the download redirects in a loop", request_id=request_id)
         if answer.status == _TOO_MANY:
             raise ThrottledError(status, retry_after=retry_after(answer.headers, self.clock()), request_id=request_id)
         if _BAD <= answer.status < _SERVER:
@@ -253,7 +253,7 @@ def _bracketed(host: str) -> str:
 def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
     """Return the error for an answer of Graph that is neither a report nor a redirect; the status decides."""
     code, message = _unwrapped(answer.body)
-    said = quotable(f"{code}: {message}" if code or message else "without a reason", 300).rstrip(": ")
+    said = quotable(f"{code}: {message}" if code or message else "without giving a reason", 300).rstrip(": ")
     text = f"{tenant.name}: Graph answered {answer.status}, {said}"
     request_id = _request_id(answer)
     if answer.status == _TOO_MANY:

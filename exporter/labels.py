@@ -1,4 +1,4 @@
-"""From a product type as Microsoft gave it to the label `product_type`."""
+"""Microsoft's product type → the label `product_type`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def product_labels(product_types: Iterable[str], product_names: Mapping[str, str
     """Return the label of each product type of one report.
 
     A rename whose label another product type of the same report would bear too is left out: nothing is summed, since a
-    person may hold both licences, and the name stays as Microsoft gave it.
+    person may hold both licences, and the name is kept as Microsoft gave it.
 
     Args:
         product_types: the names of one report.

@@ -1,4 +1,4 @@
-"""Logging: one line an event on stderr, as logfmt or JSON, with secrets redacted wherever they come from."""
+"""Logging: one line per event on stderr, logfmt or JSON, secrets redacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From standings to samples, and the exporter's own metrics."""
+"""From the report state to samples, and the exporter's own metrics."""
 
 from __future__ import annotations
 

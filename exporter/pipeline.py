@@ -1,4 +1,4 @@
-"""The half that talks to Microsoft, put together: clients, tokens, poller.
+"""Puts clients, tokens and poller together: all that talks to Microsoft.
 
 Its libraries (msal, httpx, cryptography) take half a second to import, so nobody imports this module before it is
 needed: the web endpoints answer first.
@@ -32,7 +32,7 @@ class Pipeline:
         budget: of Graph calls.
         environ: for HTTPS_PROXY and NO_PROXY.
         clock: Unix seconds.
-        count: told of every request: endpoint and status.
+        count: called for every request: endpoint and status.
         transport: stands in for the network.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One poll of one tenant's report, from token to outcome: the only place that catches the errors."""
+"""One poll of one tenant's report, from token to outcome, retries included."""
 
 from __future__ import annotations
 

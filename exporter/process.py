@@ -1,4 +1,4 @@
-"""`process_*`, as prometheus-client's collector tells it, in a quarter of its time and however many files are open."""
+"""`process_*` as prometheus-client's collector gives it, at a quarter of its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The budget of Graph calls, under Microsoft's limit whatever configuration, reloads and restarts ask for."""
+"""The exporter's call budget: Graph calls stay below Microsoft's limit over reloads and restarts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Budget:
     Args:
         clock: Unix seconds.
         calls: the calls made before, by an earlier process, Unix seconds.
-        record: told of each call before it is made, so that a crash forgets none.
+        record: called before each call is made, so that a crash forgets none.
         monotonic: seconds; `clock` where left out.
     """
 

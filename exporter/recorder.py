@@ -148,7 +148,7 @@ def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> N
     failure, snapshot = outcome.failure, outcome.snapshot
     if failure is not None:
         log.warning(
-            "poll failed; the last good report stays"
+            "poll failed; the last good report is kept"
             if recorded.after.snapshot
             else "poll failed; no report was read yet",
             **about,

@@ -1,4 +1,4 @@
-"""Keeps `/metrics` true: renders each tenant whose samples changed, off the event loop."""
+"""The thread that renders each tenant whose samples changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _LOOK = 1.0
-"""How often time itself is looked at, seconds: reports grow too old, calls leave the quota's window."""
+"""How often time itself is checked, seconds: reports grow too old, calls leave the quota's window."""
 
 _REST = 2.0
 """After rendering, the thread rests this many times as long as that took: a storm of polls is shown in batches."""
@@ -60,7 +60,7 @@ class Renderer:
         self._wake.set()
 
     def changed(self, tenant: Tenant) -> None:
-        """Render the tenant anew, soon."""
+        """Render the tenant again, soon."""
         with self._lock:
             self._changed[tenant.name] = None
         self._wake.set()

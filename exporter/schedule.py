@@ -1,4 +1,4 @@
-"""When which poll runs: a pure function says when a poll is due, APScheduler runs it then."""
+"""When a poll is due (a pure function), and APScheduler, which runs it then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _AFTER_REFUSAL = (60.0, 120.0, 300.0, 900.0, 3600.0)
-"""Pauses after a failure that only people mend, in seconds; the last one for ever."""
+"""Pauses after a failure that needs an operator, in seconds; the last one for ever."""
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS, _WEEK = 31, 7
@@ -133,7 +133,7 @@ class Task:
 class _WhenPlanned(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """Fires when `Schedule` planned it, and, should that ever fail to plan it again, an hour after it fired.
 
-    A job that ends with its one date would be taken away by APScheduler while, in another thread, it is planned anew.
+    A job that ends with its one date would be taken away by APScheduler while, in another thread, it is planned again.
     """
 
     def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
@@ -203,13 +203,13 @@ class Schedule:
                 self._plan(task)
         return True
 
-    def stop(self, patience: float = 0.0) -> bool:
-        """Start no further task, wait `patience` seconds at most for those that run, and say whether all have ended."""
+    def stop(self, grace: float = 0.0) -> bool:
+        """Start no further task, wait `grace` seconds at most for those that run, and say whether all have ended."""
         with self._lock:
             self._stopped = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        end = self._monotonic() + patience
+        end = self._monotonic() + grace
         while self._running and self._monotonic() < end:
             time.sleep(0.02)
         return not self._running
@@ -245,7 +245,7 @@ class Schedule:
             if task.due() <= self._clock():
                 task.run()
         except Exception:
-            log.exception("a poll met a fault of the exporter", report=key.report, tenant_id=key.tenant_id)
+            log.exception("a poll failed: this is an error in the exporter", report=key.report, tenant_id=key.tenant_id)
         finally:
             with self._lock:
                 self._running.discard(key)

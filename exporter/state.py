@@ -1,4 +1,4 @@
-"""Where every tenant's reports stand: the frozen values that travel from a poll to a scrape, and their table."""
+"""The frozen values from a poll to a scrape, and the table of where each report stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the status page and `/api/v1/status` show: frozen values, and how they follow from where the reports stand.
+"""What the status page and `/api/v1/status` show.
 
 docs/status.schema.json is made from these classes.
 """

@@ -1,4 +1,4 @@
-"""How systemd is told that the service runs."""
+"""Notifications to systemd: ready, reloading, watchdog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process's own series: the end of every scrape, and the only part that is rendered for it."""
+"""The metrics of the exporter and its process, rendered at each scrape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that changed, and work that is done again and again in a thread of its own."""
+"""Files that changed, and the thread of periodic tasks."""
 
 from __future__ import annotations
 

@@ -164,12 +164,12 @@ def test_pages_of_json_are_one_report() -> None:
         (HEADER.encode(), "does not mean zero users"),
         (b"\xff\xfe" + DOCUMENTED_CSV.encode("utf-16-le"), "not UTF-8"),
         (b"<html>", "HTML"),
-        (b'{"error": {}}', "JSON and no CSV"),
+        (b'{"error": {}}', "JSON, not CSV"),
         (DOCUMENTED_CSV.replace("Assigned", "Assignd").encode(), "'Assigned'"),
         (DOCUMENTED_CSV.replace("Activated", "Assigned").encode(), "'Assigned'"),
         ((HEADER + '\n2026-01-01,"A"x,1,2,3\n').encode(), "not CSV"),
         ((HEADER + "\n" + "2026-01-01,A,1,2,3\n" * 1001).encode(), "more than 1000 rows"),
-        ((HEADER + "\n2026-01-01,A,x,2,3\n").encode(), "no good row; row 1"),
+        ((HEADER + "\n2026-01-01,A,x,2,3\n").encode(), "no usable row; row 1"),
     ],
 )
 def test_an_unusable_csv_says_why(body: bytes, why: str) -> None:

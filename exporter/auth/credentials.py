@@ -1,4 +1,4 @@
-"""Secrets, certificates and token files: from a tenant's `auth` to what MSAL takes."""
+"""A tenant's `auth` → what MSAL takes: secret, certificate or token file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Managed identities: tokens from an endpoint that only programs inside Azure can reach.
+"""Managed identities: tokens from an endpoint inside Azure.
 
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 https://learn.microsoft.com/azure/app-service/overview-managed-identity

@@ -1,4 +1,4 @@
-"""The commands: from words on a command line to an exit code."""
+"""The commands: from a command line to an exit code."""
 
 from __future__ import annotations
 

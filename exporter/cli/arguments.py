@@ -1,4 +1,4 @@
-"""The command line's words."""
+"""The command line: commands, flags and their help."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DEMO_ADDRESS = "127.0.0.1:9365"
 
 _COMMANDS = {
     "serve": "poll every tenant on its schedule and serve the metrics (what happens without a command)",
-    "demo": "the same against a built-in simulation of Microsoft: no account, no network",
+    "demo": "the same against a built-in simulation of Microsoft, without account or network",
     "simulator": "only the simulation, for people who develop or test against it",
     "check": "check the configuration, each tenant's token, permission and report",
     "once": "poll every tenant once and write the metrics, for node_exporter's textfile collector",
     "history": "print the stored reports, as CSV or for promtool",
-    "healthcheck": "ask the exporter of these flags and variables for /-/healthy; exit code 0 if it works",
+    "healthcheck": "request /-/healthy of the exporter with these flags and variables; exit code 0 if it works",
     "login": "sign in by device code for a tenant with delegated permission (a last resort)",
 }
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_simulation(made[name])
     _add_latency(made["simulator"])
     _add_check(made["check"])
-    made["once"].add_argument("--output", metavar="FILE", help="write to FILE, whole or not at all, not to stdout")
+    made["once"].add_argument("--output", metavar="FILE", help="write to FILE (atomically), not to stdout")
     _add_history(made["history"])
     made["login"].add_argument("tenant", metavar="TENANT", help="the tenant's name in the configuration")
     return parser
@@ -107,7 +107,10 @@ def _add_flags(command: argparse.ArgumentParser, *, demo: bool) -> None:
 def _add_simulation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tenants", type=_positive, default=3, metavar="N", help="simulated tenants (default: 3)")
     command.add_argument(
-        "--scenario", default="healthy", metavar="NAME", help="what they go through (default: healthy); list: name them"
+        "--scenario",
+        default="healthy",
+        metavar="NAME",
+        help="how Microsoft behaves (default: healthy); list: print all names",
     )
     command.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another seed makes other tenants (default: 0)"

@@ -1,4 +1,4 @@
-"""`check`: is everything there that a tenant's report needs?"""
+"""`check`: tests the configuration, each tenant's token, permission and report."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Finding:
         tenant_id: its id.
         report: which report.
         token: whether a token was given.
-        permission: whether the token carries the permission; None where it cannot be told.
+        permission: whether the token carries the permission; None where that is not known.
         refresh_date: the report's date, where it was read.
         rows: its counts by column, for each product type.
         rejected_rows: how many rows could not be read.
@@ -80,7 +80,9 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if arguments.options["offline"]:
         if errors := file_errors(chosen, ca_file=config.http.ca_file):
             raise ConfigError(errors)
-        sys.stdout.write(f"the configuration is ok: {len(chosen)} tenants; Microsoft was not asked (--offline)\n")
+        sys.stdout.write(
+            f"the configuration is ok: {len(chosen)} tenants; nothing was requested from Microsoft (--offline)\n"
+        )
         return 0
     from exporter.pipeline import Pipeline  # noqa: PLC0415 - --offline needs neither msal nor httpx
 
@@ -182,7 +184,7 @@ def _show_failure(finding: Finding, *, to_stderr: bool) -> None:
             _WIDTH,
             initial_indent="  ",
             subsequent_indent="    ",
-            break_long_words=False,  # an address stays whole, to be copied
+            break_long_words=False,  # an address is kept whole, to be copied
             break_on_hyphens=False,
         )
     out = sys.stderr if to_stderr else sys.stdout

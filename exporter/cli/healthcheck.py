@@ -1,4 +1,4 @@
-"""`healthcheck`: does the exporter of these flags and variables answer `/-/healthy`?"""
+"""`healthcheck`: requests `/-/healthy` of the exporter with these flags and variables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if status not in (None, http.client.OK):
         sys.stderr.write(f"not healthy: {written} answers {prefix}/-/healthy with {status}\n")
         return 1
-    sys.stdout.write("healthy\n" if status else "healthy: it demands a client certificate, and refuses this check\n")
+    sys.stdout.write("healthy\n" if status else "healthy: it demands a client certificate, and so refuses this check\n")
     return 0
 
 

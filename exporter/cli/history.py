@@ -130,7 +130,9 @@ def _moment(flag: str, text: str | None) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError((f"{flag}: {text!r} is no date or time; write 2026-01-31 or 2026-01-31T12:00:00Z",)) from None
+        raise ConfigError(
+            (f"{flag}: {text!r} is not a date or time; write 2026-01-31 or 2026-01-31T12:00:00Z",)
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -141,7 +143,7 @@ def _step(text: str) -> float:
         what = f"has no unit; write {text}s or {text}m" if text.isdecimal() else f"is {error}; write it like 4m"
         raise ConfigError((f"--step: {text!r} {what}",)) from None
     if step <= 0:
-        raise ConfigError((f"--step: {text!r} is no time at all; write it like 4m",))
+        raise ConfigError((f"--step: {text!r} is not a length of time; write it like 4m",))
     return step
 
 

@@ -1,4 +1,4 @@
-"""`login TENANT`: a person signs in by device code."""
+"""`login TENANT`: sign-in by device code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`once`: poll every tenant once and write the metrics, for node_exporter's textfile collector."""
+"""`once`: polls every tenant once and writes the metrics, for node_exporter's textfile collector."""
 
 from __future__ import annotations
 

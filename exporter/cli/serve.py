@@ -1,4 +1,4 @@
-"""`serve`: poll and serve until SIGTERM or SIGINT."""
+"""`serve`: polls and serves until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def serve_forever(
 
     Args:
         config: what to do.
-        reload: reads the configuration anew.
+        reload: reads the configuration again.
         environ: for proxies and systemd.
         started: called with the addresses once they answer.
 
@@ -110,7 +110,7 @@ def serve_forever(
 
 
 class _Service:
-    """One run of the exporter: the web server on this thread's event loop, everything else beside it."""
+    """One run of the exporter: the web server on this thread's event loop, everything else in other threads."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class _Service:
             self._exporter.render_first()
             self._systemd.tell("READY=1")
             self._exporter.start_polling()
-            gc.freeze()  # what the start has made stays: no collection need look at it again, with everybody waiting
+            gc.freeze()  # what the start has made is kept: a garbage collection, which stops all threads, skips it
             self._periodic.start()
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, by `run`
             self._failure = None if self._stop.is_set() else error

@@ -1,4 +1,4 @@
-"""`simulator`: the simulation in the foreground."""
+"""`simulator`: runs the simulation in the foreground."""
 
 from __future__ import annotations
 

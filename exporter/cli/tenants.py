@@ -1,4 +1,4 @@
-"""What several commands do with tenants: choose them by name, and treat many at the same time."""
+"""Tenants in commands: chosen by name, processed concurrently."""
 
 from __future__ import annotations
 

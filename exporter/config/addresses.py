@@ -1,4 +1,4 @@
-"""The types of settings that hold addresses: of Microsoft, of proxies, of our own web server."""
+"""Types of settings for addresses: https addresses, proxies, listen addresses, paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def split_url(value: str) -> SplitResult | None:
 def _https(value: str) -> str:
     parts = split_url(value)
     if parts is None or parts.scheme != "https":
-        raise rule("is no https address", "write it as https://login.example.com")
+        raise rule("is not an https address", "write it as https://login.example.com")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise rule("holds more than scheme, host, port and path", "write it as https://login.example.com")
     return value.rstrip("/")
@@ -44,14 +44,14 @@ def _https(value: str) -> str:
 def _proxy(value: SecretStr) -> SecretStr:
     parts = split_url(value.get_secret_value())
     if parts is None or parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
-        raise rule("is no address of a proxy", "write it as http://user:password@proxy.example.com:3128")
+        raise rule("is not the address of a proxy", "write it as http://user:password@proxy.example.com:3128")
     return value
 
 
 def _external_url(value: str) -> str:
     parts = split_url(value)
     if parts is None or parts.scheme not in {"http", "https"} or parts.username or parts.query or parts.fragment:
-        raise rule("is no web address", "write it as https://example.com/path")
+        raise rule("is not a web address", "write it as https://example.com/path")
     if not unquote(parts.path).isprintable():
         raise rule("holds a control character", "write it as https://example.com/path")
     return value.rstrip("/")
@@ -60,13 +60,13 @@ def _external_url(value: str) -> str:
 def _route_prefix(value: str) -> str:
     trimmed = "/" + value.strip("/") if value.strip("/") else ""
     if trimmed and not _PREFIX.fullmatch(trimmed):
-        raise rule("is no path of a URL", "write it as /path")
+        raise rule("is not a path of a URL", "write it as /path")
     return trimmed
 
 
 def _telemetry_path(value: str) -> str:
     if not _PREFIX.fullmatch(value):
-        raise rule("is no path of a URL", "write it as /metrics")
+        raise rule("is not a path of a URL", "write it as /metrics")
     if value.startswith(("/-/", "/api/")):
         raise rule("is a path of another endpoint", "choose one outside /-/ and /api/")
     return value
@@ -94,11 +94,13 @@ def _listen_address(value: str) -> str:
     if value.startswith("unix:"):
         path = value.removeprefix("unix:")
         if not path.startswith("/") or "\0" in path or not is_text(path):
-            raise rule("is no absolute path of a Unix socket", "write it as unix:/run/x.sock")
+            raise rule("is not an absolute path of a Unix socket", "write it as unix:/run/x.sock")
         if len(path.encode()) > _LONGEST_SOCKET:
             raise rule(f"is longer than the {_LONGEST_SOCKET} bytes of a Unix socket's path", "choose a shorter one")
     elif split_host(value) is None:
-        raise rule("is no address to listen on", "write it as :9365, 127.0.0.1:9365, [::1]:9365 or unix:/run/x.sock")
+        raise rule(
+            "is not an address to listen on", "write it as :9365, 127.0.0.1:9365, [::1]:9365 or unix:/run/x.sock"
+        )
     return value
 
 
@@ -139,7 +141,7 @@ def _cloud(value: object) -> Cloud:
     fix = "write global, or {authority: …, graph: …}"
     if isinstance(value, str):
         known = OTHER_NAMES.get(value.lower())
-        fix = f"write {known}, which is where it lives" if known else choose(value, tuple(CLOUDS))
+        fix = f"write {known}, the name of this login's cloud" if known else choose(value, tuple(CLOUDS))
     raise rule(f"is none of {', '.join(CLOUDS)}, nor a pair of addresses", fix)
 
 

@@ -1,4 +1,4 @@
-"""The variables of Microsoft's own SDKs, which define one tenant where nothing else does.
+"""The variables of Microsoft's SDKs (`AZURE_…`), which define one tenant where nothing else does.
 
 Names: https://learn.microsoft.com/python/api/overview/azure/identity-readme#environment-variables; AKS workload
 identity injects the same: https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html
@@ -39,7 +39,7 @@ def variables() -> tuple[tuple[str, str], ...]:
 def given(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the variables that would define a tenant and are set; an empty one counts as unset."""
     names = [name for name in _KEYS if environ.get(name)]
-    # Microsoft's SDKs look at it only where they have a certificate.
+    # Microsoft's SDKs read it only where they have a certificate.
     if "AZURE_CLIENT_CERTIFICATE_PATH" not in names and _CHAIN in names:
         names.remove(_CHAIN)
     return tuple(names)

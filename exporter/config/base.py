@@ -1,4 +1,4 @@
-"""What every model and every type of setting is made of."""
+"""The base of every model and every type of setting."""
 
 from __future__ import annotations
 

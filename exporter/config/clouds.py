@@ -1,4 +1,4 @@
-"""Microsoft's clouds: where each one's login, Graph and report downloads live.
+"""Microsoft's clouds: login, Graph, API version and download hosts of each.
 
 Addresses and API versions: https://learn.microsoft.com/graph/deployments and the report's own pages, which offer it
 in v1.0 for the global cloud only. The download hosts of the national clouds are not documented anywhere: the

@@ -1,4 +1,4 @@
-"""The shape of a credential: `auth`."""
+"""The model of a credential, `auth`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The five fields of a crontab line, checked and spelt out as numbers.
+"""Checks the five fields of a crontab line and spells them out as numbers.
 
 The form is that of https://man7.org/linux/man-pages/man5/crontab.5.html without its `@daily` names.
 """
@@ -32,7 +32,7 @@ def parse_crontab(text: str) -> Crontab:
     """
     fields = text.split()
     if len(fields) != 5:  # noqa: PLR2004 - minute, hour, day, month, weekday
-        raise ValueError("is no line of five fields")
+        raise ValueError("is not a line of five fields")
     minute, hour, day, month, weekday = fields
     crontab = Crontab(
         _field("minute", minute, 0, 59),
@@ -47,7 +47,7 @@ def parse_crontab(text: str) -> Crontab:
     # Where weekdays are given too, either is enough.
     every_weekday = len(crontab.weekdays) == len(_WEEKDAYS)
     if every_weekday and min(crontab.days) > max(_LONGEST_MONTHS[month] for month in crontab.months):
-        raise ValueError("never comes due: no such day in these months")
+        raise ValueError("never runs: no such day in these months")
     return crontab
 
 

@@ -19,7 +19,7 @@ _MILLISECONDS: Final = {
     "ms": 1,
 }
 _SHAPE: Final = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+){unit})?" for unit in _MILLISECONDS))
-# A year, a week or a day is printed only where nothing is left over: 90m is 1h30m, but 8d stays 8d.
+# A year, a week or a day is printed only where nothing is left over: 90m is 1h30m, but 8d is 8d.
 _ONLY_EXACT: Final = frozenset({"y", "w", "d"})
 # What 64 bits of nanoseconds hold: Prometheus refuses more.
 _LONGEST: Final = 292 * _MILLISECONDS["y"]
@@ -29,7 +29,7 @@ def parse_duration(text: str) -> float:
     """Return the duration in seconds.
 
     Raises:
-        ValueError: this is no duration, or one of more than 292 years.
+        ValueError: this is not a duration, or one of more than 292 years.
     """
     if text == "0":
         return 0.0

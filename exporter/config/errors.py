@@ -1,4 +1,4 @@
-"""Errors of the configuration, in our own words.
+"""Errors of the configuration: pydantic's findings as sentences with file, key, rule and fix.
 
 pydantic's messages and error objects hold the input, secrets included: only the location and the kind of an error are
 taken from them. An error reads `file:key.path: what is wrong; how to fix it`.
@@ -53,7 +53,7 @@ _WANTED: Final[Mapping[str, tuple[str, str]]] = {
 _FIXED: Final[Mapping[str, tuple[str, str]]] = {
     "missing": ("is missing", "add it"),
     "too_short": ("is empty", "name at least one, or leave the key out"),
-    "finite_number": ("is no finite number", "write it in digits"),
+    "finite_number": ("is not a finite number", "write it in digits"),
 }
 # A bound of pydantic: its name among the error's details, what is wrong, and the fix.
 _BOUNDS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -193,7 +193,7 @@ def _deeper(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[str, ...]:
-    """Return the keys that are known beside the last step of a path within a model."""
+    """Return the keys that are known next to the last step of a path within a model."""
     for step in path[:-1]:
         field = model.model_fields.get(str(step))
         inner = models_in(field) if field is not None else ()

@@ -1,4 +1,4 @@
-"""The types of single settings: each checks its own value and knows how it is printed."""
+"""Types of single settings, each with its check and its printed form."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def _date(value: object) -> date:
             return date.fromisoformat(value)
     except ValueError:
         pass
-    raise rule("is no date", "write it as 2027-01-31")
+    raise rule("is not a date", "write it as 2027-01-31")
 
 
 def _path(value: object) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value or not is_text(value):
-        raise rule("is no path of a file", "write the path as text")
+        raise rule("is not a path of a file", "write the path as text")
     return Path(value)
 
 
@@ -117,7 +117,7 @@ def _uuid(value: str) -> str:
 def _tenant_id(value: str) -> str:
     lower = value.lower()
     if lower == PERSONAL_TENANT:
-        raise rule("is where personal Microsoft accounts live", "use the tenant of a work or school organisation")
+        raise rule("is the tenant of personal Microsoft accounts", "use the tenant of a work or school organisation")
     if _UUID.fullmatch(lower) or _DOMAIN.fullmatch(lower):
         return lower
     raise rule("is neither a UUID nor a domain", f"{UUID_FIX} or as contoso.onmicrosoft.com")
@@ -147,7 +147,7 @@ def _timezone(value: str) -> str:
 
 def _currency(value: str) -> str:
     if not _CURRENCY.fullmatch(value):
-        raise rule("is no ISO 4217 code", "write three capital letters, such as EUR")
+        raise rule("is not an ISO 4217 code", "write three capital letters, such as EUR")
     return value
 
 

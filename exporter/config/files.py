@@ -1,4 +1,4 @@
-"""The files that a configuration depends on."""
+"""The files that a configuration depends on: which they are, and whether they can be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def watched(config: Config) -> tuple[Path, ...]:
     """Return every file whose change means a reload, each once.
 
     The configuration file, the files that `tenant_files` matches now, and the files of secrets, certificates, the proxy
-    and the private CA. A federated token is read anew for each use, and its file changes every hour or so. The web
+    and the private CA. A federated token is read again for each use, and its file changes every hour or so. The web
     configuration is watched by the web server itself.
     """
     files: dict[Path, None] = dict.fromkeys(config.files)
@@ -52,7 +52,7 @@ def watched(config: Config) -> tuple[Path, ...]:
 def file_errors(tenants: Iterable[HasAuth], *, ca_file: Path | None = None) -> tuple[str, ...]:
     """Return what is wrong with the files that the tenants' credentials are read from, one line a file.
 
-    Only that they are there, readable and not empty is looked at, not what they hold.
+    Only that they exist, are readable and not empty is checked, not their content.
 
     Args:
         tenants: the tenants, resolved or as entries.

@@ -169,7 +169,7 @@ class _Loading:
         places = Places(str(path))
         for key in sorted(data.keys() - {"tenants"}):
             self._broken = True
-            fix = "keep only tenants here; defaults stand in the configuration file"
+            fix = "keep only tenants here; defaults belong in the configuration file"
             self.errors.append(sentence(places.at((key,)), "is not a key of a tenant file", fix))
         entries = data.get("tenants")
         if entries is None:
@@ -194,7 +194,7 @@ class _Loading:
         return self._azure_cloud(top), [Entry(places, 0, azure.tenant(self._environ))]
 
     def _azure_cloud(self, top: Top) -> Top:
-        """Return the top with the cloud of AZURE_AUTHORITY_HOST, unless a variable of our own names one."""
+        """Return the top with the cloud of AZURE_AUTHORITY_HOST, unless a variable of the exporter names one."""
         if "cloud" in top.wrong or any(path[0] == "cloud" for path in self._places.origins):
             return top
         try:

@@ -1,4 +1,4 @@
-"""The effective configuration as YAML, without its secrets."""
+"""The effective configuration as YAML, secrets masked (`--config.print`)."""
 
 from __future__ import annotations
 

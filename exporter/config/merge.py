@@ -1,4 +1,4 @@
-"""How one layer of settings lies over another: maps merge by key, everything else is replaced."""
+"""Merges layers of settings: maps by key, everything else is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration's shape: every key with its type, default, bounds and one line of help.
+"""The models of the configuration: every key with its type, default, bounds and help.
 
 The flags, the variables and docs/configuration.md are derived from these models (`settings.py`).
 """
@@ -73,7 +73,9 @@ def _one_casing(values: dict[str, Any]) -> dict[str, Any]:
     folded: set[str] = set()
     for name in values:
         if name.casefold() in folded:
-            raise rule(f"holds {quoted(name)} in two casings", "keep one of them: the case does not matter")
+            raise rule(
+                f"holds {quoted(name)} twice, in upper and lower case", "keep one of them: the case does not matter"
+            )
         folded.add(name.casefold())
     return values
 
@@ -246,10 +248,10 @@ class Root(Settings):
     cloud: CloudChoice = setting(
         CLOUDS["global"], "global, usgov, usgov-dod or china, or {authority: https://…, graph: https://…}"
     )
-    poll: Poll = block(Poll, "when and how Microsoft is asked")
-    report: Report = block(Report, "what is asked for, and what becomes of it")
+    poll: Poll = block(Poll, "when and how reports are polled")
+    report: Report = block(Report, "how a report is read, and how long it is shown")
     reports: ReportNames = setting(DEFAULT_REPORTS, f"which reports: {', '.join(REPORTS)}")
-    targets: Targets = block(Targets, "which share of the assigned licences ought to be activated")
+    targets: Targets = block(Targets, "which share of the assigned licences should be activated")
     prices: Prices = block(Prices, "what a licence costs a month")
     client_id: Uuid | None = setting(None, "the app registration's application (client) ID")
     auth: Auth | None = setting(None, "the app's credential, exactly one kind")

@@ -28,10 +28,10 @@ the effective configuration without its secrets.
 - **Variables** are `{PREFIX}` and the key's path in upper case, `__` for each dot or level and `_` for each dash.
   Lists and maps are given as JSON; a list of one text may be that text alone. An empty variable counts as unset, an
   unknown one is an error. Variables that Kubernetes sets for a Service whose name begins alike are left alone.
-- **Secrets** have a twin that ends in `_file` (`_FILE`) and names a file; it is read anew when it changes.
+- **Secrets** have a twin that ends in `_file` (`_FILE`) and names a file; it is read again when it changes.
 - **Paths** in a file are relative to that file's folder, in variables and flags to the working directory.
-- **Unknown keys**, a key that stands twice, and a value of the wrong type are errors.
-- The configuration file, tenant files and the files of secrets and certificates are looked at every 30 s; a change
+- **Unknown keys**, a key that is there twice, and a value of the wrong type are errors.
+- The configuration file, tenant files and the files of secrets and certificates are checked every 30 s; a change
   acts like SIGHUP. A configuration with an error changes nothing.
 """
 
@@ -57,7 +57,7 @@ _TENANTS: Final = """\
 ## Keys of a tenant
 
 Each entry of `tenants`, in the file and in tenant files. `auth` is replaced whole, the other blocks merge by key with
-those at the top; `poll.schedule` silences the top's `poll.interval` and the other way round. No two entries may have
+those at the top; `poll.schedule` overrides the top's `poll.interval`, and the reverse. No two entries may have
 one name, or one cloud and tenant id.
 """
 

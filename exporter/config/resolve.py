@@ -143,7 +143,7 @@ class Resolver:
             self._missing(entry, "auth", fix, label)
         self._check_version(entry, own, cloud, report, label)
         if auth is not None and auth.kind == "device_code" and top.storage.path is None:
-            what = "device_code has nowhere to keep its sign-in"
+            what = "device_code needs a place to keep its sign-in"
             self._error(entry.place("auth", "device_code"), what, "set storage.path", label)
         if auth is None or own.tenant_id is None:
             return None
@@ -184,7 +184,7 @@ class Resolver:
         found: list[Finding] = []
         if name == _WHOLE[0] and _WHOLE[1] in override:
             fix = "set it at the top"
-            found.append(Finding((_WHOLE[1],), "holds for all tenants together, not for one", fix))
+            found.append(Finding((_WHOLE[1],), "is for all tenants together, not for one", fix))
         try:
             merged: Any = model.model_validate(overlay(below, override, (name,)))
         except ValidationError as error:
@@ -219,7 +219,7 @@ class Resolver:
         name = own.name or own.tenant_id
         first = self._names.setdefault(name, entry)
         if first is not entry:
-            what = f"the name {name} is taken by {first.place()}"
+            what = f"the name {name} is already used by {first.place()}"
             self._error(entry.place("name"), what, "give each tenant a name of its own")
         first = self._ids.setdefault((cloud.name, own.tenant_id), entry)
         if first is not entry:
@@ -238,6 +238,6 @@ def version_finding(cloud: Cloud, report: Report) -> Finding | None:
         what = f"v1.0 does not have this report in the cloud {cloud.name}"
         return Finding(("report", "api_version"), what, "write beta, or leave api_version out")
     if report.format == "json" and version != "beta":
-        what = "json is not to be had from v1.0"
+        what = "v1.0 does not have json"
         return Finding(("report", "format"), what, "add report.api_version: beta, or write csv")
     return None

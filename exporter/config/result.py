@@ -1,4 +1,4 @@
-"""What loading ends in: the one validated type that the rest of the program accepts."""
+"""The result of loading: the frozen `Config` that the rest of the program takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where settings come from: the file, tenant files, the environment and flags, and how each place is called."""
+"""The sources of settings: file, tenant files, environment and flags, and where each value came from."""
 
 from __future__ import annotations
 
@@ -207,11 +207,11 @@ def _json(text: str, example: str) -> Any:
     except json.JSONDecodeError as error:
         raise _JsonError(f"{error.msg}, at character {error.pos + 1}", example) from None
     except (ValueError, RecursionError):
-        raise _JsonError("a key stands twice, or it is nested too deep", example) from None
+        raise _JsonError("a key is there twice, or it is nested too deep", example) from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is there twice")
     return result

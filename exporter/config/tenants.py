@@ -1,4 +1,4 @@
-"""`Config` → the tenants to poll: the only place where a source of tenants is added."""
+"""`Config` → the tenants to poll."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to Microsoft: one at a time, under a deadline, limited in size; httpx is imported here only."""
+"""Requests to Microsoft: one at a time, under a deadline, limited in size."""
 
 from exporter.http.clients import MAX_BODY, Answer, Clients, retry_after, tls_context
 from exporter.http.deadline import Deadline

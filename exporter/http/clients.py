@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MAX_BODY = 2 * 1024 * 1024
-"""The largest answer read, in decompressed bytes: a report stays below 100 KB."""
+"""The largest answer read, in decompressed bytes: a report is smaller than 100 KB."""
 
 _HEADERS = {"User-Agent": f"office365-activations-exporter/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip"}
 _DEFAULT_WAIT = 300.0
@@ -80,7 +80,7 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.sslsocket_class = _StrictSocket
     if ca_file is not None:
-        # Beside the certificates a bundle holds their names, in whatever encoding.
+        # Next to the certificates a bundle has their names, in whatever encoding.
         bundle = read_file(ca_file, MIB).decode("ascii", "ignore")
         if "BEGIN" not in bundle:
             raise ssl.SSLError("no certificate")
@@ -114,7 +114,7 @@ class Clients:
         tls: the context for https.
         proxy: the proxy, and who goes without it.
         transport: stands in for the network, in tests and in simulations.
-        count: told of every request: endpoint (token, graph or download), and the status or `error`.
+        count: called for every request: endpoint (token, graph or download), and the status or `error`.
     """
 
     def __init__(
@@ -266,7 +266,7 @@ class _Body:
     def __init__(self, headers: httpx.Headers) -> None:
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip", ""}:
-            raise ServerError("the answer is compressed in a way that was not asked for (Content-Encoding)")
+            raise ServerError("the answer is compressed in a way that was not requested (Content-Encoding)")
         self._gzip = encoding.endswith("gzip")
         self._member: zlib._Decompress | None = None
         self._body = bytearray()

@@ -1,4 +1,4 @@
-"""The end of a poll, held against every single operation of its sockets."""
+"""The deadline of a poll, applied to every single operation on its sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong on the way to a host, in a person's words."""
+"""What went wrong on the network, as a sentence and a hint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httpx
 
 from exporter.errors import NetworkError
 
-_FIREWALL = "check the way to the host (firewall, proxy); raise poll.timeout if the host is only slow"
+_FIREWALL = "check the path to the host (firewall, proxy); raise poll.timeout if the host is only slow"
 _PROXY = "check http.proxy (or HTTPS_PROXY): host, port, and whether it lets this host through"
 _PROXY_PASSWORD = "check user and password in http.proxy (or HTTPS_PROXY)"  # noqa: S105 - advice, no password
 _UNTRUSTED = "if a proxy or gateway of yours signs it, name its CA in http.ca_file"
@@ -42,7 +42,7 @@ class Way:
 
 
 def network_error(error: Exception, way: Way) -> NetworkError:
-    """Return the error that says what happened on the way, and what to look at."""
+    """Return the error that says what happened on the way, and what to check."""
     what, hint = _explained(error, way)
     through = f" through the proxy {way.proxy}" if way.proxy else ""
     return NetworkError(f"{way.endpoint} host {_host(way.url)}{through}: {what}", hint=hint)
@@ -66,7 +66,7 @@ def _explained(error: Exception, way: Way) -> tuple[str, str]:
             what = str(error)
         case httpx.ProtocolError() if not str(error).startswith(_CUT):
             # The library quotes the line that it could not read: it may be a preauthenticated Location.
-            what = "its answer breaks the rules of HTTP"
+            what = "its answer is not valid HTTP"
     return what, hint
 
 

@@ -64,7 +64,7 @@ def _address(name: str, value: str) -> str:
     except ValueError:
         good = False
     if not good:
-        error = f"{name}: is no address of a proxy; write it as http://user:password@proxy.example.com:3128"
+        error = f"{name}: is not the address of a proxy; write it as http://user:password@proxy.example.com:3128"
         raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
     return url
 

@@ -1,4 +1,4 @@
-"""The reports that are read: one file each, and one line in `_NAMES`."""
+"""The reports: one file each, named in one line of `_NAMES`."""
 
 from __future__ import annotations
 

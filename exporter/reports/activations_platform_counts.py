@@ -1,4 +1,4 @@
-"""Activations by platform.
+"""The report of activations by platform.
 
 Source: https://learn.microsoft.com/graph/api/reportroot-getoffice365activationcounts
 """

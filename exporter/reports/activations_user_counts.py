@@ -1,4 +1,4 @@
-"""Users who were assigned a licence, activated it, and used it on shared computers.
+"""The report of users by product type: assigned, activated, on shared computers.
 
 Source: https://learn.microsoft.com/graph/api/reportroot-getoffice365activationsusercounts
 """

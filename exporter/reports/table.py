@@ -1,4 +1,4 @@
-"""Reading a report's CSV or JSON: nothing is guessed, nothing is summed, nothing missing becomes 0."""
+"""Reads a report's CSV or JSON strictly: a row that is not understood is rejected, nothing is guessed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Report:
             form: csv or json.
             now: Unix seconds: a date more than two days ahead of it is no refresh date.
             measured: whether the answer said where it ends. A CSV file that did not may have been cut anywhere, so its
-                last line counts only with its line end; a cut between two lines cannot be told from a whole file.
+                last line counts only with its line end; a cut between two lines looks like a whole file.
 
         Raises:
             ReportError: it cannot be read, or has no good row. Nothing else is raised, whatever the bytes.
@@ -128,12 +128,12 @@ def _assembled(good: dict[str, list[tuple[date, tuple[int, ...]]]], rejected: li
     rows: list[Row] = []
     for product_type, found in sorted(good.items()):
         if len({counts for _, counts in found}) > 1:
-            rejected.extend([f"{product_type!r}: it stands in several rows with different counts"] * len(found))
+            rejected.extend([f"{product_type!r}: it is in several rows with different counts"] * len(found))
             continue
         days.extend(day for day, _ in found)
         rows.append(Row(product_type, found[0][1]))
     if not rows:
-        raise ReportError(f"it has no good row; {rejected[0]}" if rejected else _NO_ROWS)
+        raise ReportError(f"it has no usable row; {rejected[0]}" if rejected else _NO_ROWS)
     return ParsedReport(min(days), tuple(rows), tuple(rejected))
 
 
@@ -191,7 +191,7 @@ def _csv_rows(body: bytes, columns: Iterable[Column], measured: bool) -> Iterato
     except UnicodeDecodeError:
         raise ReportError("it is not UTF-8 text") from None
     if text.lstrip()[:1] in {"<", "{"}:
-        raise ReportError("it is a page of HTML, XML or JSON and no CSV")
+        raise ReportError("it is a page of HTML, XML or JSON, not CSV")
     rest = ""
     if not measured:
         text, end, rest = text.rpartition("\n")
@@ -223,7 +223,7 @@ def _json_rows(pages: Sequence[bytes], columns: Iterable[Column]) -> Iterator[Se
         for row in value:
             # Text is no count here: JSON has numbers.
             if not isinstance(row, dict):
-                yield "it is no object, or one with a key twice"
+                yield "it is not an object, or has a key twice"
                 continue
             cells = [row.get(name) for name in names]
             yield [*cells[:2], *(None if isinstance(cell, str) else cell for cell in cells[2:])]
@@ -243,6 +243,6 @@ def _json_page(page: bytes) -> list[Any]:
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
-    """Return the object, or None where a key stands twice in it: nobody can say which value is meant."""
+    """Return the object, or None where a key is in it twice: nobody can say which value is meant."""
     twice = len(pairs) != len(Counter(key for key, _ in pairs))
     return None if twice else dict(pairs)

@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._body = b""
 
     def send(self, response: Response, *, keep: bool) -> None:
-        """Send a response once the server's latency is over; `keep`: whether the connection stays open."""
+        """Send a response once the server's latency is over; `keep`: whether the connection is kept open."""
         if self.server.latency:
             loop = asyncio.get_running_loop()
             loop.call_later(self.server.latency, lambda: self._write(response, keep=keep))

@@ -1,4 +1,4 @@
-"""Last good snapshots and history, in one SQLite file that survives crashes, full disks and damage."""
+"""Last good reports and history in one SQLite file."""
 
 from exporter.storage.errors import StorageError, StorageLockedError, StorageNewerError
 from exporter.storage.store import Storage

@@ -1,4 +1,4 @@
-"""What can go wrong with storage: each error names the file, the cause and the fix."""
+"""Errors of storage, each with file, cause and fix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Everything that SQLite, the file system or a value that no file can hold raises.
-FAULTS = (sqlite3.Error, OSError, ValueError, OverflowError)
+STORAGE_FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError)
 
 # By SQLite's primary result code: https://www.sqlite.org/rescode.html
 _NOT_KEPT = "polling continues, and storage is tried again every minute"
@@ -51,15 +51,15 @@ class StorageNewerError(StorageError):
     default_hint = "run the newer version again, or give this one a storage.path of its own"
 
 
-def primary_code(fault: BaseException | None) -> int:
-    """Return SQLite's primary result code of `fault`; 0 if it is none of SQLite's."""
-    code: int = getattr(fault, "sqlite_errorcode", 0)
+def primary_code(error: BaseException | None) -> int:
+    """Return SQLite's primary result code of an exception; 0 if it is none of SQLite's."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
-def is_damage(fault: BaseException | None) -> bool:
-    """Say whether `fault` means that the file is no database (any more)."""
-    return primary_code(fault) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+def is_damage(error: BaseException | None) -> bool:
+    """Say whether an exception means that the file is no database (any more)."""
+    return primary_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @contextmanager
@@ -67,10 +67,10 @@ def storage_errors(doing: str, file: Path | str) -> Iterator[None]:
     """Turn whatever fails inside into a `StorageError`: "cannot {doing}", where, why and the fix.
 
     Raises:
-        StorageError: something of `FAULTS` was raised inside.
+        StorageError: one of the exceptions above was raised inside.
     """
     try:
         yield
-    except FAULTS as fault:
-        hint = _HINTS.get(primary_code(fault), "")
-        raise StorageError(f"{file}: cannot {doing}: {fault}", hint=hint) from fault
+    except STORAGE_FAILURES as error:
+        hint = _HINTS.get(primary_code(error), "")
+        raise StorageError(f"{file}: cannot {doing}: {error}", hint=hint) from error

@@ -1,4 +1,4 @@
-"""The stored reports as they are read by `history`: read only, also while `serve` runs."""
+"""Reads the stored reports for `history`, also while `serve` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process a storage: a lock that the operating system drops with its holder, however that ends."""
+"""One process per storage: a lock that the operating system releases."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Lock:
             return False
 
     def release(self) -> None:
-        """Give the lock back; the file stays, because removing it could split the lock in two."""
+        """Give the lock back; the file is kept, because removing it could split the lock in two."""
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
@@ -74,8 +74,8 @@ def _lock(descriptor: int) -> None:
         os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # Windows' locks forbid reading: lock far behind the holder's name
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError as fault:
-            raise BlockingIOError from fault
+        except PermissionError as error:
+            raise BlockingIOError from error
     else:
         import fcntl  # noqa: PLC0415 - does not exist on Windows
 

@@ -26,7 +26,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """How a report's column goes to /metrics: its metric, and its labels beside tenant and product_type."""
+    """How a report's column goes to /metrics: its metric, and its labels next to tenant and product_type."""
 
     name: str
     help: str
@@ -35,13 +35,13 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A metric that /metrics showed beside a report's columns, such as the report's date or a target.
+    """A metric that /metrics showed next to a report's columns, such as the report's date or a target.
 
     Attributes:
         name: its metric.
         help: its HELP.
         reports: the reports that bring it.
-        samples: the labels beside tenant, and the value, of each of its series while a report was on /metrics.
+        samples: the labels next to tenant, and the value, of each of its series while a report was on /metrics.
     """
 
     name: str
@@ -206,11 +206,11 @@ def _refuse_bad_arguments(step: float, extra: Mapping[str, str], gauges: Mapping
     taken = {"tenant", "product_type"} | {
         name for columns in gauges.values() for gauge in columns for name in gauge.labels
     }
-    faults = [f"--step {step:g}s: a sample a second is the most"] if step < 1 else []
+    errors = [f"--step {step:g}s: a sample a second is the most"] if step < 1 else []
     for name in extra:
         if not _LABEL_NAME.match(name) or name.startswith("__"):
-            faults.append(f"--label {name}: not a label name; use letters, digits and _, such as job=office365")
+            errors.append(f"--label {name}: not a label name; use letters, digits and _, such as job=office365")
         elif name in taken:
-            faults.append(f"--label {name}: the reports have this label themselves; give it another name")
-    if faults:
-        raise ConfigError(tuple(faults))
+            errors.append(f"--label {name}: the reports have this label themselves; give it another name")
+    if errors:
+        raise ConfigError(tuple(errors))

@@ -1,4 +1,4 @@
-"""Frozen values to rows and back: every statement that reads or writes the tables."""
+"""The SQL statements that read and write the tables."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def write_standing(
     if snapshot is not None and snapshot != standing.snapshot:
         _write_edition(connection, series, snapshot)
     if standing.snapshot is not None:
-        # Also after a failed poll: heals what an earlier write, on a full disk, has missed.
+        # Also after a failed poll: repairs what an earlier write, on a full disk, has missed.
         written = _write_edition(connection, series, standing.snapshot)
         at = standing.last_success or standing.snapshot.collected_at
         if not _holds_newer(connection, series, standing.snapshot.refresh_date, at):
@@ -104,7 +104,7 @@ def read_standings(
     Args:
         connection: to the tables.
         key: whose; None for all.
-        unreadable: is told, in a sentence each, what cannot be read and is therefore left out.
+        unreadable: called, with a sentence each, for what cannot be read and is therefore left out.
     """
     condition, values = ("TRUE", ()) if key is None else (_OF_KEY, astuple(key))
     held = dict(snapshots(connection.execute(_READ_HELD.format(condition=condition), values), unreadable))
@@ -307,7 +307,7 @@ def _confirm(connection: sqlite3.Connection, edition: int, at: float, max_age: f
 
 def _number(value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
@@ -337,7 +337,7 @@ def _outcome(columns: Iterable[Any]) -> Outcome | None:
 def _reason(text: str) -> Reason:
     try:
         return Reason(text)
-    except ValueError:  # of a version that told more apart
+    except ValueError:  # of a version that distinguished more
         return Reason.INTERNAL
 
 

@@ -1,4 +1,4 @@
-"""The file: its tables and their versions, and how a connection to it is made."""
+"""The schema of the SQLite file, its migrations, and how it is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "office365-activations.db"
 BUSY_TIMEOUT = 1.0  # seconds to wait for another program's lock: a stop must be over within five
-CHECK_LIMIT = 10.0  # seconds that looking for damage may take; SQLite finds later damage when it meets it
+CHECK_LIMIT = 10.0  # seconds that the check for damage may take; SQLite finds later damage when it meets it
 
 _CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 
@@ -145,20 +145,20 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: it is missing, unreadable or damaged.
-        StorageError: it was not closed cleanly, and its folder cannot be written to mend that.
+        StorageError: it was not closed cleanly, and its folder cannot be written to repair that.
         StorageNewerError: its schema is newer than this program.
     """
     try:
         return _readable(file, "mode=ro")
-    except sqlite3.OperationalError as fault:
-        if primary_code(fault) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
+    except sqlite3.OperationalError as error:
+        if primary_code(error) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
             raise
         for log in (file.with_name(file.name + suffix) for suffix in ("-wal", "-journal")):
             if log.exists() and log.stat().st_size:
                 raise StorageError(
                     f"{file}: cannot be read: {log.name} must be merged first, and the folder cannot be written",
                     hint="run this where the folder is writable, or on a copy of the whole folder",
-                ) from fault
+                ) from error
         return _readable(file, "immutable=1")
 
 
@@ -183,7 +183,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
-    """Look whether `file` is a sound database, for at most `limit` seconds.
+    """Check whether `file` is a sound database, for at most `limit` seconds.
 
     Returns:
         What is wrong with it; empty if nothing was found, or if it cannot be read for another reason.
@@ -194,13 +194,13 @@ def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
     timer.start()
     try:
         answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as fault:
-        answer = str(fault) if is_damage(fault) else "ok"
+    except sqlite3.DatabaseError as error:
+        answer = str(error) if is_damage(error) else "ok"
     finally:
         timer.cancel()
         timer.join()
         connection.close()
-    # What an interrupted look reports may only be its end.
+    # What an interrupted check reports may only be its end.
     return "" if answer == "ok" or time.monotonic() >= deadline else answer.replace("\n", " ")
 
 

@@ -1,4 +1,4 @@
-"""Storage: last good snapshots, last outcomes, the history of reports, and the calls to Graph."""
+"""Storage: last good reports, last outcomes, history, and calls to Graph."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Storage:
         except StorageError as error:
             storage.errors += 1
             storage.problem = error.message
-            log.error(  # noqa: TRY400 - people need the fix, not our call stack
+            log.error(  # noqa: TRY400 - operators need the fix, not a traceback
                 "reports are kept in memory only", error=error.message, hint=error.hint
             )
             if not isinstance(error, StorageNewerError):
@@ -242,7 +242,7 @@ class Storage:
         The copy needs no companion files and can be used as it is (https://www.sqlite.org/backup.html).
 
         Raises:
-            StorageError: it could not be made, or there is no file; `target` is as it was.
+            StorageError: it could not be made, or the file is missing; `target` is as it was.
         """
         file = self.file
         if file is None:

@@ -1,1 +1,1 @@
-"""The web endpoints: how the exporter is scraped, probed and looked at."""
+"""The web endpoints: metrics, status page, API, probes."""

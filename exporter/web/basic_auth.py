@@ -1,4 +1,4 @@
-"""Passwords: basic authentication (RFC 7617) against bcrypt hashes, that neither tells nor costs more than it must."""
+"""Basic authentication (RFC 7617) against bcrypt hashes, in bounded time."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Passwords:
             return False
         task = self._under_way.get(attempt.digest)
         if task is None:
-            # Begun before the task, so that this request is told of a full queue.
+            # Begun before the task, so that this request gets the answer of a full queue.
             future = self._begin(attempt, client)
             task = asyncio.get_running_loop().create_task(self._remember(future, attempt, client))
             self._under_way[attempt.digest] = task

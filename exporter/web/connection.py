@@ -1,4 +1,4 @@
-"""One client's connection, from its acceptance to its end, as one coroutine; and all of them together."""
+"""One connection as one coroutine, and all of them together."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ class Connection:
 
 
 def _unsent(sock: socket.socket) -> int:
-    """Return how many bytes the kernel holds that the other end has not acknowledged; 0 where that cannot be told."""
+    """Return how many bytes the kernel holds that the other end has not acknowledged; 0 where that is not known."""
     if sys.platform == "win32":
         return 0
     try:

@@ -1,4 +1,4 @@
-"""What differs from Prometheus' exporter-toolkit in the web configuration file, for the documentation and for tests."""
+"""What differs from Prometheus' exporter-toolkit in the web configuration file, as a table for docs and tests."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ DIFFERENCES = (
     Difference(
         "tls_server_config.client_auth_type",
         "RequestClientCert",
-        "asks for a certificate and looks at none",
+        "asks for a certificate and checks none",
         "accepted, without asking for one",
-        "nobody looks at it",
+        "nothing checks it",
     ),
     Difference(
         "tls_server_config.client_allowed_sans",
@@ -107,7 +107,7 @@ DIFFERENCES = (
     Difference(
         "basic_auth_users",
         "hashes other than $2a$, $2b$ and $2y$, or not 60 characters long",
-        "accepted, where length and cost look right",
+        "accepted, where length and cost are plausible",
         _REFUSED,
         "no password would ever match",
     ),

@@ -1,4 +1,4 @@
-"""Markup that escapes every text by construction, and numbers and times as words."""
+"""HTML elements that escape every text, and numbers and times for people."""
 
 from __future__ import annotations
 

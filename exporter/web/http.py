@@ -1,4 +1,4 @@
-"""Requests and responses as the endpoints see them, and a response as bytes (RFC 9110, RFC 9112)."""
+"""Requests and responses as values, and a response's bytes (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class Response(NamedTuple):
         """Return status line and headers.
 
         Args:
-            keep_alive: whether the connection stays open.
-            old: whether the client speaks HTTP/1.0, which wants to be told that it does.
+            keep_alive: whether the connection is kept open.
+            old: whether the client speaks HTTP/1.0, which expects that in the answer.
         """
         lines = [_STATUS_LINES[self.status], _date(int(time.time()))]
         for name, value in self.headers:

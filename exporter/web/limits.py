@@ -1,4 +1,4 @@
-"""How much of the server one client can hold, and for how long."""
+"""The bounds on what one client can hold, and for how long."""
 
 from __future__ import annotations
 

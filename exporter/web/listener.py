@@ -1,4 +1,4 @@
-"""Listen addresses: from what the flag says to sockets that listen and accept."""
+"""Listen addresses: from a flag to sockets that accept."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def parse(written: str) -> Address:
     if written.startswith("unix:"):
         path = written.removeprefix("unix:")
         if not path.startswith("/"):
-            raise _fault(written, "the path of a Unix socket must be absolute, like unix:/run/o365.sock")
+            raise _error(written, "the path of a Unix socket must be absolute, like unix:/run/o365.sock")
         return Address("", 0, path)
     match = _ADDRESS.match(written)
     if match is None or int(match["port"]) >= _PORTS:
-        raise _fault(written, "write :9365, host:9365, [::1]:9365 or unix:/path")
+        raise _error(written, "write :9365, host:9365, [::1]:9365 or unix:/path")
     return Address(match["v6"] if match["v6"] is not None else match["host"], int(match["port"]))
 
 
@@ -84,11 +84,11 @@ def bind(written: str) -> socket.socket:
         return _bind_unix(address.path) if address.path else _bind_tcp(address)
     except OSError as error:
         why = error.strerror or str(error)
-        fix = "end what uses it or choose another"
+        fix = "stop what uses it or choose another"
         if isinstance(error, PermissionError):
             needs_capability = not address.path and address.port < _UNPRIVILEGED
             fix = "ports below 1024 need CAP_NET_BIND_SERVICE" if needs_capability else "check who may write there"
-        raise _fault(written, f"cannot listen there: {why}; {fix}") from error
+        raise _error(written, f"cannot listen there: {why}; {fix}") from error
 
 
 def name(listener: socket.socket) -> str:
@@ -148,7 +148,7 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
 
 
-def _fault(written: str, sentence: str) -> ConfigError:
+def _error(written: str, sentence: str) -> ConfigError:
     return ConfigError((f"--web.listen-address: {written!r}: {sentence}",))
 
 

@@ -1,4 +1,4 @@
-"""Which format and encoding a scrape gets (RFC 9110, section 12.5).
+"""Content negotiation: which format and encoding a scrape gets (RFC 9110, section 12.5).
 
 Two formats are on offer, OpenMetrics 1.0.0 and text 0.0.4, each with the exact Content-Type that Prometheus 3 demands
 (https://prometheus.io/docs/instrumenting/content_negotiation/). Every name of the exporter is a legacy name, the same

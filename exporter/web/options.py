@@ -1,4 +1,4 @@
-"""What the flags `--web.…` set."""
+"""The options of the web server that flags set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Options:
         """Return the prefix of all paths, without a slash at its end; empty where there is none.
 
         Raises:
-            ConfigError: `external_url` is no URL of a web server, or the path cannot be one.
+            ConfigError: `external_url` is not the URL of a web server, or the path cannot be one.
         """
         path = self.route_prefix
         if path is None:
@@ -46,20 +46,20 @@ class Options:
         path = "/" + path.strip("/")
         if not path.isprintable():
             flag = "--web.external-url" if self.route_prefix is None else "--web.route-prefix"
-            raise _fault(flag, "its path holds a character that cannot be printed; remove it")
+            raise _error(flag, "its path holds a character that cannot be printed; remove it")
         return "" if path == "/" else path
 
     def telemetry(self) -> str:
         """Return the metrics' path, without the prefix.
 
         Raises:
-            ConfigError: it is no path, or that of another endpoint.
+            ConfigError: it is not a path, or is that of another endpoint.
         """
         path = self.telemetry_path
         if not path.startswith("/") or "?" in path or "#" in path:
-            raise _fault("--web.telemetry-path", f"{path!r} is no path; write it like /metrics")
+            raise _error("--web.telemetry-path", f"{path!r} is not a path; write it like /metrics")
         if path in _FIXED[1:]:
-            raise _fault("--web.telemetry-path", f"{path!r} is the path of another endpoint; choose another")
+            raise _error("--web.telemetry-path", f"{path!r} is the path of another endpoint; choose another")
         return path
 
 
@@ -69,9 +69,9 @@ def _path_of(url: str) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise _fault("--web.external-url", f"{url!r} is no such URL; write it like https://monitoring.example/o365")
+        raise _error("--web.external-url", f"{url!r} is not such a URL; write it like https://monitoring.example/o365")
     return unquote(parts.path)
 
 
-def _fault(flag: str, sentence: str) -> ConfigError:
+def _error(flag: str, sentence: str) -> ConfigError:
     return ConfigError((f"{flag}: {sentence}",))

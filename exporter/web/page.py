@@ -1,4 +1,4 @@
-"""The page for people at `/`: plain HTML without script or outside resources, whose links work behind any prefix."""
+"""The status page at `/`: plain HTML without script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE_SIZE = 50
 
 _LIMITS_OF_THE_REPORT = (
     "Microsoft updates the report once a day, usually 24 to 48 hours late; the date shown is the report's own.",
-    "It counts assigned licences by product type, not people: a person with two products stands in two rows.",
+    "It counts assigned licences by product type, not people: a person with two products is in two rows.",
     "Assigned is not purchased: licences that were bought and given to nobody are not in it.",
     "Whether users of shared computers are among the activated ones is not documented; activated may exceed assigned.",
     "It does not say who activated, when, or on which device, and Microsoft keeps no history of it.",

@@ -1,4 +1,4 @@
-"""From bytes to requests: this module finds where a head ends and bounds it, httptools parses it (RFC 9112).
+"""Parses requests: finds and bounds a head, which httptools then parses (RFC 9112).
 
 A head is parsed once it is whole, and each request by a parser of its own: what a request comes to does not depend on
 how the network cut it, nor on what follows it.

@@ -1,4 +1,4 @@
-"""What the web configuration file comes to, ready for use."""
+"""The web configuration, ready for use: TLS context, users, headers."""
 
 from __future__ import annotations
 

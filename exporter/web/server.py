@@ -1,4 +1,4 @@
-"""The web server: listeners, the connections they accept, and the web configuration they obey."""
+"""The web server: listeners, connections, and the web configuration in force."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def serve(
         stop: ends it; signals are the caller's.
         started: called with the addresses listened at once connections are accepted.
         limits: what clients may hold.
-        look: seconds between two looks at the web configuration and its certificates; a change is in force after two.
+        look: seconds between two checks of the web configuration and its certificates; a change is in force after two.
 
     Raises:
         ConfigError: a flag, an address or the web configuration cannot be used.
@@ -82,7 +82,7 @@ class Server:
         source: what the endpoints tell of.
         options: the flags.
         limits: what clients may hold.
-        look: seconds between two looks at the web configuration.
+        look: seconds between two checks of the web configuration.
     """
 
     def __init__(self, source: Source, options: Options, limits: Limits, look: float) -> None:

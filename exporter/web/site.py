@@ -1,4 +1,4 @@
-"""The endpoints: from a request to its response."""
+"""The endpoints: from a request to its response, by path."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Site:
 
     def _answer(self, request: Request, route: _Route | None) -> Response | Awaitable[Response]:
         if route is None:
-            return text(404, f"nothing is here; the metrics are at {self._prefix}{self._telemetry}")
+            return text(404, f"not found; the metrics are at {self._prefix}{self._telemetry}")
         if request.method not in route.methods:
             allowed = ", ".join(route.methods)
             return text(405, f"only {' and '.join(route.methods)} can be used here", ("Allow", allowed))

@@ -1,4 +1,4 @@
-"""What the page shows of one tenant: its place in the list, and its own page."""
+"""What the status page shows of one tenant: its row, and its own page."""
 
 from __future__ import annotations
 

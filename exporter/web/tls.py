@@ -1,4 +1,4 @@
-"""TLS for the web endpoints: from the section `tls_server_config` to a context."""
+"""TLS of the web endpoints: from the section `tls_server_config` to a context."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def context(tls: Tls, path: Path) -> ssl.SSLContext:
     """Return a context that serves what `tls` asks for.
 
     Args:
-        tls: the section, free of faults of shape.
-        path: the web configuration file, for the faults.
+        tls: the section, free of errors of shape.
+        path: the web configuration file, for the errors.
 
     Raises:
         ConfigError: a certificate or key cannot be read, or they do not belong together; or this Python
@@ -61,7 +61,7 @@ class _TellingSSLObject(ssl.SSLObject):
 
     Both event loops drop the alert that OpenSSL has written when a handshake fails, so that the client sees a bare end
     (https://github.com/python/cpython/issues/98078). They send what is written when a handshake wants to read more: so
-    the first failure is told as such a want, and what failed is raised when the handshake goes on.
+    the first failure is reported as such a want, and what failed is raised when the handshake continues.
     """
 
     def do_handshake(self) -> None:
@@ -160,7 +160,7 @@ def _set_curve(made: ssl.SSLContext, curve: str, path: Path) -> None:
         made.set_ecdh_curve(CURVES[curve])
     except (ssl.SSLError, ValueError):
         sentence = f"this Python's ssl cannot set {curve}: leave it out, OpenSSL chooses well, or run a newer Python"
-        raise _fault(path, "curve_preferences", sentence) from None
+        raise _error(path, "curve_preferences", sentence) from None
 
 
 def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
@@ -170,7 +170,7 @@ def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
             made.load_cert_chain(certfile, keyfile, password=_no_password)
     except (ssl.SSLError, ValueError, OSError) as error:
         both = f"{_source(tls.cert)} and {_source(tls.key)}"
-        raise _fault(path, "cert", f"cannot use {both}: {_why(error)}") from None
+        raise _error(path, "cert", f"cannot use {both}: {_why(error)}") from None
 
 
 def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
@@ -184,7 +184,7 @@ def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
         with _as_file(_read(tls.client_ca, path)) as file:
             made.load_verify_locations(file)
     except (ssl.SSLError, OSError) as error:
-        raise _fault(path, "client_ca", f"no certificate in {_source(tls.client_ca)}: {_why(error)}") from None
+        raise _error(path, "client_ca", f"no certificate in {_source(tls.client_ca)}: {_why(error)}") from None
 
 
 def _read(pem: Pem, path: Path) -> bytes:
@@ -193,7 +193,7 @@ def _read(pem: Pem, path: Path) -> bytes:
     try:
         return read_file(pem.file, MIB)
     except OSError as error:
-        raise _fault(path, f"{pem.key}_file", f"{pem.file} cannot be read: {error.strerror}") from error
+        raise _error(path, f"{pem.key}_file", f"{pem.file} cannot be read: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -220,7 +220,7 @@ def _why(error: Exception) -> str:
     if reason == "KEY_VALUES_MISMATCH":
         return "they do not belong together"
     if isinstance(error, ssl.SSLError):
-        return f"this is no such PEM ({reason or 'unreadable'})"
+        return f"this is not such a PEM file ({reason or 'unreadable'})"
     return str(error)
 
 
@@ -228,5 +228,5 @@ def _source(pem: Pem) -> str:
     return str(pem.file) if pem.file is not None else f"the inline {pem.key}"
 
 
-def _fault(path: Path, key: str, sentence: str) -> ConfigError:
+def _error(path: Path, key: str, sentence: str) -> ConfigError:
     return ConfigError((f"{path}:{SECTION}.{key}: {sentence}",))

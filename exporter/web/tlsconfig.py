@@ -1,4 +1,4 @@
-"""The section `tls_server_config` of the web configuration file: its shape and rules."""
+"""The section `tls_server_config` of the web configuration file: its keys and rules."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Tls:
 
 
 def parse(nodes: Nodes, node: Node, directory: Path, *, http2: bool) -> Tls | None:
-    """Return the section; None if it does not ask for TLS. Faults go to `nodes`.
+    """Return the section; None if it does not ask for TLS. Errors go to `nodes`.
 
     Args:
         nodes: the file.
@@ -135,9 +135,9 @@ def _pem(text: Mapping[str, str], key: str, directory: Path) -> Pem:
 def _policy(nodes: Nodes, written: str) -> str:
     where = f"{SECTION}.client_auth_type"
     if written in _ANY_CERTIFICATE:
-        nodes.fault(where, f"{written} cannot be done here: use RequireAndVerifyClientCert with client_ca_file")
+        nodes.error(where, f"{written} cannot be done here: use RequireAndVerifyClientCert with client_ca_file")
     elif written and written not in _POLICIES:
-        nodes.fault(where, f"must be one of {', '.join(_POLICIES)}")
+        nodes.error(where, f"must be one of {', '.join(_POLICIES)}")
     return written or "NoClientCert"
 
 
@@ -145,9 +145,9 @@ def _version(nodes: Nodes, keys: Mapping[str, yaml.Node], key: str, default: str
     where = f"{SECTION}.{key}"
     written = nodes.text(keys.get(key), where)
     if written in _TOO_OLD:
-        nodes.fault(where, f"{written} cannot be done here: OpenSSL no longer speaks it; use TLS12 or TLS13")
+        nodes.error(where, f"{written} cannot be done here: OpenSSL no longer speaks it; use TLS12 or TLS13")
     elif written not in _VERSIONS and not (written == "" and nodes.is_null(keys.get(key))):
-        nodes.fault(where, "is an unknown TLS version; use TLS12 or TLS13")
+        nodes.error(where, "is an unknown TLS version; use TLS12 or TLS13")
     return written or default
 
 
@@ -156,7 +156,7 @@ def _suites(nodes: Nodes, keys: Mapping[str, yaml.Node]) -> tuple[str, ...]:
     suites = nodes.texts(keys.get("cipher_suites"), where) or ()
     for index, suite in enumerate(suites):
         if suite not in SUITES and suite not in SUITES_13:
-            nodes.fault(f"{where}[{index}]", "is none of the cipher suites that Go holds safe, by Go's names")
+            nodes.error(f"{where}[{index}]", "is none of the cipher suites that Go considers safe, by Go's names")
     return suites
 
 
@@ -165,26 +165,26 @@ def _curve(nodes: Nodes, keys: Mapping[str, yaml.Node]) -> str:
     curves = nodes.texts(keys.get("curve_preferences"), where) or ()
     for index, curve in enumerate(curves):
         if curve not in CURVES:
-            nodes.fault(f"{where}[{index}]", f"is an unknown curve; known are {', '.join(CURVES)}")
+            nodes.error(f"{where}[{index}]", f"is an unknown curve; known are {', '.join(CURVES)}")
     if len(set(curves)) > 1:
-        nodes.fault(where, "several curves cannot be done here: name one, or none to leave it to OpenSSL")
+        nodes.error(where, "several curves cannot be done here: name one, or none to leave it to OpenSSL")
     return curves[0] if curves else ""
 
 
 def _check_identity(nodes: Nodes, tls: Tls) -> None:
     for pem in (tls.cert, tls.key):
         if not pem:
-            nodes.fault(SECTION, f"needs one of {pem.key} and {pem.key}_file")
+            nodes.error(SECTION, f"needs one of {pem.key} and {pem.key}_file")
 
 
 def _check_clients(nodes: Nodes, tls: Tls) -> None:
     if tls.client_ca and tls.client_auth_type == "NoClientCert":
-        nodes.fault(
+        nodes.error(
             f"{SECTION}.client_auth_type",
             "a client CA without a policy has no use: add client_auth_type: RequireAndVerifyClientCert",
         )
     if tls.client_allowed_sans is not None and not tls.verifies_clients():
-        nodes.fault(
+        nodes.error(
             f"{SECTION}.client_allowed_sans",
             "protects nothing unless certificates are verified: add client_auth_type: RequireAndVerifyClientCert",
         )
@@ -192,11 +192,11 @@ def _check_clients(nodes: Nodes, tls: Tls) -> None:
 
 def _check_versions(nodes: Nodes, tls: Tls, *, http2: bool) -> None:
     if tls.min_version > tls.max_version:
-        nodes.fault(f"{SECTION}.min_version", "is above max_version: no client could connect")
+        nodes.error(f"{SECTION}.min_version", "is above max_version: no client could connect")
     if not tls.cipher_suites or tls.min_version == "TLS13":
         return
     where = f"{SECTION}.cipher_suites"
     if tls.max_version == "TLS12" and not set(tls.cipher_suites) - set(SUITES_13):
-        nodes.fault(where, "has only suites of TLS 1.3, which max_version forbids: no client could connect")
+        nodes.error(where, "has only suites of TLS 1.3, which max_version forbids: no client could connect")
     elif http2 and not set(tls.cipher_suites) & set(_HTTP2_SUITES):
-        nodes.fault(where, f"lacks what HTTP/2 demands: add {_HTTP2_SUITES[0]} or set http_server_config.http2: false")
+        nodes.error(where, f"lacks what HTTP/2 demands: add {_HTTP2_SUITES[0]} or set http_server_config.http2: false")

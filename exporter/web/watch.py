@@ -1,4 +1,4 @@
-"""Following the web configuration file and its certificates as they change."""
+"""Follows changes of the web configuration file and its certificates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 
 class Watch:
-    """Looks whether the file at `path`, or a certificate it names, has changed.
+    """Checks whether the file at `path`, or a certificate it names, has changed.
 
     Files are compared by content: Kubernetes swaps a symbolic link, others keep the time of change. A change counts
     only once it is seen twice alike: a file that is being written is empty for a moment, and an empty one asks for
@@ -53,10 +53,10 @@ class Watch:
         try:
             security = self._load()
         except ConfigError as error:
-            log.error(  # noqa: TRY400 - the faults say it all
-                "the web configuration cannot be used: what was in force persists",
+            log.error(  # noqa: TRY400 - the errors say it all
+                "the web configuration cannot be used: the previous one remains in force",
                 file=str(self._path),
-                faults="; ".join(error.errors),
+                errors="; ".join(error.errors),
             )
             return None
         if self._now() != self._seen:
@@ -68,7 +68,7 @@ class Watch:
         return {file: _digest(file) for file in self._seen}
 
     def _load(self) -> Security:
-        # Each file's digest is taken before it is read, so that a change in between is seen at the next look.
+        # Each file's digest is taken before it is read, so that a change in between is seen at the next check.
         self._seen = {self._path: _digest(self._path)}
         config = webconfig.parse(self._path)
         self._seen |= {file: _digest(file) for file in config.files()[1:]}

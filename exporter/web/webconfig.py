@@ -1,4 +1,4 @@
-"""The web configuration file: its shape, as Prometheus' exporter-toolkit defines it.
+"""The web configuration file, as Prometheus' exporter-toolkit defines it.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 
@@ -65,7 +65,7 @@ def parse(path: Path) -> WebConfig:
     """Read the file at `path`, but not yet the certificates that it names.
 
     Raises:
-        ConfigError: it cannot be read, or breaks the toolkit's rules or ours; every fault is listed.
+        ConfigError: it cannot be read, or breaks a rule of the toolkit or of the exporter; every error is listed.
     """
     nodes = Nodes(path)
     sections = nodes.mapping(nodes.read(), "", _SECTIONS)
@@ -113,9 +113,9 @@ def _headers(nodes: Nodes, node: Node) -> tuple[tuple[str, str], ...]:
         text = _LINE_BREAKS.sub(" ", nodes.text(value, where)).strip()
         allowed = _HEADERS[name]
         if allowed and text not in allowed:
-            nodes.fault(where, f"must be {' or '.join(allowed)}")
+            nodes.error(where, f"must be {' or '.join(allowed)}")
         elif _CONTROL.search(text):
-            nodes.fault(where, "holds a control character; remove it")
+            nodes.error(where, "holds a control character; remove it")
         elif text:
             headers.append((name, text))
     return tuple(headers)
@@ -129,9 +129,10 @@ def _users(nodes: Nodes, node: Node) -> dict[bytes, bytes]:
         if _HASH.match(written):
             users[name.encode()] = written.encode("ascii")
         else:
-            nodes.fault(
+            nodes.error(
                 where,
-                "is no bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters): make one with htpasswd -nBC 10",
+                "is not a bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters): "
+                "make one with htpasswd -nBC 10",
             )
     return users
 
@@ -140,9 +141,9 @@ def _no_rate_limit(nodes: Nodes, node: Node) -> None:
     keys = nodes.mapping(node, "rate_limit", ("interval", "burst"))
     burst, interval = (nodes.text(keys.get(key), f"rate_limit.{key}") for key in ("burst", "interval"))
     if not nodes.is_null(keys.get("burst")) and not _INTEGER.match(burst):
-        nodes.fault("rate_limit.burst", "must be a whole number")
+        nodes.error("rate_limit.burst", "must be a whole number")
     if not nodes.is_null(keys.get("interval")) and not _ZERO.match(interval):
-        nodes.fault("rate_limit.interval", "rate limits cannot be done here: remove the section")
+        nodes.error("rate_limit.interval", "rate limits cannot be done here: remove the section")
 
 
 def _remarks(tls: Tls | None, *, written: bool, http2: bool) -> tuple[str, ...]:

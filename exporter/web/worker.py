@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop, in threads that never hold up the end of the process."""
+"""Blocking work in threads next to the event loop, which never delay the end of the process."""
 
 from __future__ import annotations
 

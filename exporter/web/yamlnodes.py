@@ -1,6 +1,6 @@
-"""A YAML file read by hand, node by node: strict where a loader is lenient, and lenient where Go's is.
+"""Reads YAML node by node, as strictly as Go's yaml.v2 does.
 
-The exporter-toolkit reads its file with Go's yaml.v2: unknown and repeated keys are faults, but any plain value will do
+The exporter-toolkit reads its file with Go's yaml.v2: unknown and repeated keys are errors, but any plain value will do
 where a text is expected (`X-XSS-Protection: 1`).
 """
 
@@ -29,24 +29,24 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 class Nodes:
-    """The nodes of one file, and the faults found in it.
+    """The nodes of one file, and the errors found in it.
 
     Args:
-        path: the file's, for the faults.
+        path: the file's, for the errors.
 
     Attributes:
-        faults: one line each: `file:key.path: what is wrong; how to mend it`.
+        errors: one line each: `file:key.path: what is wrong; how to fix it`.
     """
 
     def __init__(self, path: Path) -> None:
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         self._path = path
 
     def read(self) -> Node:
         """Return the file's root; None if it is empty.
 
         Raises:
-            ConfigError: the file cannot be read, is too large or is no YAML of one document.
+            ConfigError: the file cannot be read, is too large or is not YAML of one document.
         """
         try:
             content = read_file(self._path, MIB)
@@ -55,13 +55,13 @@ class Nodes:
         try:
             return yaml.compose(content, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
-            raise ConfigError((f"{self._path}: is no YAML: {_where(error)}",)) from None
+            raise ConfigError((f"{self._path}: is not YAML: {_where(error)}",)) from None
         except (RecursionError, ValueError, OverflowError):
-            raise ConfigError((f"{self._path}: is no YAML of a sensible shape",)) from None
+            raise ConfigError((f"{self._path}: is not YAML of a sensible shape",)) from None
 
-    def fault(self, where: str, sentence: str) -> None:
-        """Note a fault at the key path `where`."""
-        self.faults.append(f"{self._path}:{where}: {sentence}" if where else f"{self._path}: {sentence}")
+    def error(self, where: str, sentence: str) -> None:
+        """Note an error at the key path `where`."""
+        self.errors.append(f"{self._path}:{where}: {sentence}" if where else f"{self._path}: {sentence}")
 
     @staticmethod
     def is_null(node: Node) -> bool:
@@ -73,7 +73,7 @@ class Nodes:
         if self.is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
-            self.fault(where, "must be a mapping of keys to values")
+            self.error(where, "must be a mapping of keys to values")
             return {}
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
@@ -81,9 +81,9 @@ class Nodes:
             path = f"{where}.{name}" if where else name
             if known is not None and name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                self.fault(path, "is not known" + (f"; did you mean {near[0]}?" if near else f"; {_one_of(known)}"))
+                self.error(path, "is not known" + (f"; did you mean {near[0]}?" if near else f"; {_one_of(known)}"))
             elif name in found:
-                self.fault(path, "stands here twice; remove one")
+                self.error(path, "is here twice; remove one")
             else:
                 found[name] = value
         return found
@@ -93,11 +93,11 @@ class Nodes:
         if self.is_null(node):
             return ""
         if not isinstance(node, yaml.ScalarNode):
-            self.fault(where, "must be a text")
+            self.error(where, "must be a text")
             return ""
         value = str(node.value)
         if _SURROGATE.search(value):
-            self.fault(where, "holds half a character (a lone surrogate)")
+            self.error(where, "holds half a character (a lone surrogate)")
             return ""
         return value
 
@@ -106,7 +106,7 @@ class Nodes:
         if self.is_null(node):
             return None
         if not isinstance(node, yaml.SequenceNode):
-            self.fault(where, "must be a list")
+            self.error(where, "must be a list")
             return None
         return tuple(self.text(item, f"{where}[{index}]") for index, item in enumerate(node.value))
 
@@ -116,17 +116,17 @@ class Nodes:
             return default
         if isinstance(node, yaml.ScalarNode) and node.style is None and node.value in _TRUE | _FALSE:
             return node.value in _TRUE
-        self.fault(where, "must be true or false")
+        self.error(where, "must be true or false")
         return default
 
     def check(self) -> None:
         """Raise what was found.
 
         Raises:
-            ConfigError: there are faults.
+            ConfigError: there are errors.
         """
-        if self.faults:
-            raise ConfigError(tuple(self.faults))
+        if self.errors:
+            raise ConfigError(tuple(self.errors))
 
 
 def _one_of(known: Collection[str]) -> str:

@@ -378,7 +378,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             WARNING,
             f"{RELOADED} == 0",
             "{{ $labels.job }}: a new configuration was refused",
-            f"{refused_by}goes on with its old configuration; a restart would fail. The log lists every error with file, key "
+            f"{refused_by}keeps its old configuration; a restart would fail. The log lists every error with file, key "
             "and fix; `office365-activations-exporter --config.check` shows them again.",
             limits.pending,
             limits.keep,

@@ -21,7 +21,7 @@ class Window(int):
             ValueError: it is none.
         """
         if not re.fullmatch(r"(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+s)?", text) or not text:
-            raise ValueError(f"{text!r} is no duration; write it like 90m or 1d")
+            raise ValueError(f"{text!r} is not a duration; write it like 90m or 1d")
         return cls(sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([wdhms])", text)))
 
     def __str__(self) -> str:

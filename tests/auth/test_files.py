@@ -35,7 +35,7 @@ ONE_FILE = (
     "or let auth.certificate_key_file name the key's"
 )
 PFX_AGAIN = "export it again as PFX, with its private key"
-WHOLE = "copy it again, whole"
+WHOLE = "copy the whole file again"
 PASSWORD_HINT = "check auth.certificate_password (or its file): it is that of the private key"
 KEY_HINT = "put the certificate and the key that it was made with into one file"
 BARE = "write the bare value into it, as UTF-8"
@@ -90,7 +90,7 @@ def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
         "PFX with a wrong password": (
             pfx(PASSWORD),
             "hush, wrong",
-            "it is no PFX that the password given opens",
+            "the password given does not open it as a PFX",
             PASSWORD_HINT,
         ),
         "PFX without key": (pfx(key=False), None, "the PFX holds no private key", PFX_AGAIN),

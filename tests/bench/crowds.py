@@ -60,9 +60,9 @@ def crowds(bench: Bench) -> Result:
             felt = (median(times), p99, max(times))
             rows.append((name, f"{len(times):,}", *map(milliseconds, felt), f"{went_on:g}"))
             if crowd is not _nobody:
-                bars.append(at_most(f"p99 of a well-behaved scraper beside {name}", p99 * 1000, 250, "ms"))
-                bars.append(Bar(f"polls beside {name}", "go on", f"{went_on:g} in {seconds} s", went_on > 0))
-    head = ("beside", "scrapes", "p50, ms", "p99, ms", "longest, ms", "polls meanwhile")
+                bars.append(at_most(f"p99 of a well-behaved scraper next to {name}", p99 * 1000, 250, "ms"))
+                bars.append(Bar(f"polls next to {name}", "go on", f"{went_on:g} in {seconds} s", went_on > 0))
+    head = ("next to", "scrapes", "p50, ms", "p99, ms", "longest, ms", "polls meanwhile")
     return Result((Table(f"One scraper (gzip, 20 a second at most) at {size:,} tenants", head, rows),), bars)
 
 

@@ -220,14 +220,14 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("history",), "storage.path: is not set"),
-        (("history", "--storage.path=x", "--since", "yesterday"), "--since: 'yesterday' is no date"),
+        (("history", "--storage.path=x", "--since", "yesterday"), "--since: 'yesterday' is not a date"),
         (("history", "--storage.path=x", "--format=openmetrics", "--label", "job"), "--label: 'job' has no value"),
         (
             ("history", "--storage.path=x", "--format=openmetrics", "--step", "often"),
             "--step: 'often' is not a duration",
         ),
         (("history", "--storage.path=x", "--step", "10"), "--step: '10' has no unit; write 10s or 10m"),
-        (("history", "--storage.path=x", "--step", "0"), "--step: '0' is no time at all"),
+        (("history", "--storage.path=x", "--step", "0"), "--step: '0' is not a length of time"),
         (("serve", "--config.file", "/nowhere.yaml"), "/nowhere.yaml"),
         (("serve",), "no tenant is configured"),
         (("frobnicate",), "invalid choice"),

@@ -36,18 +36,18 @@ def test_ok(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("flag", "line"),
     [
-        ("--web.listen-address=unix:relative.sock", "is no absolute path of a Unix socket; write it as unix:/run"),
-        ("--web.listen-address=unix:", "is no absolute path of a Unix socket; write it as unix:/run"),
+        ("--web.listen-address=unix:relative.sock", "is not an absolute path of a Unix socket; write it as unix:/run"),
+        ("--web.listen-address=unix:", "is not an absolute path of a Unix socket; write it as unix:/run"),
         (f"--web.listen-address=unix:/{'x' * 107}", "is longer than the 107 bytes of a"),
-        ("--web.listen-address=:65536", "is no address to listen on"),
-        ("--web.listen-address=host", "is no address to listen on"),
-        ("--web.external-url=https://x.example/#part", "is no web address; write it as https://example.com/path"),
+        ("--web.listen-address=:65536", "is not an address to listen on"),
+        ("--web.listen-address=host", "is not an address to listen on"),
+        ("--web.external-url=https://x.example/#part", "is not a web address; write it as https://example.com/path"),
         ("--web.external-url=https://x.example/%0d%0aSet-Cookie:x", "holds a control character"),
-        ("--web.external-url=x.example", "is no web address"),
-        ("--web.external-url=http://[::1/x", "is no web address"),
-        ("--web.telemetry-path=/m?x", "is no path of a URL; write it as /metrics"),
+        ("--web.external-url=x.example", "is not a web address"),
+        ("--web.external-url=http://[::1/x", "is not a web address"),
+        ("--web.telemetry-path=/m?x", "is not a path of a URL; write it as /metrics"),
         ("--web.telemetry-path=/-/ready", "is a path of another endpoint"),
-        ("--web.route-prefix=/a b", "is no path of a URL; write it as /path"),
+        ("--web.route-prefix=/a b", "is not a path of a URL; write it as /path"),
     ],
 )
 def test_flags(flag: str, line: str) -> None:
@@ -90,7 +90,7 @@ def test_a_fifo_is_an_error_at_once(tmp_path: Path, what: str) -> None:
 def test_other_names_of_clouds(tmp_path: Path, name: str, known: str) -> None:
     """A name that Microsoft or its other tools use is answered with ours."""
     (line,) = errors(written(tmp_path, f"cloud: {name}\ntenants: [{TENANT}]"), {})
-    assert line.endswith(f"nor a pair of addresses; write {known}, which is where it lives")
+    assert line.endswith(f"nor a pair of addresses; write {known}, the name of this login's cloud")
 
 
 def test_variables_are_called_by_their_names() -> None:
@@ -125,7 +125,10 @@ def test_prices(tmp_path: Path) -> None:
     )
     for text, line in (
         ("prices: {product_types: {Visio: 1}}", "prices: gives prices without a currency; add currency, such as EUR"),
-        ("prices: {currency: euro}", "prices.currency: is no ISO 4217 code; write three capital letters, such as EUR"),
+        (
+            "prices: {currency: euro}",
+            "prices.currency: is not an ISO 4217 code; write three capital letters, such as EUR",
+        ),
         (
             "prices: {currency: EUR, product_types: {Visio: -1}}",
             "prices.product_types.Visio: is less than 0; write 0 or more",

@@ -190,10 +190,10 @@ def test_empty_variable_counts_as_unset() -> None:
         (
             "TARGETS__PRODUCT_TYPES",
             '{"a": {}, "a": {}}',
-            'is not JSON: a key stands twice, or it is nested too deep; write it as {"key": "value"}',
+            'is not JSON: a key is there twice, or it is nested too deep; write it as {"key": "value"}',
         ),
         ("CLIENT_ID", "\udc80", "holds half a character, which UTF-8 cannot; write the whole character"),
-        ("STORAGE__PATH", "a\udc80", "is no path of a file; write the path as text"),
+        ("STORAGE__PATH", "a\udc80", "is not a path of a file; write the path as text"),
     ],
 )
 def test_bad_variable(variable: str, value: str, line: str | None) -> None:
@@ -312,10 +312,10 @@ def test_bad_flags() -> None:
     )
     assert found == (
         (
-            "--web.listen-address[1]: is no address to listen on; "
+            "--web.listen-address[1]: is not an address to listen on; "
             "write it as :9365, 127.0.0.1:9365, [::1]:9365 or unix:/run/x.sock"
         ),
-        "--web.telemetry-path: is no path of a URL; write it as /metrics",
+        "--web.telemetry-path: is not a path of a URL; write it as /metrics",
         "--log.format: is none of logfmt, json; did you mean logfmt?",
     )
 
@@ -374,7 +374,7 @@ def test_proxy_from_a_file(tmp_path: Path) -> None:
     found = errors({"config.file": str(tmp_path / "config.yml")}, {})
     assert found == (
         (
-            f"{tmp_path}/config.yml:http.proxy_file: its content is no address of a proxy; "
+            f"{tmp_path}/config.yml:http.proxy_file: its content is not the address of a proxy; "
             "write it as http://user:password@proxy.example.com:3128"
         ),
     )

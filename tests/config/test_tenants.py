@@ -54,7 +54,7 @@ def test_tenants_by_variable() -> None:
     assert errors({}, environ) == (
         "OFFICE365_EXPORTER_TENANTS[1].auth.client_secret: must be text, not a number (tenant a); put it in quotes",
         (
-            "OFFICE365_EXPORTER_TENANTS[1].name: the name a is taken by OFFICE365_EXPORTER_TENANTS[0]; "
+            "OFFICE365_EXPORTER_TENANTS[1].name: the name a is already used by OFFICE365_EXPORTER_TENANTS[0]; "
             "give each tenant a name of its own"
         ),
         (

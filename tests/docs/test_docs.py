@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 METRICS_HEAD = """# Metrics
 
-<!-- Made from the code by tests/docs; `pytest tests/docs --update-golden` writes it anew. -->
+<!-- Made from the code by tests/docs; `pytest tests/docs --update-golden` writes it. -->
 
 One prefix, `office365_activations_`. No sample has a timestamp. A series that is not known is absent, never 0: before a
 tenant's first outcome its `up` and `last_*` are absent. `tenant` is the tenant's name, `product_type` the name as

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "web-configuration.md"
 
 TEXT = """# Web configuration
 
-<!-- Made from the code by tests/docs; `pytest tests/docs --update-golden` writes it anew. -->
+<!-- Made from the code by tests/docs; `pytest tests/docs --update-golden` writes it. -->
 
 `--web.config.file` takes the web configuration file of Prometheus'
 [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md): TLS, client

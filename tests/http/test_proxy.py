@@ -152,7 +152,7 @@ def test_a_variable_that_holds_no_proxy_is_a_fault_of_the_configuration(value: s
     """HTTPS_PROXY is checked before any poll, and its password is not shown."""
     with pytest.raises(ConfigError) as caught:
         proxy_from(None, {"HTTPS_PROXY": value})
-    assert "HTTPS_PROXY: is no address of a proxy; write it as http://" in said(caught.value)
+    assert "HTTPS_PROXY: is not the address of a proxy; write it as http://" in said(caught.value)
 
 
 def test_a_proxy_hides_its_password() -> None:

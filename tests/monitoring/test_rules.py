@@ -238,7 +238,7 @@ def test_thresholds_are_changed_without_editing_expressions(tmp_path: Path) -> N
     assert ">= 3\n" in text
     with pytest.raises(ValueError, match="'stale' is no threshold; choose one of slow_interval"):
         Thresholds().changed("stale=5d")
-    with pytest.raises(ValueError, match="report_stale: 'soon' is no duration; write it like 90m"):
+    with pytest.raises(ValueError, match="report_stale: 'soon' is not a duration; write it like 90m"):
         Thresholds().changed("report_stale=soon")
 
 

@@ -169,7 +169,7 @@ class Kills:
 
     @staticmethod
     def _check_log(log: str) -> None:
-        if found := re.search(r".*(?:damaged|in memory only|in use by|fault of the exporter).*", log):
+        if found := re.search(r".*(?:damaged|in memory only|in use by|error in the exporter).*", log):
             raise ViolationError(f"the log says: {found[0]}")
 
     def check_quota(self) -> None:

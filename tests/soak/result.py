@@ -48,6 +48,6 @@ class Ears(io.StringIO):
 
     def write(self, text: str) -> int:
         """Listen."""
-        if "a fault of the exporter" in text:
+        if "an error in the exporter" in text:
             self.heard.append(text)
         return len(text)

@@ -222,15 +222,15 @@ def test_metrics_at_the_root() -> None:
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (Options(telemetry_path="metrics"), "--web.telemetry-path: 'metrics' is no path; write it like /metrics"),
-        (Options(telemetry_path="/m?x"), "--web.telemetry-path: '/m?x' is no path; write it like /metrics"),
+        (Options(telemetry_path="metrics"), "--web.telemetry-path: 'metrics' is not a path; write it like /metrics"),
+        (Options(telemetry_path="/m?x"), "--web.telemetry-path: '/m?x' is not a path; write it like /metrics"),
         (
             Options(telemetry_path="/-/ready"),
             "--web.telemetry-path: '/-/ready' is the path of another endpoint; choose another",
         ),
         (
             Options(external_url="monitoring.example/x"),
-            "--web.external-url: 'monitoring.example/x' is no such URL; write it like https://monitoring.example/o365",
+            "--web.external-url: 'monitoring.example/x' is not such a URL; write it like https://monitoring.example/o365",
         ),
         (
             Options(external_url="https://x.example/a%0d%0aX-Injected:%20y"),
@@ -242,7 +242,7 @@ def test_metrics_at_the_root() -> None:
         ),
         (
             Options(external_url="http://[::1/x"),
-            "--web.external-url: 'http://[::1/x' is no such URL; write it like https://monitoring.example/o365",
+            "--web.external-url: 'http://[::1/x' is not such a URL; write it like https://monitoring.example/o365",
         ),
     ],
 )

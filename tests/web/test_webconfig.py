@@ -109,21 +109,21 @@ GOOD = {
 BAD = {
     "a file of junk": ("hWkNKCp3fvIx3jKnsaBI\nTuEjdwNS8A2vYdFbiKqr\n", "must be a mapping of keys to values"),
     "a list": ("- tls_server_config\n", "must be a mapping of keys to values"),
-    "broken YAML": ("tls_server_config: {cert_file: [\n", "is no YAML: "),
-    "a tab": ("a:\n\tb\n", "is no YAML: "),
-    "bytes that are no text": ("a: \x01\n", "is no YAML: "),
+    "broken YAML": ("tls_server_config: {cert_file: [\n", "is not YAML: "),
+    "a tab": ("a:\n\tb\n", "is not YAML: "),
+    "bytes that are no text": ("a: \x01\n", "is not YAML: "),
     "half a character": ('http_server_config: {headers: {X-XSS-Protection: "\\ud800"}}\n', "holds half a character"),
-    "a character out of range": ('a: "\\Uffffffff"\n', "is no YAML of a sensible shape"),
-    "nesting without end": ("[" * 1_000, "is no YAML of a sensible shape"),
-    "two documents": ("---\n{}\n---\n{}\n", "is no YAML: "),
+    "a character out of range": ('a: "\\Uffffffff"\n', "is not YAML of a sensible shape"),
+    "nesting without end": ("[" * 1_000, "is not YAML of a sensible shape"),
+    "two documents": ("---\n{}\n---\n{}\n", "is not YAML: "),
     "merge keys": ("<<: {rate_limit: {}}\n", ":<<: is not known"),
     "an unknown section": ("tls_config: {}\n", ":tls_config: is not known; did you mean tls_server_config?"),
     "an unknown key": (
         "tls_server_config:\n  cert_filse: server.crt\n",
         ":tls_server_config.cert_filse: is not known; did you mean cert_file?",
     ),
-    "a key twice": (PAIR + "  key_file: other.key\n", ":tls_server_config.key_file: stands here twice"),
-    "a user twice": (f"basic_auth_users:\n  a: {HASH}\n  a: {HASH}\n", ":basic_auth_users.a: stands here twice"),
+    "a key twice": (PAIR + "  key_file: other.key\n", ":tls_server_config.key_file: is here twice"),
+    "a user twice": (f"basic_auth_users:\n  a: {HASH}\n  a: {HASH}\n", ":basic_auth_users.a: is here twice"),
     "a mapping for a text": ("tls_server_config: {cert_file: {}}\n", ":tls_server_config.cert_file: must be a text"),
     "a text for a list": (PAIR + "  cipher_suites: X\n", ":tls_server_config.cipher_suites: must be a list"),
     "a text for a section": ("tls_server_config: x\n", ":tls_server_config: must be a mapping"),
@@ -161,8 +161,11 @@ BAD = {
         "tls_server_config: {cert_file: server.crt, key_file: locked.key}\n",
         "the key has a password",
     ),
-    "a certificate of junk": ("tls_server_config: {cert_file: junk, key_file: server.key}\n", "this is no such PEM"),
-    "an empty certificate file": ("tls_server_config: {cert_file: empty, key_file: server.key}\n", "no such PEM"),
+    "a certificate of junk": ("tls_server_config: {cert_file: junk, key_file: server.key}\n", "this is not such a PEM"),
+    "an empty certificate file": (
+        "tls_server_config: {cert_file: empty, key_file: server.key}\n",
+        "not such a PEM file",
+    ),
     "a client CA without policy": (
         PAIR + "  client_ca_file: /dev/null\n",
         ":tls_server_config.client_auth_type: a client CA without a policy has no use",
@@ -204,9 +207,9 @@ BAD = {
     ),
     "X-Frame-Options in upper case": ("http_server_config: {headers: {X-Frame-Options: DENY}}\n", "must be deny or"),
     "an empty X-Frame-Options": ("http_server_config: {headers: {X-Frame-Options: ''}}\n", "must be deny or"),
-    "a password in clear": ("basic_auth_users: {john: doe}\n", ":basic_auth_users.john: is no bcrypt hash"),
-    "no password": ("basic_auth_users: {john: }\n", ":basic_auth_users.john: is no bcrypt hash"),
-    "a cost out of range": (f"basic_auth_users: {{j: '{HASH.replace('$04', '$03')}'}}\n", "is no bcrypt hash"),
+    "a password in clear": ("basic_auth_users: {john: doe}\n", ":basic_auth_users.john: is not a bcrypt hash"),
+    "no password": ("basic_auth_users: {john: }\n", ":basic_auth_users.john: is not a bcrypt hash"),
+    "a cost out of range": (f"basic_auth_users: {{j: '{HASH.replace('$04', '$03')}'}}\n", "is not a bcrypt hash"),
     "a burst in words": ("rate_limit: {burst: many}\n", ":rate_limit.burst: must be a whole number"),
     "an interval in words": ("rate_limit: {interval: often}\n", ":rate_limit.interval: rate limits cannot be done"),
 }
@@ -248,14 +251,14 @@ HERE = {
         ('http_server_config: {headers: {X-XSS-Protection: "a\\0b"}}\n', "holds a control character"),
     ),
     ("basic_auth_users", "hashes other than $2a$, $2b$ and $2y$, or not 60 characters long"): (
-        (f"basic_auth_users: {{j: '{HASH.replace('$2y', '$2x')}'}}\n", "is no bcrypt hash"),
-        (f"basic_auth_users: {{j: '{HASH}.'}}\n", "is no bcrypt hash"),
+        (f"basic_auth_users: {{j: '{HASH.replace('$2y', '$2x')}'}}\n", "is not a bcrypt hash"),
+        (f"basic_auth_users: {{j: '{HASH}.'}}\n", "is not a bcrypt hash"),
     ),
     ("rate_limit", "an interval other than 0"): (
         ("rate_limit: {interval: 1s, burst: 20}\n", ":rate_limit.interval: rate limits cannot be done here"),
     ),
     ("the file", "more than one YAML document, or merge keys (<<)"): (
-        ("--- {}\n--- {}\n", "is no YAML: "),
+        ("--- {}\n--- {}\n", "is not YAML: "),
         ("<<: {}\n", "is not known"),
     ),
     ("basic_auth_users", "on /-/healthy and /-/ready"): ((f"basic_auth_users: {{alice: {HASH}}}\n", ""),),
@@ -487,7 +490,7 @@ def test_users_are_lost_by_a_restart_only(certificates: Certificates) -> None:
         for content in ("", headers, "basic_auth_users: {}\n"):
             logs.clear()
             certificates.write(content)
-            until(lambda: any("has no users any more" in one.get("faults", "") for one in logs))
+            until(lambda: any("has no users any more" in one.get("errors", "") for one in logs))
             assert httpx.get(f"{server.url}/metrics").status_code == 401
         certificates.write(users + headers)
         until(lambda: "x-frame-options" in httpx.get(f"{server.url}/metrics").headers)
