@@ -1,7 +1,7 @@
 """The bytes of `/metrics`, rendered when the data change and not when they are scraped.
 
 Tenants stand in groups; a group's samples of one family are one segment, kept as text and as a piece of a gzip stream.
-A poll renders its tenant anew and compresses its group's segments; a scrape joins ready pieces, and adds the process's
+A poll renders its tenant and compresses its group's segments; a scrape joins ready pieces, and adds the process's
 own few series as they are, in one gzip member: a second one breaks `curl --compressed`.
 """
 

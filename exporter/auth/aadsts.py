@@ -1,4 +1,4 @@
-"""What a refusal of the login host means, and how an operator fixes it.
+"""What an AADSTS error of the login host means, and its hint.
 
 Microsoft advises to take the AADSTS numbers as hints only
 (https://learn.microsoft.com/entra/identity-platform/reference-error-codes), so only one of them picks the error's
@@ -84,7 +84,7 @@ _HINTS = {
     65004: "the person declined; to try again, " + _SIGN_IN,
     70000: "the stored sign-in is no longer accepted; " + _SIGN_IN,
     70008: "the sign-in has expired; " + _SIGN_IN,
-    70020: "the code was not used in time; for a new one, " + _SIGN_IN,
+    70020: "the code expired before it was used; for a new one, " + _SIGN_IN,
     70043: "the sign-in has expired; " + _SIGN_IN,
     700082: "the sign-in was not used for too long; " + _SIGN_IN,
     700084: "the sign-in has expired; " + _SIGN_IN,
@@ -123,7 +123,7 @@ def _first_sentence(body: Mapping[str, Any], code: int, status: int) -> str:
     said = quotable(sentence, _LONGEST)
     if code:
         return f"AADSTS{code}, {said}"
-    return said or (f"{status} without a reason" if status else "without a reason")
+    return said or (f"{status} without giving a reason" if status else "without giving a reason")
 
 
 def _code(body: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Certificates with their private keys, PEM or PFX.
+"""Certificates with their private keys, from PEM or PFX.
 
 What Microsoft takes: https://learn.microsoft.com/entra/identity-platform/certificate-credentials
 """
@@ -22,7 +22,7 @@ _ONE_FILE = (
     "put certificate and private key, both PEM, into this one file (in any order), "
     "or let auth.certificate_key_file name the key's"
 )
-_COPY = "copy it again, whole"
+_COPY = "copy the whole file again"
 _PFX_AGAIN = "export it again as PFX, with its private key"
 _WRONG_ONE = "check auth.certificate_password (or its file): it is that of the private key"
 
@@ -145,7 +145,7 @@ def _pfx(content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificat
             what = "it holds the certificate alone, without its private key"
             raise CertificateError(what, _PFX_AGAIN) from None
         if password:
-            raise CertificateError("it is no PFX that the password given opens", _WRONG_ONE) from None
+            raise CertificateError("the password given does not open it as a PFX", _WRONG_ONE) from None
         fix = "if it has a password, set auth.certificate_password_file; else check that it is the right file"
         raise CertificateError("it is neither PEM nor a PFX without a password", fix) from None
     found = [each.certificate for each in (bundle.cert, *bundle.additional_certs) if each is not None]

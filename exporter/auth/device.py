@@ -1,4 +1,4 @@
-"""Sign-ins by device code: the last resort, for tenants that give the permission only to a person.
+"""Sign-in by device code, a last resort: the stored sign-in and its renewal.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
 """

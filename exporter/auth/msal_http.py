@@ -1,4 +1,4 @@
-"""The HTTP client that MSAL is given for the login host: the exporter's own, under the poll's deadline."""
+"""The HTTP client that MSAL gets: the exporter's own clients, under the poll's deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bearer token, and what its claims say of permissions, roles and consent: hints for people, which polls ignore."""
+"""What a token's claims say about permissions, and the consent URL: hints only."""
 
 from __future__ import annotations
 

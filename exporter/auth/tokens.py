@@ -196,7 +196,7 @@ def _lifetime(tenant: Tenant, expires_in: object) -> float:
 def _unexpected_answers(tenant: Tenant) -> Iterator[None]:
     """Raise a ServerError in place of what MSAL raises about an answer that it did not expect.
 
-    It reads answers without checking them: a lifetime that is no number, an address that is none.
+    It reads answers without checking them: a lifetime that is not a number, an address that is not one.
     """
     try:
         yield

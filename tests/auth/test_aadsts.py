@@ -165,7 +165,7 @@ def test_what_is_no_login_host_says_so(harness: Harness) -> None:
     failure = harness.fail(replace(harness.tenant(), cloud=cloud))
     assert failure.reason is Reason.CREDENTIALS
     assert failure.hint == "check cloud.authority: what answers there does not behave like Microsoft's login"
-    assert failure.message.endswith(f"the credential of client {harness.known.client_id}: 403 without a reason")
+    assert failure.message.endswith(f"the credential of client {harness.known.client_id}: 403 without giving a reason")
 
 
 def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
@@ -186,10 +186,10 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
         (200, b"[]", Stage.TOKEN, Reason.SERVER, "answered 200 with something that is not a JSON object"),
         (200, b"[" * 100_000, Stage.TOKEN, Reason.SERVER, "answered 200 with something that is not a JSON object"),
         (302, b"", Stage.TOKEN, Reason.SERVER, "answered 302 with something that is not a JSON object"),
-        (403, b"<html>hush</html>", Stage.TOKEN, Reason.CREDENTIALS, ": 403 without a reason"),
-        (200, b"{}", Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
-        (200, b'{"access_token": 1}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
-        (200, b'{"access_token": "a\\nb"}', Stage.TOKEN, Reason.CREDENTIALS, ": without a reason"),
+        (403, b"<html>hush</html>", Stage.TOKEN, Reason.CREDENTIALS, ": 403 without giving a reason"),
+        (200, b"{}", Stage.TOKEN, Reason.CREDENTIALS, ": without giving a reason"),
+        (200, b'{"access_token": 1}', Stage.TOKEN, Reason.CREDENTIALS, ": without giving a reason"),
+        (200, b'{"access_token": "a\\nb"}', Stage.TOKEN, Reason.CREDENTIALS, ": without giving a reason"),
         (200, b'{"access_token": "x", "expires_in": "soon"}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
         (200, b'{"access_token": "x", "expires_in": 1e999}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
         (200, b'{"access_token": "x", "expires_in": NaN}', Stage.TOKEN, Reason.SERVER, "not what OAuth prescribes"),
@@ -213,7 +213,7 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
             Reason.SERVER,
             "not what OAuth prescribes",
         ),
-        (404, b"<html>", Stage.DISCOVERY, Reason.CREDENTIALS, ": 404 without a reason"),
+        (404, b"<html>", Stage.DISCOVERY, Reason.CREDENTIALS, ": 404 without giving a reason"),
         (500, b"hush", Stage.DISCOVERY, Reason.SERVER, "the login host answered 500"),
         (429, b"hush", Stage.DISCOVERY, Reason.THROTTLED, "the login host answered 429; wait 300 s"),
     ],

@@ -47,7 +47,7 @@ def test_a_sign_in_is_waited_for(harness: Harness, delegated: Tenant) -> None:
     ("decision", "hint", "message"),
     [
         (Decision.DECLINED, "the person declined; to try again, run: ", "AADSTS65004, User declined"),
-        (Decision.EXPIRED, "the code was not used in time; for a new one, run: ", "AADSTS70020"),
+        (Decision.EXPIRED, "the code expired before it was used; for a new one, run: ", "AADSTS70020"),
         (
             Decision.BLOCKED,
             BLOCKED,
@@ -74,7 +74,7 @@ def test_a_code_that_nobody_uses_ends_by_our_own_clock(harness: Harness, delegat
     harness.microsoft.plan_sign_in(Plan(Decision.PENDING))
     with pytest.raises(CredentialsError, match="The code expired before it was used") as caught:
         harness.tokens.sign_in(delegated, show=lambda _code: None, wait=lambda *seconds: waited.append(seconds))
-    assert caught.value.hint == f"the code was not used in time; for a new one, {login(delegated)}"
+    assert caught.value.hint == f"the code expired before it was used; for a new one, {login(delegated)}"
     assert waited == [(1.0, 800.0), (1.0, 1.0)]
 
 
@@ -93,7 +93,7 @@ def test_a_tenant_that_is_gone_ends_a_sign_in(harness: Harness, delegated: Tenan
     """What does not pass ends the wait, however it is answered."""
     gone = Fault("gone", Stage.TOKEN, "a page", lambda *_: Response(404, (), b"<html>hush"))
     harness.microsoft.inject(harness.known, gone)
-    with pytest.raises(CredentialsError, match="404 without a reason"):
+    with pytest.raises(CredentialsError, match="404 without giving a reason"):
         harness.sign_in(delegated)
 
 

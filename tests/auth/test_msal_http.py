@@ -85,7 +85,7 @@ def test_login_shows_the_code_and_says_how_the_sign_in_is_kept(
     ("plan", "message", "hint"),
     [
         (Plan(Decision.DECLINED), "AADSTS65004, User declined to consent to access the app", "to try again, run: "),
-        (Plan(Decision.EXPIRED), "AADSTS70020", "the code was not used in time; for a new one, run: "),
+        (Plan(Decision.EXPIRED), "AADSTS70020", "the code expired before it was used; for a new one, run: "),
         (
             Plan(Decision.BLOCKED),
             "AADSTS53003, Access has been blocked by Conditional Access policies",
