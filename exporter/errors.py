@@ -27,7 +27,7 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
-MENDED_BY_PEOPLE = frozenset({Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED})
+NEEDS_OPERATOR = frozenset({Reason.CONFIG, Reason.CREDENTIALS, Reason.PERMISSION, Reason.TENANT, Reason.UNSUPPORTED})
 """Failures that no retry recovers from; the poll that follows one takes a fresh token, since the fix may be new."""
 
 

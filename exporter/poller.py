@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from exporter import graph
 from exporter.config.tenants import key_of
 from exporter.errors import (
-    MENDED_BY_PEOPLE,
+    NEEDS_OPERATOR,
     ExporterError,
     InternalError,
     PermissionMissingError,
@@ -186,7 +186,7 @@ class Poller:
 
 def _wants_fresh_token(standing: Standing) -> bool:
     failure = standing.last.failure if standing.last else None
-    return failure is not None and failure.reason in MENDED_BY_PEOPLE
+    return failure is not None and failure.reason in NEEDS_OPERATOR
 
 
 def _refused_again(error: graph.UnauthorizedError) -> graph.UnauthorizedError:

@@ -18,7 +18,7 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from exporter.config.crontab import parse_crontab
-from exporter.errors import MENDED_BY_PEOPLE
+from exporter.errors import NEEDS_OPERATOR
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str 
     ended = min(last.at, now)  # a clock that jumped back must not make anybody wait for the old future
     earliest = min(last.not_before, now + _LONGEST_WAIT)
     regular = _next_regular(poll, (key.cloud, key.tenant_id, key.report, replica), ended)
-    if last.failure is not None and last.failure.reason in MENDED_BY_PEOPLE:
+    if last.failure is not None and last.failure.reason in NEEDS_OPERATOR:
         step = _AFTER_REFUSAL[min(standing.consecutive_failures, len(_AFTER_REFUSAL)) - 1]
         return max(ended + step, earliest)
     return max(regular, earliest)
