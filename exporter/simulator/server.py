@@ -155,7 +155,7 @@ class SimulatorServer:
         # In a folder of its own, because ssl reads certificates from files only.
         self._folder = tempfile.TemporaryDirectory(prefix="simulator-")
         self.ca_file, context = _credentials(Path(self._folder.name), self.names)
-        self._loop = _new_loop()
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
         self._thread.start()
         self._servers: list[asyncio.Server] = []
@@ -237,6 +237,8 @@ class SimulatorServer:
         self.cloud = self.make_cloud(addresses)
 
     async def _close(self) -> None:
+        # What was accepted a moment ago would leave its socket open, if its task never began or its server was closed.
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         for connection in tuple(self.connections):
@@ -246,6 +248,9 @@ class SimulatorServer:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        # Two rounds of the loop, in which a handshake's end closes its socket.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 def _credentials(folder: Path, names: tuple[str, ...]) -> tuple[Path, ssl.SSLContext]:
@@ -262,12 +267,3 @@ def _credentials(folder: Path, names: tuple[str, ...]) -> tuple[Path, ssl.SSLCon
     context.load_cert_chain(pair)
     pair.unlink()
     return ca_file, context
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop: uvloop's where it is installed, for speed, else asyncio's."""
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

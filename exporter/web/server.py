@@ -32,15 +32,8 @@ _RESERVED_FILES = 512
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop for the server: uvloop's where it can be had, asyncio's otherwise."""
-    if sys.platform == "win32":
-        # The other loop of Windows does not watch sockets.
-        return asyncio.SelectorEventLoop()
-    try:
-        import uvloop  # noqa: PLC0415 - not there on every platform
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    """Return a new event loop that watches sockets: the ordinary one of Windows does not."""
+    return asyncio.SelectorEventLoop() if sys.platform == "win32" else asyncio.new_event_loop()
 
 
 async def serve(

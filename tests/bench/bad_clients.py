@@ -73,8 +73,8 @@ def bad_clients(bench: Bench) -> Result:
         "Memory: growth of the resident memory at its peak. Kernel buffers: bytes received and not read, or sent and "
         f"not acknowledged, at their peak. An endless head is {_FLOOD // 2**20} MiB as fast as the server takes it, "
         f"then a byte every {_DRIP:g} s. "
-        "uvicorn runs with its defaults and an application that does nothing but answer, once with httptools and "
-        "uvloop (`uvicorn[standard]`), once with h11 and asyncio (its plain installation). "
+        "uvicorn runs with its defaults and an application that does nothing but answer, once with httptools "
+        "(as in `uvicorn[standard]`), once with h11 (its plain installation). "
         "none: `/-/healthy` was not always answered within 5 s."
     )
     return Result((Table(title, head, rows, note),), bars)
@@ -92,9 +92,8 @@ class _Uvicorn(Server):
     def __init__(self, folder: Path, scrape: Path, parser: str) -> None:
         address = free_address()
         host, _, port = address.rpartition(":")
-        loop = "uvloop" if parser == "httptools" else "asyncio"
         words = [sys.executable, "-m", "uvicorn", "tests.bench.asgi:app", f"--app-dir={ROOT}", f"--host={host}"]
-        words += [f"--port={port}", f"--http={parser}", f"--loop={loop}", "--log-level=critical", "--no-access-log"]
+        words += [f"--port={port}", f"--http={parser}", "--loop=asyncio", "--log-level=critical", "--no-access-log"]
         environment = os.environ | {"BENCH_SCRAPE": str(scrape)}
         super().__init__(words, address, folder / "uvicorn.log", environment, "/-/healthy")
 

@@ -29,7 +29,6 @@ _PARTS = (
     "exporter.config",
     "structlog",
     "exporter.log",
-    "uvloop",
     "httptools",
     "exporter.web.server",
     "sqlite3",

@@ -20,15 +20,11 @@ from tests.statuses import reported
 from tests.statuses import status as make_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from exporter.status import Status
 
 BODY = b"# HELP seats Seats.\n# TYPE seats gauge\nseats 1\n"
-LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "uvloop": event_loop,
-    "asyncio": asyncio.new_event_loop,
-}
 
 
 @dataclass
@@ -103,9 +99,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(
-    source: Fake | None = None, *, loop: str = "uvloop", look: float = 0.05, **settings: Any
-) -> Iterator[Running]:
+def running(source: Fake | None = None, *, look: float = 0.05, **settings: Any) -> Iterator[Running]:
     """Run a server with these options and limits on a free port of loopback; raise what its start raises."""
     source = source or Fake()
     fields = Options.__dataclass_fields__
@@ -126,7 +120,7 @@ def running(
 
     def run() -> None:
         try:
-            with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            with asyncio.Runner(loop_factory=event_loop) as runner:
                 runner.run(main())
         except BaseException as error:  # noqa: BLE001 - it is raised where the test waits
             found["error"] = error

@@ -15,7 +15,7 @@ import pytest
 
 from tests.statuses import reported
 from tests.statuses import status as make_status
-from tests.web.serving import BODY, LOOPS, Fake, drain, drain_until_reset, exchange, running, status, until
+from tests.web.serving import BODY, Fake, drain, drain_until_reset, exchange, running, status, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +26,10 @@ GET = b"GET /metrics HTTP/1.1\r\nHost: h\r\n"
 LAST = b"Connection: close\r\n\r\n"
 
 
-@pytest.fixture(scope="module", params=LOOPS)
-def server(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """A server on each kind of event loop."""
-    with running(loop=request.param) as one:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    """One server for many requests."""
+    with running() as one:
         yield one
 
 
@@ -196,11 +196,10 @@ def test_an_endless_body_is_cut(server: Running) -> None:
                 sent += 4096
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_large_body_arrives_whole(loop: str) -> None:
+def test_a_large_body_arrives_whole() -> None:
     """Forty megabytes in many pieces and in one arrive byte by byte, to slow readers too."""
     pieces = (*(b"%d," % i * 1000 for i in range(3000)), bytes(range(256)) * 100_000)
-    with running(Fake(pieces), loop=loop) as server:
+    with running(Fake(pieces)) as server:
         for pause in (0.0, 0.0005):
             with server.connect() as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -212,10 +211,9 @@ def test_a_large_body_arrives_whole(loop: str) -> None:
                 assert b"".join(got).partition(b"\r\n\r\n")[2] == b"".join(pieces)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_slow_clients_are_cut(loop: str) -> None:
+def test_slow_clients_are_cut() -> None:
     """Who sends nothing, half a request (which gets 408) or drop after drop, or reads no answer, is cut."""
-    with running(Fake((b"a" * 50_000_000,)), loop=loop, request=0.5, response=0.5, linger=0.2) as server:
+    with running(Fake((b"a" * 50_000_000,)), request=0.5, response=0.5, linger=0.2) as server:
         silent, half, body, unread = (server.connect() for _ in range(4))
         half.sendall(b"GET /metrics HTTP/1.1\r\nHo")
         body.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab")
@@ -317,11 +315,10 @@ def test_a_fault_costs_one_answer() -> None:
         assert client.get("/metrics").status_code == 200
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_stopping_lets_answers_end(loop: str) -> None:
+def test_stopping_lets_answers_end() -> None:
     """Stopping closes idle connections at once, lets the answer under way arrive, and accepts nobody new."""
     body = b"a" * 20_000_000
-    with running(Fake((body,)), loop=loop, stop=10.0) as server:
+    with running(Fake((body,)), stop=10.0) as server:
         idle, busy = server.connect(), server.connect()
         busy.sendall(GET + b"\r\n")
         got = busy.recv(1000)
@@ -351,12 +348,11 @@ def test_stopping_waits_for_nobody_for_ever() -> None:
     source.hold.set()
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("path", [b"/metrics", b"/api/v1/status"])
-def test_what_a_client_does_not_read_is_bounded(loop: str, path: bytes) -> None:
+def test_what_a_client_does_not_read_is_bounded(path: bytes) -> None:
     """A client that does not read takes a place and a few hundred KiB of the kernel, and a reset frees them."""
     source = Fake((b"a" * 30_000_000,), what=make_status({f"t{number}": reported() for number in range(5000)}))
-    with running(source, loop=loop, scrapes=2, grace=60.0, response=5.0) as server:
+    with running(source, scrapes=2, grace=60.0, response=5.0) as server:
         held = [server.connect() for _ in range(2)]
         for sock in held:
             sock.sendall(GET.replace(b"/metrics", path) + b"Accept-Encoding: identity\r\n" + b"\r\n")

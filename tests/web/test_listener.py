@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from exporter.errors import ConfigError
 from exporter.web import listener
 from exporter.web.listener import Address
-from tests.web.serving import LOOPS, running
+from tests.web.serving import running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,12 +54,11 @@ def test_bad_addresses(written: str) -> None:
         listener.parse("unix:o365.sock")
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_several_addresses(tmp_path: Path, loop: str) -> None:
+def test_several_addresses(tmp_path: Path) -> None:
     """All addresses are served, on IPv4, IPv6 and a Unix socket whose file goes when the server ends."""
     path = tmp_path / "o365.sock"
     written = ("127.0.0.1:0", "localhost:0", f"unix:{path}", *(("[::1]:0", ":0") if HAS_IPV6 else (":0",)))
-    with running(loop=loop, listen_address=written) as server:
+    with running(listen_address=written) as server:
         for address in server.addresses:
             if address.startswith("unix:"):
                 transport = httpx.HTTPTransport(uds=str(path))

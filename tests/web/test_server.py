@@ -15,7 +15,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.web.server import _room, event_loop
+from exporter.web.server import _room
 from tests.web.serving import Fake, drain, exchange, running, status, until
 
 if TYPE_CHECKING:
@@ -158,11 +158,7 @@ def test_few_files(files: int) -> None:
         assert process.returncode == 0, errors
 
 
-def test_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no uvloop, asyncio's loop takes its place; where there are no limits, none is kept."""
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    loop = event_loop()
-    assert type(loop).__module__.startswith("asyncio.")
-    loop.close()
+def test_without_limits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no limit of open files, as many connections may be open as are wanted."""
     monkeypatch.setitem(sys.modules, "resource", None)
     assert _room(5) == 5

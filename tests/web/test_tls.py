@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from exporter.web import webconfig
 from exporter.web.tls import has_name
 from exporter.web.watch import Watch
-from tests.web.serving import BODY, LOOPS, Fake, drain, exchange, running, status, trusting, until
+from tests.web.serving import BODY, Fake, drain, exchange, running, status, trusting, until
 
 if TYPE_CHECKING:
     import socket
@@ -56,11 +56,10 @@ def issuer(sock: ssl.SSLSocket) -> bytes:
     return sock.getpeercert(binary_form=True) or b""
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_many_clients_over_tls(certificates: Certificates, loop: str) -> None:
+def test_many_clients_over_tls(certificates: Certificates) -> None:
     """Handshakes one after the other, requests on kept connections and large bodies all work."""
     body = os.urandom(8_000_000)
-    with running(Fake((body,)), loop=loop, config_file=certificates.write(PAIR)) as server:
+    with running(Fake((body,)), config_file=certificates.write(PAIR)) as server:
         context = certificates.client()
         for _ in range(30):
             with connected(server, context) as sock:
@@ -86,10 +85,9 @@ def test_plain_http_gets_no_answer_from_tls(certificates: Certificates) -> None:
         assert works(server, certificates.client())
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_handshake_has_its_time(certificates: Certificates, loop: str) -> None:
+def test_a_handshake_has_its_time(certificates: Certificates) -> None:
     """Who does not shake hands is cut off, and keeps nobody out meanwhile."""
-    with running(loop=loop, config_file=certificates.write(PAIR), request=0.5, connections=20, stop=60.0) as server:
+    with running(config_file=certificates.write(PAIR), request=0.5, connections=20, stop=60.0) as server:
         silent = [server.connect() for _ in range(40)]
         assert works(server, certificates.client())
         begun = time.monotonic()
@@ -181,11 +179,10 @@ def test_curves(certificates: Certificates) -> None:
         assert not works(server, context)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("who", ["nobody", "a stranger"])
 def test_a_refused_client_reads_why(
-    certificates: Certificates, loop: str, version: ssl.TLSVersion, who: str, caplog: pytest.LogCaptureFixture
+    certificates: Certificates, version: ssl.TLSVersion, who: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A client without a certificate, or with a stranger's, gets TLS' alert; the reason is logged at debug."""
     caplog.set_level("DEBUG", logger="exporter")
@@ -194,7 +191,7 @@ def test_a_refused_client_reads_why(
         certificates.stranger.issue_cert("prometheus.example").configure_cert(context)
     with (
         capture_logs() as logs,
-        running(loop=loop, config_file=certificates.write(VERIFIED)) as server,
+        running(config_file=certificates.write(VERIFIED)) as server,
         pytest.raises(ssl.SSLError, match=r"(?i)alert"),
         connected(server, context) as sock,
     ):
@@ -283,10 +280,9 @@ def test_names_of_every_kind() -> None:
     assert not has_name(frozenset({"a"}), None)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_certificates_change_under_open_connections(certificates: Certificates, loop: str) -> None:
+def test_certificates_change_under_open_connections(certificates: Certificates) -> None:
     """New connections get the new certificate, open ones go on, and the file itself need not change."""
-    with running(loop=loop, config_file=certificates.write(PAIR)) as server:
+    with running(config_file=certificates.write(PAIR)) as server:
         context = certificates.client()
         with connected(server, context) as old:
             before = issuer(old)
