@@ -20,7 +20,7 @@ _LIFE = 86400.0
 _OK, _BAD_REQUEST, _TOO_MANY, _SERVER = 200, 400, 429, 500
 _NEEDED = ("authorization_endpoint", "token_endpoint")
 _CACHED = ("issuer", *_NEEDED, "device_authorization_endpoint")
-_IN_BETWEEN = "if it persists, look for a proxy or gateway that answers in Microsoft's place"
+_IN_BETWEEN = "if it persists, check whether a proxy or gateway answers in Microsoft's place"
 
 
 class Addresses:

@@ -16,7 +16,7 @@ PROGRAM = "office365-activations-exporter"
 DEMO_ADDRESS = "127.0.0.1:9365"
 
 _COMMANDS = {
-    "serve": "poll every tenant on its schedule and serve the metrics (what happens without a command)",
+    "serve": "poll every tenant on its schedule and serve the metrics (the default command)",
     "demo": "the same against a built-in simulation of Microsoft, without account or network",
     "simulator": "only the simulation, for people who develop or test against it",
     "check": "check the configuration, each tenant's token, permission and report",
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Prometheus exporter for Microsoft 365's report of Office activations.",
-        epilog=f"{PROGRAM} COMMAND --help lists a command's flags; without a command, it serves.",
+        epilog=f"{PROGRAM} COMMAND --help lists a command's flags.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -136,7 +136,7 @@ def _add_history(command: argparse.ArgumentParser) -> None:
     command.add_argument("--since", metavar="DATE", help="from this date or time on (ISO 8601)")
     command.add_argument("--until", metavar="DATE", help="up to this date or time (ISO 8601)")
     command.add_argument(
-        "--step", default="4m", metavar="DURATION", help="OpenMetrics: repeat samples so often (default: 4m)"
+        "--step", default="4m", metavar="DURATION", help="OpenMetrics: time between two repeated samples (default: 4m)"
     )
     command.add_argument("--label", action="append", metavar="K=V", help="OpenMetrics: add a label; repeatable")
 
