@@ -159,7 +159,7 @@ MEMORY = 128 * 1024 * 1024  # the simulation's included
 TIMED = {"slow", "hang", "drip", "drip-headers"}
 
 
-class World:
+class Harness:
     """A simulated Microsoft on loopback, and the poller that is pointed at it."""
 
     def __init__(self, server: SimulatorServer) -> None:
@@ -208,10 +208,10 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def harness() -> Iterator[Harness]:
     """Serve one simulated tenant."""
     with SimulatorServer(Simulator(seed=1, tenants=1)) as server:
-        made = World(server)
+        made = Harness(server)
         yield made
         made.clients.close()
         assert made.simulator.state.leaks == []
@@ -223,102 +223,102 @@ def test_every_fault_of_the_simulation_is_in_one_of_the_tables() -> None:
 
 
 @pytest.mark.parametrize("fault", CSV_FAULTS)
-def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(world: World, fault: str) -> None:
+def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(harness: Harness, fault: str) -> None:
     """Each fault ends in its reason with a hint, in bounded time, memory and number of calls, and leaks nothing."""
     reason, calls = CSV_FAULTS[fault]
-    world.simulator.state.inject(world.simulator.tenants[0], fault, times=None)
-    known = world.tenant(timeout="1s" if fault in TIMED else "30s")
-    outcome = world.poll_in_bounds(known)
+    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    known = harness.tenant(timeout="1s" if fault in TIMED else "30s")
+    outcome = harness.poll_in_bounds(known)
     assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
-    assert world.calls() == calls
+    assert harness.calls() == calls
     if outcome.failure is not None:
         assert outcome.failure.hint
         assert outcome.failure.message.startswith(f"{known.name}: ")
         assert outcome.snapshot is None
     else:
         assert outcome.snapshot is not None
-        served = world.simulator.state.served(known.name, USERS, outcome.snapshot.refresh_date)
+        served = harness.simulator.state.served(known.name, USERS, outcome.snapshot.refresh_date)
         rows = {(row.product_type, row.counts) for row in outcome.snapshot.rows}
         # A fault may change one line's name or date; no number is ever one that was not served.
         assert len(rows - served) <= (fault in CHANGED_LINE)
 
 
 @pytest.mark.parametrize("fault", TOKEN_FAULTS)
-def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(world: World, fault: str) -> None:
+def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(harness: Harness, fault: str) -> None:
     """What the token endpoint does wrong is told apart, and Graph is never asked."""
-    world.simulator.state.inject(world.simulator.tenants[0], fault, times=None)
-    outcome = world.poll_in_bounds(world.tenant(timeout="1s"))
+    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    outcome = harness.poll_in_bounds(harness.tenant(timeout="1s"))
     assert outcome.failure is not None
     assert outcome.failure.reason == TOKEN_FAULTS[fault]
-    assert world.calls() == 0
+    assert harness.calls() == 0
 
 
 @pytest.mark.parametrize("fault", JSON_FAULTS)
-def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(world: World, fault: str) -> None:
+def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(harness: Harness, fault: str) -> None:
     """The same for JSON of the beta version."""
     reason, calls = JSON_FAULTS[fault]
-    world.simulator.state.inject(world.simulator.tenants[0], fault, times=None)
-    outcome = world.poll_in_bounds(world.tenant(version="beta", form="json"))
+    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    outcome = harness.poll_in_bounds(harness.tenant(version="beta", form="json"))
     assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
-    assert world.calls() == calls
+    assert harness.calls() == calls
 
 
 @pytest.mark.parametrize("fault", [name for name, (_, calls) in CSV_FAULTS.items() if calls == 7] + ["401-expired"])
-def test_a_passing_fault_is_healed_within_the_poll(world: World, fault: str) -> None:
+def test_a_passing_fault_is_healed_within_the_poll(harness: Harness, fault: str) -> None:
     """A transient fault costs one more call and no failed poll."""
-    world.simulator.state.inject(world.simulator.tenants[0], fault, times=1)
-    outcome = world.poll(world.tenant())
+    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=1)
+    outcome = harness.poll(harness.tenant())
     assert outcome.failure is None
-    assert world.calls() == 2
+    assert harness.calls() == 2
 
 
 @pytest.mark.parametrize("report", [USERS, PLATFORMS])
 @pytest.mark.parametrize(("version", "form"), [("v1.0", "csv"), ("beta", "csv"), ("beta", "json")])
-def test_a_good_poll_gives_exactly_what_was_served(world: World, version: str, form: str, report: str) -> None:
+def test_a_good_poll_gives_exactly_what_was_served(harness: Harness, version: str, form: str, report: str) -> None:
     """Each report, by each version and format, gives the served rows and the request-id of the call."""
-    known = world.tenant(version=version, form=form, report=report)
-    outcome = world.poll(known)
+    known = harness.tenant(version=version, form=form, report=report)
+    outcome = harness.poll(known)
     assert outcome.failure is None
     assert outcome.snapshot is not None
     snapshot = outcome.snapshot
-    assert {(row.product_type, row.counts) for row in snapshot.rows} == world.simulator.state.served(
+    assert {(row.product_type, row.counts) for row in snapshot.rows} == harness.simulator.state.served(
         known.name, report, snapshot.refresh_date
     )
     assert len(snapshot.request_id) == 36
     assert outcome.rejected_rows == 0
 
 
-def test_the_pages_of_a_report_are_read_as_one(world: World) -> None:
+def test_the_pages_of_a_report_are_read_as_one(harness: Harness) -> None:
     """A next page on the same Graph host is followed, and its rows belong to the report."""
-    world.simulator.state.inject(world.simulator.tenants[0], "nextlink", times=1)
-    known = world.tenant(version="beta", form="json")
-    outcome = world.poll(known)
+    harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
+    known = harness.tenant(version="beta", form="json")
+    outcome = harness.poll(known)
     assert outcome.snapshot is not None
     day = outcome.snapshot.refresh_date
-    assert len(outcome.snapshot.rows) == len(world.simulator.rows(known.name, USERS, day))
-    assert world.calls() == 2
+    assert len(outcome.snapshot.rows) == len(harness.simulator.rows(known.name, USERS, day))
+    assert harness.calls() == 2
 
 
-def test_each_page_is_a_call_of_the_budget(world: World) -> None:
+def test_each_page_is_a_call_of_the_budget(harness: Harness) -> None:
     """Pages are calls to Graph: each is taken from the budget before it is asked for."""
-    clock = Clock(world.server._clock())
-    tokens = TokenSource(world.clients, Credentials(), clock=clock)
+    clock = Clock(harness.server._clock())
+    tokens = TokenSource(harness.clients, Credentials(), clock=clock)
     budget = Budget(clock)
-    poller = Poller(world.clients, tokens, budget, clock=clock, sleep=lambda _seconds: None)
-    known = world.tenant(version="beta", form="json")
+    poller = Poller(harness.clients, tokens, budget, clock=clock, sleep=lambda _seconds: None)
+    known = harness.tenant(version="beta", form="json")
     key = key_of(known, USERS)
-    world.simulator.state.inject(world.simulator.tenants[0], "nextlink", times=1)
+    harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
     assert poller.poll(known, USERS, Standing()).failure is None
     assert budget.remaining(key, "json") == LIMITS["json"] - 2
     while budget.remaining(key, "json") > 1:
         budget.spend(key, "json")
-    world.simulator.state.inject(world.simulator.tenants[0], "nextlink", times=1)
-    before = world.calls()
+    harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
+    before = harness.calls()
     outcome = poller.poll(known, USERS, Standing())
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.THROTTLED
     assert outcome.not_before > outcome.at
-    assert world.calls() == before + 1
+    assert harness.calls() == before + 1
 
 
 def test_a_report_dated_in_the_future_gives_way_to_the_next_good_one() -> None:
@@ -331,38 +331,38 @@ def test_a_report_dated_in_the_future_gives_way_to_the_next_good_one() -> None:
         assert (after.snapshot.rows[0].counts == (1, 1, 1)) is gives_way
 
 
-def test_retry_after_moves_the_next_poll(world: World) -> None:
+def test_retry_after_moves_the_next_poll(harness: Harness) -> None:
     """A throttled poll says from when on Microsoft may be asked again."""
-    world.simulator.state.inject(world.simulator.tenants[0], "429", times=1)
-    outcome = world.poll(world.tenant())
+    harness.simulator.state.inject(harness.simulator.tenants[0], "429", times=1)
+    outcome = harness.poll(harness.tenant())
     assert outcome.not_before == pytest.approx(outcome.at + 600, abs=5)
 
 
-def test_a_short_retry_after_is_waited_for(world: World) -> None:
+def test_a_short_retry_after_is_waited_for(harness: Harness) -> None:
     """A wait that fits into the poll is waited, at least as long as asked, and the poll succeeds."""
-    world.simulator.state.inject(world.simulator.tenants[0], "429-short", times=1)
-    clock = Clock(world.server._clock())
+    harness.simulator.state.inject(harness.simulator.tenants[0], "429-short", times=1)
+    clock = Clock(harness.server._clock())
     slept: list[float] = []
-    tokens = TokenSource(world.clients, Credentials(), clock=clock)
-    poller = Poller(world.clients, tokens, Budget(clock), clock=clock, sleep=slept.append, rng=random.Random(1))
-    outcome = poller.poll(world.tenant(), USERS, Standing())
+    tokens = TokenSource(harness.clients, Credentials(), clock=clock)
+    poller = Poller(harness.clients, tokens, Budget(clock), clock=clock, sleep=slept.append, rng=random.Random(1))
+    outcome = poller.poll(harness.tenant(), USERS, Standing())
     assert outcome.failure is None
     assert slept
     assert slept[0] >= 1
 
 
-def test_after_a_refusal_the_next_poll_takes_a_fresh_token(world: World) -> None:
+def test_after_a_refusal_the_next_poll_takes_a_fresh_token(harness: Harness) -> None:
     """Consent granted between two polls is seen at the second, though the old token still stands in the cache."""
-    tenants = world.simulator.tenants
-    world.simulator.state.revoke_consent(tenants[0])
-    clock = Clock(world.server._clock())
-    tokens = TokenSource(world.clients, Credentials(), clock=clock)
-    poller = Poller(world.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None)
-    known = world.tenant()
+    tenants = harness.simulator.tenants
+    harness.simulator.state.revoke_consent(tenants[0])
+    clock = Clock(harness.server._clock())
+    tokens = TokenSource(harness.clients, Credentials(), clock=clock)
+    poller = Poller(harness.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None)
+    known = harness.tenant()
     first = poller.poll(known, USERS, Standing())
     assert first.failure is not None
     assert first.failure.reason is Reason.PERMISSION
-    world.simulator.state.grant_consent(tenants[0])
+    harness.simulator.state.grant_consent(tenants[0])
     assert poller.poll(known, USERS, Standing().after(first)).failure is None
 
 
@@ -389,39 +389,39 @@ def test_a_host_that_refuses_is_a_network_failure_that_names_it() -> None:
     assert sum(clock.slept) < known.poll.timeout
 
 
-def test_an_untrusted_certificate_says_which_setting_mends_it(world: World) -> None:
+def test_an_untrusted_certificate_says_which_setting_mends_it(harness: Harness) -> None:
     """A host whose certificate nobody vouches for is a network failure whose hint is http.ca_file."""
-    clock = Clock(world.server._clock())
+    clock = Clock(harness.server._clock())
     clients = Clients(tls=tls_context())
     poller = Poller(
         clients, TokenSource(clients, Credentials(), clock=clock), Budget(clock), clock=clock, sleep=clock.sleep
     )
-    outcome = poller.poll(world.tenant(timeout="1s"), USERS, Standing())
+    outcome = poller.poll(harness.tenant(timeout="1s"), USERS, Standing())
     clients.close()
     assert outcome.failure is not None
     assert "http.ca_file" in outcome.failure.hint
 
 
-def test_a_fault_of_our_own_costs_one_poll(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_of_our_own_costs_one_poll(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     """An exception that nobody foresaw becomes the reason `internal`, with its traceback in the log."""
     clock = Clock(NOON)
-    poller = Poller(world.clients, None, Budget(clock), clock=clock)  # type: ignore[arg-type]  # the fault
+    poller = Poller(harness.clients, None, Budget(clock), clock=clock)  # type: ignore[arg-type]  # the fault
     with caplog.at_level(logging.ERROR):
-        outcome = poller.poll(world.tenant(), USERS, Standing())
+        outcome = poller.poll(harness.tenant(), USERS, Standing())
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.INTERNAL
     assert "AttributeError" in outcome.failure.message
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_what_graph_says_steers_no_terminal(world: World, *, wrapped: bool) -> None:
+def test_what_graph_says_steers_no_terminal(harness: Harness, *, wrapped: bool) -> None:
     """Escape sequences and characters that turn text around in Graph's words and ids reach neither message nor log."""
     error = json.dumps({"error": {"code": "Bad\x1b[2J", "message": "re\u202ed\x9b31m \u2066x\x07\r\nlevel=error"}})
     body = json.dumps({"error": {"code": "UnknownError", "message": error}}) if wrapped else error
     answer = Response(400, (("request-id", "a\x9b[0m"),), body.encode())
     steering = Fault("steering", Stage.GRAPH, "control characters", lambda _call, _good: answer)
-    world.simulator.state.inject(world.simulator.tenants[0], steering)
-    failure = world.poll(world.tenant()).failure
+    harness.simulator.state.inject(harness.simulator.tenants[0], steering)
+    failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert f"{failure.message} {failure.hint} {failure.request_id}".isprintable()
     assert "Bad [2J: re d 31m x level=error" in failure.message
@@ -453,7 +453,7 @@ def test_the_budget_is_never_exceeded_by_retries() -> None:
     assert isinstance(standing.last.failure, Failure)
 
 
-def test_documented_rows_arrive_as_they_stand_there(world: World) -> None:
+def test_documented_rows_arrive_as_they_stand_there(harness: Harness) -> None:
     """Microsoft's example row, in CSV and in JSON, is the snapshot's."""
     header = "Report Refresh Date,Product Type,Assigned,Activated,Shared Computer Activation"
     csv = f"{header}\r\n2017-09-01,Office 365 ProPlus,2679,1710,1024\r\n".encode()
@@ -467,9 +467,9 @@ def test_documented_rows_arrive_as_they_stand_there(world: World) -> None:
         def documented(_call: object, _good: object, answer: Response = answer) -> Response:
             return answer
 
-        world.simulator.state.inject(
-            world.simulator.tenants[0], Fault("documented", Stage.REPORT, "the example", documented)
+        harness.simulator.state.inject(
+            harness.simulator.tenants[0], Fault("documented", Stage.REPORT, "the example", documented)
         )
-        outcome = world.poll(world.tenant(version=version, form=form))
+        outcome = harness.poll(harness.tenant(version=version, form=form))
         assert outcome.snapshot is not None
         assert outcome.snapshot.rows == (Row("Office 365 ProPlus", (2679, 1710, 1024)),)

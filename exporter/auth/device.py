@@ -26,6 +26,7 @@ from exporter.auth.aadsts import hint_for, refusal
 from exporter.errors import ConfigError, CredentialsError, ExporterError
 from exporter.files import MIB, read_file
 from exporter.log import quotable
+from exporter.reports import REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -238,7 +239,8 @@ def _application(tenant: Tenant, arguments: Mapping[str, Any], cache: Any) -> An
 
 
 def _scopes(tenant: Tenant) -> list[str]:
-    return [f"{tenant.cloud.graph}/Reports.Read.All"]
+    permissions = dict.fromkeys(REPORTS[name].permission for name in tenant.reports)
+    return [f"{tenant.cloud.graph}/{permission}" for permission in permissions]
 
 
 def _has_sign_in(tenant: Tenant, persistence: Any) -> bool:

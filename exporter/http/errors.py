@@ -25,7 +25,7 @@ _CUT = ("Server disconnected", "peer closed connection")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Route:
     """The way that a request took.
 
     Attributes:
@@ -41,19 +41,19 @@ class Way:
     seconds: float
 
 
-def network_error(error: Exception, way: Way) -> NetworkError:
+def network_error(error: Exception, route: Route) -> NetworkError:
     """Return the error that says what happened on the way, and what to check."""
-    what, hint = _explained(error, way)
-    through = f" through the proxy {way.proxy}" if way.proxy else ""
-    return NetworkError(f"{way.endpoint} host {_host(way.url)}{through}: {what}", hint=hint)
+    what, hint = _explained(error, route)
+    through = f" through the proxy {route.proxy}" if route.proxy else ""
+    return NetworkError(f"{route.endpoint} host {_host(route.url)}{through}: {what}", hint=hint)
 
 
-def _explained(error: Exception, way: Way) -> tuple[str, str]:
+def _explained(error: Exception, route: Route) -> tuple[str, str]:
     cause = _root(error)
     what, hint = f"the connection broke: {str(cause) or type(error).__name__}", ""
     match error:
         case httpx.TimeoutException():
-            what, hint = f"no complete answer within the {way.seconds:g} s of poll.timeout", _FIREWALL
+            what, hint = f"no complete answer within the {route.seconds:g} s of poll.timeout", _FIREWALL
         case httpx.ProxyError():
             wants_password = str(error).startswith(_PROXY_WANTS_PASSWORD)
             what, hint = f"the proxy refused: {error}", _PROXY_PASSWORD if wants_password else _PROXY
@@ -61,7 +61,7 @@ def _explained(error: Exception, way: Way) -> tuple[str, str]:
             what = f"its certificate is not trusted: {cause.verify_message}"
             hint = _CERTIFICATE_HINTS.get(cause.verify_code, _UNTRUSTED)
         case httpx.ConnectError():
-            what, hint = f"cannot connect: {cause}", _PROXY if way.proxy else ""
+            what, hint = f"cannot connect: {cause}", _PROXY if route.proxy else ""
         case httpx.DecodingError():
             what = str(error)
         case httpx.ProtocolError() if not str(error).startswith(_CUT):
