@@ -56,7 +56,7 @@ FIXES = {
     "registration.",
     "network": "Microsoft's hosts cannot be reached: check DNS, firewall, http.proxy and http.ca_file; the log names the "
     "host.",
-    "server": "Microsoft answers with errors: see the service health in the admin center, then open a case with the "
+    "server": "Microsoft answers with errors: check the service health in the admin center, then open a case with the "
     "request-id from the status page.",
 }
 """What each reason needs; the order is that of `NEEDS_OPERATOR` and `MAY_PASS`."""
@@ -143,7 +143,7 @@ def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"{{{{ $value | humanizePercentage }}}} of the assigned users in {spoken(week)}",
             "In tenant {{ $labels.tenant }} the share of {{ $labels.product_type }} users who activated their licence fell "
             f"by {{{{ $value | humanizePercentage }}}} (of the assigned users) within {spoken(week)}, without new licences as "
-            "the cause. See whether devices were replaced or users were moved to shared computers.",
+            "the cause. Check whether devices were replaced or users were moved to shared computers.",
             limits.pending,
         ),
         Alert(
@@ -256,7 +256,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and last_over_time({UP}[{hold}]) == 1",
             "{{ $labels.tenant }}: Microsoft's report is {{ $value | humanizeDuration }} old",
             "Polls of {{ $labels.report }} for tenant {{ $labels.tenant }} succeed, but the report that Microsoft gives is "
-            "{{ $value | humanizeDuration }} old; usual are 24 to 48 hours. See the service health in the admin center, and "
+            "{{ $value | humanizeDuration }} old; usual are 24 to 48 hours. Check the service health in the admin center, and "
             "open a case with the request-id from the status page if it lasts. Ratio alerts of the tenant are silent meanwhile.",
             limits.pending,
             limits.keep,
@@ -281,7 +281,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and last_over_time({QUOTA}[{hold}] offset {limits.quota_exhausted}) == 0",
             "{{ $labels.tenant }}: no calls to Microsoft Graph left",
             "The exporter's call budget for {{ $labels.report }} of tenant {{ $labels.tenant }}, which is half of Microsoft's "
-            f"limit, has been used up for {spoken(limits.quota_exhausted)}. Raise poll.interval, see why polls are retried, and let "
+            f"limit, has been used up for {spoken(limits.quota_exhausted)}. Raise poll.interval, check why polls are retried, and let "
             "only one exporter (or two replicas) poll this tenant with this app registration.",
             limits.pending,
             limits.keep,
@@ -297,7 +297,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
     known = f"last_over_time({EXPORTERS}[{limits.down_memory}])"
     build, version = f"{P}_exporter_build_info", "version, revision, pythonversion"
     renewed = (
-        "Add a new {{ $labels.kind }} to the app registration, write it to the configured file, see a poll succeed, then "
+        "Add a new {{ $labels.kind }} to the app registration, write it to the configured file, wait for a successful poll, then "
         "remove the old one; no restart is needed."
     )
     storage_of = asked(f"{P}_exporter_storage_up{{MINE}} == 0", "{{ .Labels.instance }} ")
@@ -321,7 +321,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "{{ end }}",
             f"{{{{ if eq $value 0.0 }}}}Job {{{{ $labels.job }}}} had an exporter within the last {spoken(limits.down_memory)} and has "
             "no target any more: see whether its pod is scheduled and starts. If it was removed on purpose, silence this."
-            f"{{{{ else }}}}Prometheus cannot scrape {down}(job {{{{ $labels.job }}}}). See whether the process runs and starts, "
+            f"{{{{ else }}}}Prometheus cannot scrape {down}(job {{{{ $labels.job }}}}). Check whether the process runs and starts, "
             "then the error of the target in Prometheus (TLS, password, port).{{ end }}",
             limits.down,
             limits.keep,
@@ -367,7 +367,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             WARNING,
             f"{STORAGE} == 0",
             "{{ $labels.job }}: the exporter cannot use its storage",
-            f"{storage_of}cannot use storage.path: polls and /metrics go on from memory, but a restart would lose the last "
+            f"{storage_of}cannot use storage.path: polls and /metrics continue from memory, but a restart would lose the last "
             "numbers, and the history has a gap. It is tried again every minute. The log names the error: most often a full "
             "disk, a read-only volume, a missing permission or a second process on the same folder.",
             limits.down,

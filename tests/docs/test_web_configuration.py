@@ -32,9 +32,9 @@ basic_auth_users:
   prometheus: $2y$10$…        # htpasswd -nBC 10 ""
 ```
 
-The file and the certificates are checked every few seconds; a change, once it is seen twice alike, holds for new
-connections, open ones persist. A broken file keeps the old state and is logged; at the start it is an error with exit
-code 2. So does a file without users where there were some: passwords are switched off by a restart. Without such a
+The file and the certificates are checked every few seconds. A change, once it is seen twice alike, applies to new
+connections; open ones are kept. A broken file changes nothing and is logged; at the start it is an error with exit code 2.
+A file without users where there were some counts as broken: only a restart turns passwords off. Without such a
 file, on an address that others can reach, one log line says that the endpoint is open.
 
 Choose one bcrypt cost for all users. An unknown user costs as much time as the most expensive one: where costs differ,
@@ -42,7 +42,7 @@ the time of an answer tells which names exist. Each password is computed once an
 
 ## What differs from the exporter-toolkit
 
-What cannot be done is refused by name, never ignored.
+A key that cannot be honoured is refused by name, never ignored.
 
 | key | value | exporter-toolkit | here | why |
 | --- | --- | --- | --- | --- |
@@ -60,7 +60,7 @@ places are taken, the client that holds most of them loses one to another client
 WORDS = {
     "connections": "open connections",
     "scrapes": "scrapes, status pages and their like under way",
-    "grace": "one of them makes room even for a client that has as many after, seconds",
+    "grace": "after which one of them gives way to another client that has as many, seconds",
     "unsent": "sent to one client and not yet acknowledged, bytes (the kernel reserves twice as much)",
     "unread": "received from one client and not yet read, bytes (the kernel reserves twice as much)",
     "line": "a request's line, bytes",
@@ -70,7 +70,7 @@ WORDS = {
     "request": "from a request's first byte to its last, and the TLS handshake, seconds",
     "idle": "between two requests, seconds",
     "response": "from a request to its response's last byte, seconds",
-    "linger": "a refused client may go on sending, seconds",
+    "linger": "a refused client may continue sending, seconds",
     "stop": "for responses under way at a stop, seconds",
 }
 
