@@ -158,7 +158,7 @@ def test_a_reload_with_an_unreadable_ca_is_refused(server: SimulatorServer, tmp_
 
 
 def test_a_tenant_that_comes_back_gets_its_stored_report_back(server: SimulatorServer, tmp_path: Path) -> None:
-    """A tenant removed and configured again shows its last good report before it is polled anew."""
+    """A tenant removed and configured again shows its last good report before it is polled again."""
     path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}})
     storage = Storage.open(tmp_path / "storage", clock=time.time)
     service = Service(path, storage).start()
@@ -199,7 +199,7 @@ def test_a_credential_that_ends_soon_is_shown_and_warned_about(
 
 @pytest.mark.parametrize("trouble", ["hang", "429", "500-empty", "gzip-bomb", "drip"])
 def test_a_tenant_in_trouble_delays_no_other(server: SimulatorServer, tmp_path: Path, trouble: str) -> None:
-    """While one tenant hangs, is throttled or broken, the others are polled beside it, on time."""
+    """While one tenant hangs, is throttled or broken, the others are polled next to it, on time."""
     server.simulator.state.inject("contoso", trouble, times=None)
     path = configure(server, tmp_path, {"poll": {"interval": "1s", "jitter": "0s", "timeout": "2s", "concurrency": 2}})
     service = Service(path).start()

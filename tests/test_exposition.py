@@ -87,7 +87,7 @@ def example() -> Exposition:
     )
     good = snapshot(("MICROSOFT 365 APPS FOR ENTERPRISE", (2679, 1710, 1024)), ("VISIO PLAN 2", (10, 12, 0)))
     platforms = snapshot(("MICROSOFT 365 APPS FOR ENTERPRISE", (2000, 100, 50, 70, 0)))
-    failure = Failure(Reason.PERMISSION, "no", "mend")
+    failure = Failure(Reason.PERMISSION, "no", "fix")
     outcomes = {
         key_of(contoso, USERS): Outcome(NOON, 0.5, good, rejected_rows=1),
         key_of(contoso, PLATFORMS): Outcome(NOON, 0.25, platforms, rejected_rows=0),

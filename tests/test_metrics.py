@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exporter.state import Key
 
 A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
-FAILURE = Failure(Reason.NETWORK, "no", "mend")
+FAILURE = Failure(Reason.NETWORK, "no", "fix")
 
 
 def shown(known: Tenant, standings: Standings, clock: Clock) -> dict[tuple[str, tuple[str, ...]], float]:

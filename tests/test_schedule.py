@@ -32,7 +32,7 @@ def key(number: int) -> Key:
 
 def after(at: float, reason: Reason | None = None, *, failures: int = 0, not_before: float = 0.0) -> Standing:
     """Return the standing after a poll that ended at `at`."""
-    failure = Failure(reason, "no", "mend") if reason else None
+    failure = Failure(reason, "no", "fix") if reason else None
     return Standing(None, None, Outcome(at, 1.0, None, failure, not_before=not_before), failures)
 
 

@@ -17,7 +17,7 @@ TOOLS = Path(__file__).resolve().parent.parent / ".tools" / "bin"
 def require(name: str) -> Path:
     """Find a real program, or end the test.
 
-    It is looked for where `tests/fetch_tools.py` puts programs, beside the running Python, and on the PATH.
+    It is looked for where `tests/fetch_tools.py` puts programs, next to the running Python, and on the PATH.
     A name that ends in 3 (`prometheus3`, `promtool3`, `alertmanager3`) is that program's newest line.
 
     Returns:

@@ -49,7 +49,7 @@ def test_certificate_chain(value: str, chain: bool | None) -> None:  # noqa: FBT
 
 
 def test_the_chain_matters_with_a_certificate_only() -> None:
-    """As in Microsoft's SDKs, the chain's variable means nothing beside a client secret."""
+    """As in Microsoft's SDKs, the chain's variable means nothing next to a client secret."""
     (tenant,) = load({}, {**AZURE, "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": "true"}).tenants
     assert (tenant.auth.kind, tenant.auth.send_certificate_chain) == ("client_secret", None)
 

@@ -72,7 +72,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "log.level": ("warn", "warning"),
     "log.format": ("json", "json"),
 }
-# Settings that are tested elsewhere, as they need others beside them.
+# Settings that are tested elsewhere, as they need others next to them.
 ELSEWHERE = {
     "config.file",
     "cloud.authority",

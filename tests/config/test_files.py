@@ -30,7 +30,7 @@ def test_watched(tmp_path: Path) -> None:
     (tmp_path / "t-1.yml").write_text("tenants: []", encoding="utf-8")
     flags = written(tmp_path, TEXT.replace('"*.yml"', '"t-?.yml"'))
     config = load(flags, {})
-    names = ["config.yml", "t-1.yml", "proxy", "ca.pem", "a", "b.pfx", "b"]  # a federated token is read anew each time
+    names = ["config.yml", "t-1.yml", "proxy", "ca.pem", "a", "b.pfx", "b"]  # a federated token is read again each time
     assert [path.name for path in watched(config)] == names
     assert [path.name for path in config.files] == ["config.yml", "t-1.yml"]
     (tmp_path / "t-2.yml").write_text("tenants: []", encoding="utf-8")

@@ -212,7 +212,7 @@ def test_probes_are_replaced_whole() -> None:
 
 
 def test_tenants_of_a_secret() -> None:
-    """Tenant files of a Secret are named in the configuration beside what stands there, and mounted."""
+    """Tenant files of a Secret are named in the configuration next to what stands there, and mounted."""
     manifests = render(CI["tenants-secret"] | {"config": {"tenant_files": ["/more/*.yml"]}})
     config = yaml.safe_load(one(manifests, "ConfigMap")["data"]["config.yml"])
     assert config["tenant_files"] == ["/more/*.yml", "/etc/office365-activations-exporter/tenants/*.yml"]

@@ -33,8 +33,8 @@ basic_auth_users:
 ```
 
 The file and the certificates are checked every few seconds. A change, once it is seen twice alike, applies to new
-connections; open ones are kept. A broken file changes nothing and is logged; at the start it is an error with exit code 2.
-A file without users where there were some counts as broken: only a restart turns passwords off. Without such a
+connections; open ones are kept. A broken file changes nothing and is logged; at the start it is an error with exit
+code 2. A file without users where there were some counts as broken: only a restart turns passwords off. Without such a
 file, on an address that others can reach, one log line says that the endpoint is open.
 
 Choose one bcrypt cost for all users. An unknown user costs as much time as the most expensive one: where costs differ,

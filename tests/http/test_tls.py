@@ -75,7 +75,7 @@ def test_a_private_authority_is_nothing_without_the_setting(authority: trustme.C
 def test_each_fault_of_a_certificate_has_its_own_mend(
     *, authority: trustme.CA, ca_file: Path, name: str, begins: timedelta, ends: timedelta, message: str, hint: str
 ) -> None:
-    """Expired, not yet valid and another's: http.ca_file would mend none of them, and is not named."""
+    """Expired, not yet valid and another's: http.ca_file would fix none of them, and is not named."""
     now = datetime.now(UTC)
     tls = certificate(authority, name, begins=now + begins, ends=now + ends)
     with serving(answering(OK), tls) as port, pytest.raises(NetworkError) as caught:

@@ -82,7 +82,7 @@ class Account:
 
 
 class Configuration:
-    """The configuration file, and the secrets beside it.
+    """The configuration file, and the secrets next to it.
 
     Args:
         folder: where they stand.

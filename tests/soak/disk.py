@@ -134,7 +134,7 @@ class Disk(Storage):
 
 
 def copy_files(folder: Path, target: Path) -> None:
-    """Copy the storage as a dying process leaves it: without a lock, and without the shared memory beside the log."""
+    """Copy the storage as a dying process leaves it: without a lock, and without the shared memory next to the log."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for file in folder.iterdir():

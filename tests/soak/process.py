@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Queue:
     """In place of the schedule: the tasks by their due times, run one by one.
 
-    It plans as `Schedule` does: a task anew after each run, all of them after a change or a clock jump, and a task
+    It plans as `Schedule` does: a task again after each run, all of them after a change or a clock jump, and a task
     that is due no more when its moment comes is planned again.
     """
 
@@ -53,7 +53,7 @@ class Queue:
         self._plan_all()
 
     def notice_clock(self) -> bool:
-        """Plan everything anew if the clock jumped."""
+        """Plan everything again if the clock jumped."""
         if abs(self._time.skew - self._drift) < 5:
             return False
         self._drift = self._time.skew
@@ -146,7 +146,7 @@ class Process(Exporter):
         self.queue.replace(self._tasks(), 1)
 
     def idle(self) -> None:
-        """Do what the threads beside the polls do."""
+        """Do what the threads next to the polls do."""
         self.periodic.run_due()
         self._renderer.render()
 

@@ -83,7 +83,7 @@ class Run:
     def run(self) -> Result:
         """Live through all the days; the result says whether an invariant broke."""
         # MSAL asks time.time for the time, and hours must pass for it too.
-        # Rows are computed anew for every call, and groups are large: both cost time that proves nothing here.
+        # Rows are computed again for every call, and groups are large: both cost time that proves nothing here.
         rows = lru_cache(maxsize=256)(make_rows)
         with (
             mock.patch("time.time", self.time.now),
@@ -124,7 +124,7 @@ class Run:
         self._check_storage()
 
     def _idle(self) -> None:
-        """Let the threads beside the polls do their work; they may find a changed configuration."""
+        """Let the threads next to the polls do their work; they may find a changed configuration."""
         self.process.idle()
         if self.process._config is not self._config:
             self._reloaded()
@@ -201,7 +201,9 @@ class Run:
         self.wreck.rename(self.configuration.storage)
         self._lost_memories(power_cut=power_cut)
         if damage:
-            (self.configuration.storage / f"{FILE_NAME}-wal").unlink(missing_ok=True)  # a good log would mend the file
+            (self.configuration.storage / f"{FILE_NAME}-wal").unlink(
+                missing_ok=True
+            )  # a good log would repair the file
             (self.configuration.storage / FILE_NAME).write_bytes(b"\xff" * 8192)
             self.ledger = Ledger()
             self.network.windows.forget(self.time.true)
@@ -243,7 +245,7 @@ class Run:
         self.network.windows.free()
 
     def reload(self) -> None:
-        """Let the process read its configuration anew, as SIGHUP does."""
+        """Let the process read its configuration again, as SIGHUP does."""
         self.process.reload()
 
     def _reloaded(self) -> None:

@@ -126,7 +126,7 @@ def test_a_file_system_without_shared_memory_gets_a_rollback_journal(folder: Pat
 
 
 def test_a_full_disk_is_survived_and_healed(folder: Path) -> None:
-    """When no file can grow, saves fail with the mend, the saved stays, and the next save after is whole again."""
+    """When no file can grow, saves fail with the fix, the saved stays, and the next save after is whole again."""
     with started("fill", folder) as process:
         assert process.stdout is not None
         full, *rest = process.stdout.read().splitlines()

@@ -134,7 +134,7 @@ def test_slices_make_the_whole(folder: Path) -> None:
 
 
 def test_a_name_is_one_series_whoever_bore_it(folder: Path) -> None:
-    """A tenant that was set up anew under its old name, or renamed, continues its series without overlap."""
+    """A tenant that was set up again under its old name, or renamed, continues its series without overlap."""
     domain = Key("global", "contoso.com", USERS)
     save(
         folder,

@@ -130,7 +130,7 @@ def test_a_standing_without_an_outcome_comes_back(storage: Storage) -> None:
 
 
 def test_a_full_disk_costs_the_write_only(storage: Storage) -> None:
-    """A save that finds no space raises StorageError with its mend, and what was stored before is still there."""
+    """A save that finds no space raises StorageError with its fix, and what was stored before is still there."""
     first, second = report(0, START), report(1, START + DAY, **{f"PRODUCT {i}" * 500: (i,) for i in range(99)})
     storage.save(CONTOSO, "contoso", standing(good(first)), first)
     assert storage._connection is not None

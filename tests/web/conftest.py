@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Certificates:
-    """An authority and what it issued, in files beside a web configuration."""
+    """An authority and what it issued, in files next to a web configuration."""
 
     folder: Path
     authority: trustme.CA

@@ -336,13 +336,13 @@ def test_stopping_waits_for_nobody_for_ever() -> None:
     """A client that does not read, or a status that never comes, does not hold up the end."""
     source = Fake((b"a" * 50_000_000,), hold=threading.Event())
     with running(source, stop=0.3) as server:
-        deaf, waiting = server.connect(), server.connect()
-        deaf.sendall(GET + b"\r\n")
-        deaf.recv(1)
+        silent, waiting = server.connect(), server.connect()
+        silent.sendall(GET + b"\r\n")
+        silent.recv(1)
         waiting.sendall(GET.replace(b"/metrics", b"/api/v1/status") + b"\r\n")
         until(lambda: len(source.asked) == 1)
         server.end()
-        for sock in (deaf, waiting):
+        for sock in (silent, waiting):
             sock.close()
     assert source.hold is not None
     source.hold.set()

@@ -247,7 +247,7 @@ def test_metrics_at_the_root() -> None:
     ],
 )
 def test_bad_options(options: Options, fault: str) -> None:
-    """A flag that cannot be used is named, with its mend, before anything is served."""
+    """A flag that cannot be used is named, with its fix, before anything is served."""
     fields = {name: getattr(options, name) for name in ("telemetry_path", "external_url", "route_prefix")}
     with pytest.raises(ConfigError) as caught, running(**fields):
         pass
