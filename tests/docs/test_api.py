@@ -68,7 +68,6 @@ def section(name: str, schema: Mapping[str, Any]) -> str:
     lines = [f"\n### {name}\n", schema.get("description", "").partition("\n")[0], ""]
     if "enum" in schema:
         return "\n".join([*lines, kind(schema), ""])
-    password = {path: "not needed" if route.open else "as configured" for path, route in routes.items()}
     rows = [
         f"| `{key}` | {kind(one)} | {one.get('description', '')} |".replace("|  |", "| |")
         for key, one in schema["properties"].items()
