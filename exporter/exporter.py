@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from exporter.config import watched
-from exporter.config.tenants import key_of
-from exporter.config.tenants import tenants as tenants_of
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
@@ -23,8 +21,7 @@ from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from exporter.config import Config
-    from exporter.config.tenants import Tenant
+    from exporter.config import Config, Tenant
     from exporter.pipeline import Pipeline
     from exporter.schedule import Schedule, Task
     from exporter.state import Key
@@ -67,7 +64,7 @@ class Exporter:
         self._environ = environ
         self._clock = clock
         self._config = config
-        self._tenants = tenants_of(config)
+        self._tenants = config.tenants
         self._own = OwnMetrics(revision, storage)
         self._own.reloaded_at = clock()
         self._recorder = Recorder(storage, self._own, clock)
@@ -198,7 +195,7 @@ class Exporter:
             before = self._watch.now()
             try:
                 config = self._load()
-                tenants = tenants_of(config)
+                tenants = config.tenants
                 pipeline = self._new_pipeline(config)
             except ConfigError as error:
                 self._own.reload_successful = False
@@ -226,7 +223,7 @@ class Exporter:
             closing.start()
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
         self._recorder.adopt(tenants)
-        keys = {key_of(tenant, report) for tenant in tenants for report in tenant.reports}
+        keys = {key for tenant in tenants for key in tenant.keys}
         self._urgent |= {key for key in keys if self._is_failing(key)}
         self._own.expiries = pipeline.credentials.expiries(tenants)
         self._renderer.replace(tenants)
@@ -244,30 +241,28 @@ class Exporter:
         return Pipeline(config, self._budget, environ=self._environ, clock=self._clock, count=self._own.count_request)
 
     def _tasks(self) -> list[Task]:
-        return [self._task(tenant, report) for tenant in self._tenants for report in tenant.reports]
+        return [self._task(tenant, key) for tenant in self._tenants for key in tenant.keys]
 
-    def _task(self, tenant: Tenant, report: str) -> Task:
+    def _task(self, tenant: Tenant, key: Key) -> Task:
         from exporter.schedule import Task  # noqa: PLC0415 - as in start_polling
-
-        key = key_of(tenant, report)
 
         def run() -> None:
             self._urgent.discard(key)
             pipeline = self._pipeline
             if pipeline is None:
                 return
-            self._recorder.poll(pipeline.poller, tenant, report)
+            self._recorder.poll(pipeline.poller, tenant, key)
             if pipeline is not self._pipeline and self._is_failing(key):
                 self._urgent.add(key)  # it began before a reload that may have corrected the cause
             self._renderer.changed(tenant)
 
-        return Task(key, lambda: self._due(tenant, report), run)
+        return Task(key, lambda: self._due(tenant, key), run)
 
-    def _due(self, tenant: Tenant, report: str) -> float:
+    def _due(self, tenant: Tenant, key: Key) -> float:
         """Return when the report is polled next, Unix seconds; the past means at once."""
         from exporter.schedule import next_due  # noqa: PLC0415 - as in start_polling
 
-        key, now = key_of(tenant, report), self._clock()
+        now = self._clock()
         standing = self._standings.get(key)
         wanted = next_due(tenant.poll, key, standing, now, self._replica)
         if key in self._urgent and wanted > now:

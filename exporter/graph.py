@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.http import Answer, Clients, Deadline
 
 _MAX_REDIRECTS = 3

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter import __version__
-from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.labels import product_labels
 from exporter.reports import REPORTS
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exporter.auth import CredentialExpiry
-    from exporter.config import Targets
-    from exporter.config.tenants import Tenant
+    from exporter.config import Targets, Tenant
     from exporter.quota import Budget
     from exporter.reports import Report
     from exporter.state import Standing, Standings
@@ -51,12 +49,11 @@ class TenantSamples:
     def of(self, tenant: Tenant) -> Iterator[Sample]:
         """Yield the tenant's samples, those of a family in a row or not."""
         yield Sample("tenant_info", (tenant.name, tenant.tenant_id, tenant.cloud.name), 1)
-        for name in tenant.reports:
-            key = key_of(tenant, name)
+        for key in tenant.keys:
             standing = self._standings.get(key)
-            labels = (tenant.name, name)
+            labels = (tenant.name, key.report)
             now = self._clock()
-            yield from _counts(tenant, REPORTS[name], standing, now)
+            yield from _counts(tenant, REPORTS[key.report], standing, now)
             yield from _outcome(labels, standing)
             if (expires := expiry_of(tenant, standing, now)) is not None:
                 yield Sample("data_expires_timestamp_seconds", labels, expires)
@@ -68,8 +65,7 @@ class TenantSamples:
     def changes_at(self, tenant: Tenant) -> float:
         """Return when the samples change without a poll, Unix seconds: a report too old, a call out of the window."""
         now, moments = self._clock(), [float("inf")]
-        for name in tenant.reports:
-            key = key_of(tenant, name)
+        for key in tenant.keys:
             if (frees := self._budget.changes_at(key)) is not None:
                 moments.append(frees)
             if (expires := expiry_of(tenant, self._standings.get(key), now)) is not None and expires > now:
@@ -78,7 +74,7 @@ class TenantSamples:
 
     def pending(self, tenant: Tenant) -> bool:
         """Say whether nothing is known of the tenant: no outcome, no restored report."""
-        standings = [self._standings.get(key_of(tenant, name)) for name in tenant.reports]
+        standings = [self._standings.get(key) for key in tenant.keys]
         return all(standing.last is None and standing.snapshot is None for standing in standings)
 
 

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter import graph
-from exporter.config.tenants import key_of
 from exporter.errors import (
     NEEDS_OPERATOR,
     ExporterError,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.auth import TokenSource
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.http import Clients
     from exporter.quota import Budget
     from exporter.reports import Report
@@ -72,21 +71,21 @@ class Poller:
         # One at a time: JSON can take a dozen times its size while it is parsed, and polls are many.
         self._parsing = threading.Lock()
 
-    def poll(self, tenant: Tenant, report_name: str, standing: Standing) -> Outcome:
+    def poll(self, tenant: Tenant, key: Key, standing: Standing) -> Outcome:
         """Read the report once, with retries; whatever goes wrong becomes the outcome's failure.
 
         Args:
             tenant: whose report.
-            report_name: one of `REPORTS`.
+            key: which of its reports.
             standing: where it stands: after a failure that needs an operator, the token is a fresh one.
         """
         started = self._monotonic()
-        report = REPORTS[report_name]
+        report = REPORTS[key.report]
         rejected: int | None = None
         not_before = 0.0
         snapshot, failure = None, None
         try:
-            raw = self._read(tenant, report, key_of(tenant, report_name), fresh=_wants_fresh_token(standing))
+            raw = self._read(tenant, report, key, fresh=_wants_fresh_token(standing))
             snapshot, rejected = self._snapshot(tenant, report, raw)
         except ThrottledError as error:
             failure = _failure(tenant, error)
@@ -96,7 +95,7 @@ class Poller:
         except ExporterError as error:
             failure = _failure(tenant, error)
         except Exception as error:  # an error of the exporter costs one poll, never the process
-            log.exception("a poll met an error of the exporter", tenant=tenant.name, report=report_name)
+            log.exception("a poll met an error of the exporter", tenant=tenant.name, report=key.report)
             failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's own code"))
         return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)
 

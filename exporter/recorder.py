@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.config.tenants import key_of
 from exporter.log import get_logger
 from exporter.quota import WINDOW, Budget
 from exporter.state import Recorded, Standing, Standings
@@ -14,7 +13,7 @@ from exporter.storage import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
     from exporter.state import Key, Outcome
@@ -58,15 +57,14 @@ class Recorder:
 
     def adopt(self, tenants: Iterable[Tenant]) -> None:
         """Hold the standings of exactly these tenants' reports; those without a snapshot come from storage."""
-        wanted = {key_of(tenant, report): tenant for tenant in tenants for report in tenant.reports}
+        wanted = {key: tenant for tenant in tenants for key in tenant.keys}
         with self._lock:
             self._tenants = wanted
             self._complete()
 
-    def poll(self, poller: Poller, tenant: Tenant, report: str) -> Outcome:
+    def poll(self, poller: Poller, tenant: Tenant, key: Key) -> Outcome:
         """Poll the tenant's report once and take the outcome in."""
-        key = key_of(tenant, report)
-        outcome = poller.poll(tenant, report, self.standings.get(key))
+        outcome = poller.poll(tenant, key, self.standings.get(key))
         with self._lock:
             # The tenant may have been dropped meanwhile, and come back: then storage knows more than the table.
             before = self.standings.get(key) if key in self.standings else self._stored(key)
@@ -81,8 +79,8 @@ class Recorder:
             self._own.count_failure(outcome.failure.reason)
         elif recorded.stale:
             self._own.count_stale_report()
-        _log(tenant, report, outcome, recorded)
-        _log_vanished(tenant, report, recorded)
+        _log(tenant, key.report, outcome, recorded)
+        _log_vanished(tenant, key.report, recorded)
         return outcome
 
     def repair_storage(self) -> bool:

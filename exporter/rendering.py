@@ -11,7 +11,7 @@ from exporter.log import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.exposition import Exposition
     from exporter.metrics import OwnMetrics, TenantSamples
 

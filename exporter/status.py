@@ -16,7 +16,6 @@ from pydantic import Field, TypeAdapter
 
 from exporter import __version__
 from exporter.auth.permissions import consent_url
-from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.exposition import UnknownTenantError
 from exporter.labels import product_labels
@@ -28,10 +27,9 @@ from exporter.storage import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from exporter.config import Config
-    from exporter.config.tenants import Tenant
+    from exporter.config import Config, Tenant
     from exporter.reports import Report
-    from exporter.state import Failure, Snapshot, Standing, Standings
+    from exporter.state import Failure, Key, Snapshot, Standing, Standings
     from exporter.storage import Storage
 
 log = get_logger(__name__)
@@ -177,7 +175,7 @@ def status(
     started_at: float,
     reloaded_at: float,
     reload_error: str,
-    next_poll: Callable[[Tenant, str], float],
+    next_poll: Callable[[Tenant, Key], float],
 ) -> Status:
     """Return what is known of all tenants, or of one and the history of its reports.
 
@@ -200,15 +198,15 @@ def status(
 
     def tenant_status(tenant: Tenant) -> TenantStatus:
         reports = {
-            name: _report(
+            key.report: _report(
                 tenant,
-                REPORTS[name],
-                standings.get(key_of(tenant, name)),
+                REPORTS[key.report],
+                standings.get(key),
                 now=now,
-                next_poll=next_poll(tenant, name),
-                earlier=None if only is None else _history(storage, tenant, name, since),
+                next_poll=next_poll(tenant, key),
+                earlier=None if only is None else _history(storage, tenant, key, since),
             )
-            for name in tenant.reports
+            for key in tenant.keys
         }
         state = _worst(report.state for report in reports.values())
         return TenantStatus(tenant.name, tenant.tenant_id, tenant.cloud.name, state, reports)
@@ -216,7 +214,7 @@ def status(
     chosen = [tenant for tenant in tenants if only in (None, tenant.name)]
     if only is not None and not chosen:
         raise UnknownTenantError(only)
-    states = Counter(_worst(_state(standings.get(key_of(one, name))) for name in one.reports) for one in tenants)
+    states = Counter(_worst(_state(standings.get(key)) for key in one.keys) for one in tenants)
     return Status(
         version=__version__,
         time=_moment(now),
@@ -229,9 +227,9 @@ def status(
     )
 
 
-def _history(storage: Storage, tenant: Tenant, report: str, since: date) -> Sequence[Snapshot]:
+def _history(storage: Storage, tenant: Tenant, key: Key, since: date) -> Sequence[Snapshot]:
     try:
-        return storage.reports(key_of(tenant, report), since)
+        return storage.reports(key, since)
     except StorageError as error:
         log.warning("the history is not shown", tenant=tenant.name, error=error.message, hint=error.hint)
         return ()

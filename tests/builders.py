@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from exporter.config import CLOUDS, Auth, Poll, Prices, Report, Targets
-from exporter.config.tenants import Tenant
+from exporter.config import CLOUDS, Auth, Poll, Prices, Report, Targets, Tenant
 from exporter.state import Key, Row, Snapshot
 
 if TYPE_CHECKING:
@@ -50,12 +49,15 @@ def tenant(name: str = "contoso", **changes: Any) -> Tenant:
         "auth": Auth(client_secret=SecretStr("not a real secret")),
         "poll": Poll(),
         "report": Report(api_version=cloud.api_version),  # type: ignore[arg-type]  # a Literal in disguise
-        "reports": (USERS,),
         "targets": Targets(),
         "prices": Prices(),
         "download_hosts": cloud.download_hosts,
     }
-    return Tenant(name=name, **(attributes | changes))
+    reports = changes.pop("reports", (USERS,))
+    attributes |= changes
+    stored_as = cloud.graph if cloud.name == "custom" else cloud.name
+    keys = tuple(Key(stored_as, attributes["tenant_id"], report) for report in reports)
+    return Tenant(name=name, keys=keys, **attributes)
 
 
 def simulated(known: SimulatedTenant, **changes: Any) -> Tenant:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.config import load
-from exporter.config.tenants import key_of
 from exporter.state import Outcome, Standing, Standings
 from exporter.status import status as real_status
 from exporter.storage import Storage
-from tests.builders import NOON, USERS, snapshot, tenant
+from tests.builders import NOON, snapshot, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.state import Failure, Snapshot
     from exporter.status import Status
 
@@ -73,7 +72,7 @@ def status(
     return real_status(
         load({}, _ENVIRONMENT),
         list(known.values()),
-        Standings({key_of(known[name], USERS): standing for name, standing in (standings or {}).items()}),
+        Standings({known[name].keys[0]: standing for name, standing in (standings or {}).items()}),
         storage or Storage(None, lambda: NOON),
         only=only,
         now=now,

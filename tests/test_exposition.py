@@ -15,7 +15,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.auth import CredentialExpiry
-from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.exposition import Exposition, UnknownTenantError
 from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
@@ -89,9 +88,9 @@ def example() -> Exposition:
     platforms = snapshot(("MICROSOFT 365 APPS FOR ENTERPRISE", (2000, 100, 50, 70, 0)))
     failure = Failure(Reason.PERMISSION, "no", "fix")
     outcomes = {
-        key_of(contoso, USERS): Outcome(NOON, 0.5, good, rejected_rows=1),
-        key_of(contoso, PLATFORMS): Outcome(NOON, 0.25, platforms, rejected_rows=0),
-        key_of(fabrikam, USERS): Outcome(NOON, 0.125, failure=failure),
+        contoso.keys[0]: Outcome(NOON, 0.5, good, rejected_rows=1),
+        contoso.keys[1]: Outcome(NOON, 0.25, platforms, rejected_rows=0),
+        fabrikam.keys[0]: Outcome(NOON, 0.125, failure=failure),
     }
     standings = Standings(dict.fromkeys(outcomes, Standing()))
     for key, outcome in outcomes.items():

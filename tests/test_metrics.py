@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import Prices, ProductTarget, Report, Targets
-from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.labels import kept_names, product_labels
 from exporter.metrics import TenantSamples
@@ -17,7 +16,7 @@ from exporter.state import Failure, Outcome, Recorded, Standing, Standings
 from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.state import Key
 
 A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
@@ -54,16 +53,16 @@ def test_before_the_first_outcome_nothing_is_claimed() -> None:
 def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
     """After a failure the numbers stay, up is 0, and failing names the reason; the next success takes it away."""
     known, clock = tenant(), Clock()
-    standings = Standings({key_of(known, USERS): Standing()})
-    record(standings, key_of(known, USERS), good((A, (3, 2, 1))))
-    record(standings, key_of(known, USERS), Outcome(NOON + 60, 1.0, failure=FAILURE))
+    standings = Standings({known.keys[0]: Standing()})
+    record(standings, known.keys[0], good((A, (3, 2, 1))))
+    record(standings, known.keys[0], Outcome(NOON + 60, 1.0, failure=FAILURE))
     samples = shown(known, standings, clock)
     assert samples["assigned_users", (A,)] == 3
     assert samples["up", (USERS,)] == 0
     assert samples["failing", (USERS, "network")] == 1
     assert samples["last_success_timestamp_seconds", (USERS,)] == NOON
     assert ("last_poll_rejected_rows", (USERS,)) not in samples
-    record(standings, key_of(known, USERS), good((A, (3, 2, 1)), at=NOON + 120))
+    record(standings, known.keys[0], good((A, (3, 2, 1)), at=NOON + 120))
     samples = shown(known, standings, clock)
     assert samples["up", (USERS,)] == 1
     assert not [labels for family, labels in samples if family == "failing"]
@@ -72,9 +71,9 @@ def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
 def test_a_product_type_that_is_gone_is_withdrawn() -> None:
     """A product type that the newest report lacks has no series any more."""
     known = tenant()
-    standings = Standings({key_of(known, USERS): Standing()})
-    record(standings, key_of(known, USERS), good((A, (3, 2, 1)), (B, (1, 1, 1))))
-    record(standings, key_of(known, USERS), good((B, (1, 1, 1))))
+    standings = Standings({known.keys[0]: Standing()})
+    record(standings, known.keys[0], good((A, (3, 2, 1)), (B, (1, 1, 1))))
+    record(standings, known.keys[0], good((B, (1, 1, 1))))
     assert ("assigned_users", (A,)) not in shown(known, standings, Clock())
 
 
@@ -82,8 +81,8 @@ def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
     """Without a good poll for max_age the gauges are withdrawn; up and the timestamps still tell."""
     clock = Clock()
     known = tenant(report=Report.model_validate({"api_version": "v1.0", "max_age": "1h"}))
-    standings = Standings({key_of(known, USERS): Standing()})
-    record(standings, key_of(known, USERS), good((A, (300, 2, 1))))
+    standings = Standings({known.keys[0]: Standing()})
+    record(standings, known.keys[0], good((A, (300, 2, 1))))
     clock.now += 3599
     assert ("target_ratio", (A,)) in shown(known, standings, clock)
     clock.now += 1
@@ -104,13 +103,13 @@ def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
 def test_the_moment_of_the_next_change_is_known() -> None:
     """Rendering learns when a report will be too old and when a call will leave the quota's window."""
     known, clock = tenant(), Clock()
-    standings = Standings({key_of(known, USERS): Standing()})
+    standings = Standings({known.keys[0]: Standing()})
     budget = Budget(clock)
     samples = TenantSamples(standings, budget, clock)
     assert samples.changes_at(known) == float("inf")
-    record(standings, key_of(known, USERS), good((A, (300, 2, 1))))
+    record(standings, known.keys[0], good((A, (300, 2, 1))))
     assert samples.changes_at(known) == NOON + known.report.max_age
-    budget.spend(key_of(known, USERS), "csv")
+    budget.spend(known.keys[0], "csv")
     assert samples.changes_at(known) == NOON + WINDOW
 
 
@@ -152,7 +151,7 @@ def test_more_or_fewer_counts_than_columns_are_what_can_be_shown() -> None:
     """A report stored by a version with fewer or more columns shows every number that has a metric."""
     known = tenant()
     for counts, shown_families in (((3, 2), 2), ((3, 2, 1), 3), ((3, 2, 1, 9), 3)):
-        standings = Standings({key_of(known, USERS): Standing().after(good((A, counts)))})
+        standings = Standings({known.keys[0]: Standing().after(good((A, counts)))})
         found = [family for family, labels in shown(known, standings, Clock()) if family.endswith("_users")]
         assert len(found) == shown_families
 
@@ -160,7 +159,7 @@ def test_more_or_fewer_counts_than_columns_are_what_can_be_shown() -> None:
 def test_a_success_in_the_future_counts_as_now() -> None:
     """After a clock that jumped back, numbers of "tomorrow" are shown, and expire max_age from now."""
     known, clock = tenant(), Clock()
-    standings = Standings({key_of(known, USERS): Standing().after(good((A, (3, 2, 1)), at=NOON + 9e6))})
+    standings = Standings({known.keys[0]: Standing().after(good((A, (3, 2, 1)), at=NOON + 9e6))})
     samples = shown(known, standings, clock)
     assert samples["assigned_users", (A,)] == 3
     assert samples["data_expires_timestamp_seconds", (USERS,)] == NOON + known.report.max_age
@@ -169,7 +168,7 @@ def test_a_success_in_the_future_counts_as_now() -> None:
 def test_a_price_is_shown_for_a_product_of_the_report_only() -> None:
     """license_price stands next to assigned_users where a price is configured, with its currency, until withdrawn."""
     known = tenant(prices=Prices(currency="EUR", product_types={A.lower(): 12.5, B: 9.0}))
-    standings, clock = Standings({key_of(known, USERS): Standing().after(good((A, (3, 2, 1))))}), Clock()
+    standings, clock = Standings({known.keys[0]: Standing().after(good((A, (3, 2, 1))))}), Clock()
     prices = {labels: value for (family, labels), value in shown(known, standings, clock).items() if "price" in family}
     assert prices == {(A, "EUR"): 12.5}
     clock.now += known.report.max_age
@@ -191,8 +190,8 @@ def test_a_price_is_shown_for_a_product_of_the_report_only() -> None:
 def test_a_target_stands_where_it_applies(targets: Targets, expected: float | None) -> None:
     """target_ratio is there for a product type with a target and enough assigned users, and nowhere else."""
     known = tenant(targets=targets)
-    standings = Standings({key_of(known, USERS): Standing()})
-    record(standings, key_of(known, USERS), good((A, (100, 2, 1))))
+    standings = Standings({known.keys[0]: Standing()})
+    record(standings, known.keys[0], good((A, (100, 2, 1))))
     assert shown(known, standings, Clock()).get(("target_ratio", (A,))) == expected
 
 

@@ -15,7 +15,6 @@ import pytest
 
 from exporter.auth import Credentials, TokenSource
 from exporter.config import Cloud, Report
-from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.http import Clients, Proxy, tls_context
 from exporter.poller import Poller
@@ -27,7 +26,7 @@ from tests.full_simulator import FAULTS, Fault, Response, Simulator, SimulatorSe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 OK = None
 # Fault → how a poll ends in which every call meets it, and how many calls to Graph that poll makes; a transient one is
@@ -188,7 +187,7 @@ class Harness:
         poller = Poller(
             self.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None, rng=random.Random(1)
         )
-        return poller.poll(known, known.reports[0], standing or Standing())
+        return poller.poll(known, known.keys[0], standing or Standing())
 
     def poll_in_bounds(self, known: Tenant) -> Outcome:
         """Poll once; whatever the answer, time and memory (the simulation's too) stay bounded."""
@@ -306,15 +305,15 @@ def test_each_page_is_a_call_of_the_budget(harness: Harness) -> None:
     budget = Budget(clock)
     poller = Poller(harness.clients, tokens, budget, clock=clock, sleep=lambda _seconds: None)
     known = harness.tenant(version="beta", form="json")
-    key = key_of(known, USERS)
+    key = known.keys[0]
     harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
-    assert poller.poll(known, USERS, Standing()).failure is None
+    assert poller.poll(known, known.keys[0], Standing()).failure is None
     assert budget.remaining(key, "json") == LIMITS["json"] - 2
     while budget.remaining(key, "json") > 1:
         budget.spend(key, "json")
     harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
     before = harness.calls()
-    outcome = poller.poll(known, USERS, Standing())
+    outcome = poller.poll(known, known.keys[0], Standing())
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.THROTTLED
     assert outcome.not_before > outcome.at
@@ -345,7 +344,7 @@ def test_a_short_retry_after_is_waited_for(harness: Harness) -> None:
     slept: list[float] = []
     tokens = TokenSource(harness.clients, Credentials(), clock=clock)
     poller = Poller(harness.clients, tokens, Budget(clock), clock=clock, sleep=slept.append, rng=random.Random(1))
-    outcome = poller.poll(harness.tenant(), USERS, Standing())
+    outcome = poller.poll(known := harness.tenant(), known.keys[0], Standing())
     assert outcome.failure is None
     assert slept
     assert slept[0] >= 1
@@ -359,11 +358,11 @@ def test_after_a_refusal_the_next_poll_takes_a_fresh_token(harness: Harness) -> 
     tokens = TokenSource(harness.clients, Credentials(), clock=clock)
     poller = Poller(harness.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None)
     known = harness.tenant()
-    first = poller.poll(known, USERS, Standing())
+    first = poller.poll(known, known.keys[0], Standing())
     assert first.failure is not None
     assert first.failure.reason is Reason.PERMISSION
     harness.simulator.state.grant_consent(tenants[0])
-    assert poller.poll(known, USERS, Standing().after(first)).failure is None
+    assert poller.poll(known, known.keys[0], Standing().after(first)).failure is None
 
 
 def test_a_host_that_refuses_is_a_network_failure_that_names_it() -> None:
@@ -380,7 +379,7 @@ def test_a_host_that_refuses_is_a_network_failure_that_names_it() -> None:
         monotonic=clock,
         sleep=clock.sleep,
     )
-    outcome = poller.poll(known, USERS, Standing())
+    outcome = poller.poll(known, known.keys[0], Standing())
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.NETWORK
     assert "localhost:1" in outcome.failure.message
@@ -396,7 +395,7 @@ def test_an_untrusted_certificate_says_which_setting_mends_it(harness: Harness) 
     poller = Poller(
         clients, TokenSource(clients, Credentials(), clock=clock), Budget(clock), clock=clock, sleep=clock.sleep
     )
-    outcome = poller.poll(harness.tenant(timeout="1s"), USERS, Standing())
+    outcome = poller.poll(known := harness.tenant(timeout="1s"), known.keys[0], Standing())
     clients.close()
     assert outcome.failure is not None
     assert "http.ca_file" in outcome.failure.hint
@@ -407,7 +406,7 @@ def test_a_fault_of_our_own_costs_one_poll(harness: Harness, caplog: pytest.LogC
     clock = Clock(NOON)
     poller = Poller(harness.clients, None, Budget(clock), clock=clock)  # type: ignore[arg-type]  # the fault
     with caplog.at_level(logging.ERROR):
-        outcome = poller.poll(harness.tenant(), USERS, Standing())
+        outcome = poller.poll(known := harness.tenant(), known.keys[0], Standing())
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.INTERNAL
     assert "AttributeError" in outcome.failure.message
@@ -446,8 +445,8 @@ def test_the_budget_is_never_exceeded_by_retries() -> None:
     )
     standing = Standing()
     for _ in range(60):
-        clock.now = max(clock.now + 60, budget.free_at(key_of(known, USERS), "csv"))
-        standing = standing.after(poller.poll(known, USERS, standing))
+        clock.now = max(clock.now + 60, budget.free_at(known.keys[0], "csv"))
+        standing = standing.after(poller.poll(known, known.keys[0], standing))
     assert max(sum(at - 600 < other <= at for other in made) for at in made) <= 7
     assert isinstance(standing.last, Outcome)
     assert isinstance(standing.last.failure, Failure)

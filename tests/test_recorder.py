@@ -12,14 +12,14 @@ from exporter.recorder import Recorder
 from exporter.state import Failure, Outcome
 from exporter.storage import Storage
 from exporter.storage.schema import FILE_NAME
-from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
+from tests.builders import KEY, NOON, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from exporter.config.tenants import Tenant
-    from exporter.state import Standing
+    from exporter.config import Tenant
+    from exporter.state import Key, Standing
 
 CONTOSO = tenant()
 GOOD = Outcome(NOON + 1, 0.5, snapshot(("OFFICE", (3, 2, 1))), rejected_rows=0)
@@ -33,7 +33,7 @@ class Answering:
         self._outcomes = list(outcomes)
         self._meanwhile = meanwhile
 
-    def poll(self, _tenant: Tenant, _report: str, _standing: Standing) -> Outcome:
+    def poll(self, _tenant: Tenant, _key: Key, _standing: Standing) -> Outcome:
         """Return the next outcome."""
         self._meanwhile()
         return self._outcomes.pop(0)
@@ -43,7 +43,7 @@ def poll(recorder: Recorder, *outcomes: Outcome, meanwhile: Callable[[], None] =
     """Let polls of contoso end with `outcomes`."""
     poller = Answering(*outcomes, meanwhile=meanwhile)
     for _ in outcomes:
-        recorder.poll(poller, CONTOSO, USERS)  # type: ignore[arg-type]  # one method is all that is used
+        recorder.poll(poller, CONTOSO, KEY)  # type: ignore[arg-type]  # one method is all that is used
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.config.tenants import key_of
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.metrics import OwnMetrics, TenantSamples
@@ -12,7 +11,7 @@ from exporter.quota import Budget
 from exporter.rendering import Renderer
 from exporter.state import Outcome, Standing, Standings
 from exporter.tail import Tail
-from tests.builders import NOON, USERS, Clock, snapshot, tenant
+from tests.builders import NOON, Clock, snapshot, tenant
 
 GOOD = Standing().after(Outcome(NOON, 0.5, snapshot(("OFFICE", (3, 2, 1))), rejected_rows=0))
 
@@ -33,14 +32,14 @@ def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:
     """Where one tenant's samples cannot be made, the others are shown, and that one has none."""
     good, bad = tenant("good", tenant_id="good.com"), tenant("bad", tenant_id="bad.com")
     broken = replace(GOOD, last_success="yesterday")  # type: ignore[arg-type]  # what no code path should ever make
-    standings = Standings({key_of(good, USERS): GOOD, key_of(bad, USERS): broken})
+    standings = Standings({good.keys[0]: GOOD, bad.keys[0]: broken})
     renderer, exposition = made(standings, Clock())
     renderer.replace([bad, good])
     assert renderer.render()
     text = page(exposition)
     assert 'assigned_users{product_type="OFFICE",tenant="good"} 3.0' in text
     assert 'tenant="bad"' not in text
-    standings.record(key_of(bad, USERS), GOOD)
+    standings.record(bad.keys[0], GOOD)
     renderer.changed(bad)
     renderer.render()
     assert 'assigned_users{product_type="OFFICE",tenant="bad"} 3.0' in page(exposition)
@@ -49,7 +48,7 @@ def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:
 def test_a_clock_that_jumped_back_moves_the_withdrawal() -> None:
     """After a jump back of a year numbers are kept, and max_age from then on they are withdrawn."""
     known, clock = tenant(), Clock()
-    renderer, exposition = made(Standings({key_of(known, USERS): GOOD}), clock)
+    renderer, exposition = made(Standings({known.keys[0]: GOOD}), clock)
     renderer.replace([known])
     renderer.render()
     clock.now -= 365 * 86400

@@ -18,7 +18,7 @@ from exporter.log import quotable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 _TENANT_NOT_FOUND = 90002
 _LONGEST = 200

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from exporter.auth.certificates import Certificate
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 _READABLE = "check its path, and that the exporter may read it"
 _BARE_VALUE = "write the bare value into it, as UTF-8"

@@ -31,7 +31,7 @@ from exporter.reports import REPORTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 _PENDING = "authorization_pending"
 _SLOW_DOWN = "slow_down"

@@ -19,7 +19,7 @@ from exporter.log import quotable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.http import Clients, Deadline
 
 _ASSIGN = (

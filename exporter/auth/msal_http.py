@@ -13,7 +13,7 @@ from exporter.http import retry_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.http import Answer, Clients, Deadline
 
 _LIFE = 86400.0

@@ -13,7 +13,7 @@ from exporter.errors import CredentialsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The tenant id in the tokens of personal Microsoft accounts, which the report does not support."""

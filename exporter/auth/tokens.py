@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from exporter.auth.credentials import Credential, Credentials
     from exporter.auth.device import Code, SignIns
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.http import Clients
 
 log = get_logger(__name__)

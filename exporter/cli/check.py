@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from exporter import log
 from exporter.cli.tenants import check_names, for_each
 from exporter.config import file_errors, load
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError, Reason
 from exporter.quota import Budget
 from exporter.reports import REPORTS
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.cli.arguments import Arguments
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.pipeline import Pipeline
+    from exporter.state import Key
 
 _TIMEOUT, _SHORT_TIMEOUT = 15.0, 3.0
 """Seconds that one tenant may take, a person is waiting; the short time after another could not be reached."""
@@ -74,7 +74,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
     for notice in config.notices:
         sys.stderr.write(f"note: {notice}\n")
-    known, names = tenants(config), arguments.options["tenant"] or ()
+    known, names = config.tenants, arguments.options["tenant"] or ()
     check_names(names, {tenant.name for tenant in known}, "--tenant")
     chosen = [tenant for tenant in known if not names or tenant.name in names]
     if arguments.options["offline"]:
@@ -90,7 +90,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     examination = _Examination(pipeline)
     as_json = arguments.options["format"] == "json"
     findings = for_each(
-        [(tenant, report) for tenant in chosen for report in tenant.reports],
+        [(tenant, key) for tenant in chosen for key in tenant.keys],
         lambda one: examination.examine(*one),
         concurrency=config.poll.concurrency,
         title="checking",
@@ -119,7 +119,7 @@ class _Examination:
         self._unreachable: Counter[str] = Counter()
         self._reached: set[str] = set()
 
-    def examine(self, tenant: Tenant, report: str) -> Finding:
+    def examine(self, tenant: Tenant, key: Key) -> Finding:
         """Read the report once, and note what its token says."""
         cloud = tenant.cloud.authority
         with self._lock:
@@ -128,10 +128,10 @@ class _Examination:
         if tried >= _UNREACHABLE and not reached:
             message = f"{tenant.name}: not tried, after {tried} tenants of this cloud could not be reached"
             untried = Failure(Reason.NETWORK, message, "fix what the first failure says, then check again")
-            return Finding(tenant.name, tenant.tenant_id, report, failure=untried)
+            return Finding(tenant.name, tenant.tenant_id, key.report, failure=untried)
         timeout = min(tenant.poll.timeout, _TIMEOUT if reached else _SHORT_TIMEOUT)
         poll = tenant.poll.model_copy(update={"timeout": timeout})
-        outcome = self._pipeline.poller.poll(replace(tenant, poll=poll), report, Standing())
+        outcome = self._pipeline.poller.poll(replace(tenant, poll=poll), key, Standing())
         failure = outcome.failure
         with self._lock:
             if failure is not None and failure.reason is Reason.NETWORK:
@@ -141,12 +141,12 @@ class _Examination:
         token = self._pipeline.tokens.held(tenant)
         permission = None
         if token is not None and token.permissions is not None:
-            permission = REPORTS[report].permission in token.permissions
-        snapshot, columns = outcome.snapshot, [column.name for column in REPORTS[report].columns]
+            permission = REPORTS[key.report].permission in token.permissions
+        snapshot, columns = outcome.snapshot, [column.name for column in REPORTS[key.report].columns]
         return Finding(
             tenant.name,
             tenant.tenant_id,
-            report,
+            key.report,
             token=token is not None,
             permission=permission,
             refresh_date=snapshot.refresh_date.isoformat() if snapshot else "",

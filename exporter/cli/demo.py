@@ -15,7 +15,6 @@ from exporter.cli.arguments import DEMO_ADDRESS
 from exporter.cli.serve import serve_forever
 from exporter.cli.simulation import list_scenarios, program, simulation, write_configuration
 from exporter.config import load
-from exporter.config.tenants import key_of, tenants
 from exporter.simulator import SCENARIOS
 from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage
@@ -65,18 +64,18 @@ def seed_history(config: Config, simulator: Simulator, now: float) -> int:
         simulator: whose numbers.
         now: Unix seconds.
     """
-    known = tenants(config)
+    known = config.tenants
     days = max(1, min(_DAYS, _MOST_REPORTS // len(known)))
     if config.storage.path is None:
         raise AssertionError("the demonstration always has storage")
     with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
         for tenant in known:
-            for report in tenant.reports:
+            for key in tenant.keys:
                 standing = Standing()
                 for back in range(days, 0, -1):
-                    snapshot = _past_report(simulator, tenant.name, report, now - back * _DAY)
+                    snapshot = _past_report(simulator, tenant.name, key.report, now - back * _DAY)
                     standing = standing.after(Outcome(snapshot.collected_at, 0.0, snapshot, rejected_rows=0))
-                    storage.save(key_of(tenant, report), tenant.name, standing, snapshot)
+                    storage.save(key, tenant.name, standing, snapshot)
     return days
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.config import load
 from exporter.config.durations import parse_duration
-from exporter.config.tenants import key_of, tenants
 from exporter.errors import ConfigError
 from exporter.families import TENANT_FAMILIES
 from exporter.labels import product_labels
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from exporter.cli.arguments import Arguments
-    from exporter.config import Config
-    from exporter.config.tenants import Tenant
+    from exporter.config import Config, Tenant
     from exporter.families import Family
     from exporter.state import Key
     from exporter.storage.history import Edition
@@ -55,7 +53,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
 
 
 def _openmetrics(history: History, config: Config, chosen: Mapping[str, Any]) -> Iterator[str]:
-    known = {key_of(tenant, report): tenant for tenant in tenants(config) for report in tenant.reports}
+    known = {key: tenant for tenant in config.tenants for key in tenant.keys}
     helps = {family.name: family for family in TENANT_FAMILIES}
 
     def labels(key: Key, product_types: Sequence[str]) -> Mapping[str, str]:
@@ -114,7 +112,7 @@ def _derived(
 
 
 def _names(config: Config) -> Mapping[Key, str]:
-    return {key_of(tenant, report): tenant.name for tenant in tenants(config) for report in tenant.reports}
+    return {key: tenant.name for tenant in config.tenants for key in tenant.keys}
 
 
 def _write(lines: Iterator[str]) -> None:

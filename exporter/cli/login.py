@@ -10,7 +10,6 @@ from exporter import log
 from exporter.auth.permissions import account_error
 from exporter.cli.tenants import check_names
 from exporter.config import load
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.pipeline import Pipeline
 from exporter.quota import Budget
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
     from exporter.auth.device import Code
     from exporter.cli.arguments import Arguments
-    from exporter.config import Config
-    from exporter.config.tenants import Tenant
+    from exporter.config import Config, Tenant
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
@@ -48,7 +46,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
 
 
 def _tenant(config: Config, name: str) -> Tenant:
-    known = {tenant.name: tenant for tenant in tenants(config)}
+    known = {tenant.name: tenant for tenant in config.tenants}
     check_names([name], known, "TENANT")
     if known[name].auth.kind != "device_code":
         raise ConfigError((f"{name}: its auth is {known[name].auth.kind}, not device_code: no sign-in is needed",))

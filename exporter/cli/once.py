@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from exporter import log
 from exporter.cli.tenants import for_each
 from exporter.config import load
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
@@ -56,10 +55,10 @@ def _poll_all(config: Config, storage: Storage, environ: Mapping[str, str]) -> t
     own.reloaded_at = time.time()
     recorder = Recorder(storage, own, time.time)
     pipeline = Pipeline(config, recorder.budget, environ=environ, count=own.count_request)
-    known = tenants(config)
+    known = config.tenants
     recorder.adopt(known)
     own.expiries = pipeline.credentials.expiries(known)
-    work = [(tenant, report) for tenant in known for report in tenant.reports]
+    work = [(tenant, key) for tenant in known for key in tenant.keys]
     outcomes = for_each(
         work,
         lambda one: recorder.poll(pipeline.poller, *one),

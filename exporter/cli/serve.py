@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from exporter import __version__, log
 from exporter.config import file_errors, load, masked
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from exporter.exporter import Exporter
 from exporter.quota import Budget
@@ -52,7 +51,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         return 0
     if config.invocation.check:
         _check(config, environ)
-        sys.stdout.write(f"the configuration is ok: {len(tenants(config))} tenants\n")
+        sys.stdout.write(f"the configuration is ok: {len(config.tenants)} tenants\n")
         return 0
     log.set_up(config.log.level, config.log.format)
     return serve_forever(config, lambda: load(arguments.flags, environ), environ)
@@ -66,7 +65,7 @@ def _check(config: Config, environ: Mapping[str, str]) -> None:
     """
     from exporter.pipeline import Pipeline  # noqa: PLC0415 - msal and httpx, which `serve` imports once it answers
 
-    if errors := file_errors(tenants(config), ca_file=config.http.ca_file):
+    if errors := file_errors(config.tenants, ca_file=config.http.ca_file):
         raise ConfigError(errors)
     Pipeline(config, Budget(time.time), environ=environ).close()
     if config.web.config.file is not None:
@@ -102,7 +101,7 @@ def serve_forever(
     except StorageLockedError as error:
         raise ConfigError((error.message, error.hint)) from None
     exporter = Exporter(config, reload, storage, environ=environ, revision=environ.get(_REVISION, ""))
-    logger.info("starting", version=__version__, tenants=len(tenants(config)), pid=os.getpid())
+    logger.info("starting", version=__version__, tenants=len(config.tenants), pid=os.getpid())
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(_Service(exporter, config, Systemd(environ), started).run())
     logger.info("stopped")

@@ -8,7 +8,7 @@ from exporter.config.files import file_errors, watched
 from exporter.config.load import load
 from exporter.config.masked import masked
 from exporter.config.models import Http, Invocation, Log, Poll, Prices, ProductTarget, Report, Storage, Targets, Web
-from exporter.config.result import Config, TenantEntry
+from exporter.config.result import Config, Tenant
 from exporter.config.settings import FLAGS, Flag
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "Report",
     "Storage",
     "Targets",
-    "TenantEntry",
+    "Tenant",
     "Web",
     "file_errors",
     "load",

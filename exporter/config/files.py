@@ -44,7 +44,7 @@ def watched(config: Config) -> tuple[Path, ...]:
     for path in (config.http.proxy_file, config.http.ca_file):
         if path is not None:
             files[path] = None
-    for tenant in config.tenants:
+    for tenant in config.configured:
         files.update(dict.fromkeys(path for path in tenant.auth.files if path != tenant.auth.federated_token_file))
     return tuple(files)
 

@@ -15,7 +15,7 @@ from exporter.config.errors import findings, sentence
 from exporter.config.merge import overlay
 from exporter.config.models import Http, Root
 from exporter.config.resolve import Entry, Resolver, Top, validated, version_finding
-from exporter.config.result import Config, TenantEntry
+from exporter.config.result import Config, Tenant
 from exporter.config.settings import NOT_IN_FILE, settings
 from exporter.config.sources import Places, from_environment, from_flags, rooted
 from exporter.config.yamlfile import read_yaml
@@ -208,8 +208,8 @@ class _Loading:
             self._notices.append(f"{azure.AUTHORITY_HOST} makes the cloud {cloud.name}, against the file's")
         return replace(top, root=top.root.model_copy(update={"cloud": cloud}))
 
-    def _warn_of_beta(self, tenants: tuple[TenantEntry, ...]) -> None:
-        versions = Counter(one.report.api_version or one.cloud.api_version for one in tenants if one.enabled)
+    def _warn_of_beta(self, tenants: tuple[Tenant, ...]) -> None:
+        versions = Counter(one.report.api_version for one in tenants if one.enabled)
         if versions["beta"]:
             self._notices.append(
                 f"{versions['beta']} of {versions.total()} tenants are read from Graph's beta, "

@@ -11,7 +11,7 @@ from exporter.config.addresses import print_cloud, split_url
 from exporter.config.settings import settings
 
 if TYPE_CHECKING:
-    from exporter.config.result import Config, TenantEntry
+    from exporter.config.result import Config, Tenant
 
 SECRET: Final = "<secret>"  # noqa: S105 - what stands in a secret's place
 _BLOCKS: Final = ("poll", "report", "targets", "prices")
@@ -32,7 +32,7 @@ def masked(config: Config) -> str:
         block = getattr(root, name)
         if block is not None:
             data[name] = _dump(block)
-    data["tenants"] = [_tenant(config, tenant) for tenant in config.tenants]
+    data["tenants"] = [_tenant(config, tenant) for tenant in config.configured]
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
     comments = [f"tenant_files: {', '.join(root.tenant_files)}"] if root.tenant_files else []
     return text + "".join(f"# {_printable(line)}\n" for line in (*comments, *_flags(root)))
@@ -72,7 +72,7 @@ def _masked_url(url: str) -> str:
     return parts._replace(netloc=f"{user.partition(':')[0]}:{SECRET}@{host}").geturl()
 
 
-def _tenant(config: Config, tenant: TenantEntry) -> dict[str, Any]:
+def _tenant(config: Config, tenant: Tenant) -> dict[str, Any]:
     """Return a tenant as it would be written: its own keys, and those that differ from the top's."""
     root = config.root
     data: dict[str, Any] = {"name": tenant.name, "tenant_id": tenant.tenant_id}
@@ -90,6 +90,8 @@ def _tenant(config: Config, tenant: TenantEntry) -> dict[str, Any]:
         mine, top = getattr(tenant, name), getattr(root, name)
         if mine is not top:
             own = _differences(_dump(mine), _dump(top))
+            if name == "report" and root.report.api_version is None and mine.api_version == tenant.cloud.api_version:
+                own.pop("api_version", None)
             data |= {name: own} if own else {}
     return data
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from exporter.config.errors import Finding, findings, sentence
 from exporter.config.merge import overlay
 from exporter.config.models import Poll, Prices, Report, Root, Targets, TenantSettings
-from exporter.config.result import TenantEntry
+from exporter.config.result import Tenant
+from exporter.state import Key
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -96,7 +97,7 @@ class Resolver:
         # An ordered set: an error of the top that many tenants inherit is reported once.
         self.errors: dict[str, None] = {}
 
-    def resolve(self, entry: Entry) -> TenantEntry | None:
+    def resolve(self, entry: Entry) -> Tenant | None:
         """Return the resolved tenant; None where it has an error, which is then in `errors`."""
         before = len(self.errors)
         if not isinstance(entry.raw, dict):
@@ -129,7 +130,7 @@ class Resolver:
             self._missing(entry, "tenant_id", "add the tenant's UUID, or one of its domains", label)
         return own
 
-    def _tenant(self, entry: Entry, raw: Mapping[str, Any], own: TenantSettings, label: str) -> TenantEntry | None:
+    def _tenant(self, entry: Entry, raw: Mapping[str, Any], own: TenantSettings, label: str) -> Tenant | None:
         top = self._top.root
         poll = self._block(entry, "poll", own.poll, label)
         report = self._block(entry, "report", own.report, label)
@@ -147,19 +148,32 @@ class Resolver:
             self._error(entry.place("auth", "device_code"), what, "set storage.path", label)
         if auth is None or own.tenant_id is None:
             return None
-        return TenantEntry(
+        stored_as = cloud.graph if cloud.name == "custom" else cloud.name
+        hosts = top.http.download_hosts
+        return Tenant(
             name=own.name or own.tenant_id,
             tenant_id=own.tenant_id,
             client_id=client_id,
             cloud=cloud,
             auth=auth,
             poll=poll,
-            report=report,
-            reports=self._share(own.reports or top.reports),
+            report=self._versioned(report, cloud.api_version),
+            keys=tuple(Key(stored_as, own.tenant_id, name) for name in own.reports or top.reports),
             targets=targets,
             prices=prices,
+            download_hosts=cloud.download_hosts if hosts is None else hosts,
             enabled=own.enabled,
         )
+
+    def _versioned(self, report: Report, version: str) -> Report:
+        """Return the report with the cloud's API version where it names none, one object for all equal ones."""
+        if report.api_version is not None:
+            return report
+        key = (id(report), version)
+        if key not in self._shared:
+            self._shared[key] = report.model_copy(update={"api_version": version})
+        shared: Report = self._shared[key]
+        return shared
 
     def _share(self, value: Any) -> Any:
         """Return the first value that was equal to this one."""

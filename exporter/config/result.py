@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from exporter.config.clouds import Cloud
     from exporter.config.credential import Auth
     from exporter.config.models import Http, Invocation, Log, Poll, Prices, Report, Root, Storage, Targets, Web
+    from exporter.state import Key
 
 
 @dataclass(frozen=True, slots=True)
-class TenantEntry:
-    """One configured tenant with the top's defaults merged in; equal parts of many tenants are one object.
+class Tenant:
+    """One tenant with the top's defaults merged in.
+
+    Equal values of many tenants are one object, so that 50,000 of them stay small.
 
     Attributes:
         name: the label `tenant`.
@@ -23,7 +26,12 @@ class TenantEntry:
         client_id: the app's, or the managed identity's; empty for a system-assigned one.
         cloud: where it lives.
         auth: its credential.
-        poll, report, reports, targets, prices: as in the file.
+        poll: when and how it is polled.
+        report: what is asked for; `api_version` is set.
+        keys: what each of its reports is stored under.
+        targets: which share of its licences ought to be activated.
+        prices: what its licences cost a month.
+        download_hosts: where its reports may be downloaded from.
         enabled: whether it is polled and shown.
     """
 
@@ -34,10 +42,16 @@ class TenantEntry:
     auth: Auth
     poll: Poll
     report: Report
-    reports: tuple[str, ...]
+    keys: tuple[Key, ...]
     targets: Targets
     prices: Prices
-    enabled: bool
+    download_hosts: tuple[str, ...]
+    enabled: bool = True
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """The names of the reports that are read."""
+        return tuple(key.report for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +60,20 @@ class Config:
 
     Attributes:
         root: everything as it is set at the top, by whichever source.
-        tenants: every configured tenant, in the order of the files.
+        configured: every tenant, in the order of the files.
         files: the configuration file and the tenant files that were read.
         notices: sentences for the log, once: nothing is wrong, but somebody may want to know.
     """
 
     root: Root
-    tenants: tuple[TenantEntry, ...]
+    configured: tuple[Tenant, ...]
     files: tuple[Path, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def tenants(self) -> tuple[Tenant, ...]:
+        """The enabled tenants."""
+        return tuple(tenant for tenant in self.configured if tenant.enabled)
 
     @property
     def cloud(self) -> Cloud:

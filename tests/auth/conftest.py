@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pytest
 
     from exporter.auth import Token
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.state import Failure, Outcome
     from tests.full_simulator import SimulatorServer
     from tests.http.connect_proxy import ConnectProxy
@@ -94,7 +94,7 @@ class Harness:
 
     def poll(self, tenant: Tenant, standing: Standing | None = None) -> Outcome:
         """Poll once."""
-        return self.poller.poll(tenant, USERS, standing or Standing())
+        return self.poller.poll(tenant, tenant.keys[0], standing or Standing())
 
     def succeed(self, tenant: Tenant, standing: Standing | None = None) -> Token:
         """Poll once, see that the report is the one that was served, and return the token."""

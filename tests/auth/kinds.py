@@ -21,7 +21,7 @@ from tests.simulator.certificates import make_pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from tests.auth.harness import Harness
     from tests.simulator.certificates import Pair
 

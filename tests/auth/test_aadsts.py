@@ -22,7 +22,7 @@ from tests.simulator.certificates import make_pair
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from tests.auth.harness import Harness
 
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"

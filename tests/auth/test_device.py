@@ -17,7 +17,7 @@ from tests.http.leaks import said
 
 if TYPE_CHECKING:
     from exporter.auth.device import Code
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from tests.auth.harness import Harness
 
 APPROVED = Plan(Decision.APPROVED)

@@ -14,7 +14,7 @@ from tests.http.servers import answering, serving
 if TYPE_CHECKING:
     import socket
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from tests.auth.harness import Harness
 
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"

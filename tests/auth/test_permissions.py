@@ -15,7 +15,7 @@ from tests.builders import tenant
 from tests.full_simulator import READERS
 
 if TYPE_CHECKING:
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
 
 PERMISSION = "Reports.Read.All"
 NO_ROLE = "the signed-in account holds none of the roles that may read reports"

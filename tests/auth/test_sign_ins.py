@@ -23,7 +23,7 @@ from tests.builders import Clock
 from tests.full_simulator import Decision, Fault, Plan, Response, Stage
 
 if TYPE_CHECKING:
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from tests.auth.harness import Harness
 
 APPROVED = Plan(Decision.APPROVED)

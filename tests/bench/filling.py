@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from exporter.config import load
-from exporter.config.tenants import key_of
-from exporter.config.tenants import tenants as tenants_of
 from exporter.simulator.reports import PRODUCTS
 from exporter.simulator.tenants import make_tenants
 from exporter.state import Outcome, Row, Snapshot, Standing
@@ -84,10 +82,10 @@ def fill(configuration: Path, *, live: int = 0) -> None:
     now = time.time()
     rng = random.Random(0)
     with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
-        for tenant in tenants_of(config)[live:]:
+        for tenant in config.tenants[live:]:
             snapshot = _report(rng, now)
             standing = Standing().after(Outcome(now, 0.25, snapshot, rejected_rows=0))
-            storage.save(key_of(tenant, tenant.reports[0]), tenant.name, standing, snapshot)
+            storage.save(tenant.keys[0], tenant.name, standing, snapshot)
 
 
 def _report(rng: random.Random, now: float) -> Snapshot:

@@ -10,7 +10,6 @@ import pytest
 from exporter.cli import serve
 from exporter.cli.arguments import parse
 from exporter.config import file_errors
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from tests.config.loading import AZURE, TENANT, UUID, errors, loaded, written
 
@@ -78,7 +77,7 @@ def test_a_fifo_is_an_error_at_once(tmp_path: Path, what: str) -> None:
         found = errors(written(tmp_path, f"http: {{proxy_file: fifo}}\ntenants: [{TENANT}]"), {})
     else:
         entry = f"{{tenant_id: a.example, client_id: {UUID}, auth: {{client_secret_file: fifo}}}}"
-        found = file_errors(tenants(loaded(tmp_path, f"tenants: [{entry}]")))
+        found = file_errors(loaded(tmp_path, f"tenants: [{entry}]").tenants)
     (line,) = found
     assert "it is not a regular file" in line
 
@@ -117,7 +116,7 @@ def test_prices(tmp_path: Path) -> None:
         12.5,
         None,
     )
-    (tenant,) = tenants(config)
+    (tenant,) = config.tenants
     assert (tenant.prices.currency, tenant.prices.price_of("Visio"), tenant.prices.price_of("project")) == (
         "USD",
         9,

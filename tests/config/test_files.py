@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.config import file_errors, load, watched
-from exporter.config.tenants import tenants
 from tests.config.loading import UUID, loaded, written
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def test_file_errors(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     config = loaded(tmp_path, text)
     fix = "check the path and its permissions"
-    assert file_errors(tenants(config), ca_file=config.http.ca_file) == (
+    assert file_errors(config.tenants, ca_file=config.http.ca_file) == (
         f"{tmp_path}/ca.pem: cannot be read: No such file or directory (http.ca_file); {fix}",
         f"{tmp_path}/b.pfx: cannot be read: Is a directory (tenant b.example); {fix}",
         f"{tmp_path}/b: is empty (tenant b.example); {fix}",

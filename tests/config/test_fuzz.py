@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from exporter.config import load, masked
 from exporter.config.settings import PREFIX
 from exporter.config.settings import settings as table
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from tests.config.loading import TENANT, UUID, written
 
@@ -54,7 +53,7 @@ def _load(flags: dict[str, Any], environ: dict[str, str]) -> None:
         assert "hunter2" not in repr([error, error.__context__])
     else:
         assert yaml.safe_load(masked(config))
-        assert len(tenants(config)) <= len(config.tenants)
+        assert len(config.tenants) <= len(config.configured)
 
 
 def _outcome(flags: dict[str, Any], environ: dict[str, str]) -> tuple[Config | None, ConfigError | None]:

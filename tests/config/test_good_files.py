@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import Config, load, masked
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError
 from tests.config.loading import TENANT, UUID, loaded, written
 
@@ -55,13 +54,13 @@ def test_defaults(tmp_path: Path) -> None:
     assert (config.storage.path, config.storage.retention) == (None, 5 * 365 * 24 * HOUR)
     assert (config.web.listen_address, config.web.telemetry_path, config.web.prefix) == ((":9365",), "/metrics", "")
     assert (config.log.level, config.log.format, config.notices) == ("info", "logfmt", ())
-    (tenant,) = tenants(config)
+    (tenant,) = config.tenants
     assert (tenant.report.api_version, tenant.download_hosts) == ("v1.0", (".office.com",))
 
 
 def test_every_kind_of_credential(whole: Config) -> None:
     """Each kind of `auth` is told apart, and a managed identity brings its own client id."""
-    found = {tenant.name: (tenant.auth.kind, tenant.client_id) for tenant in whole.tenants}
+    found = {tenant.name: (tenant.auth.kind, tenant.client_id) for tenant in whole.configured}
     zero = "00000000-0000-0000-0000-000000000000"
     assert found == {
         "contoso": ("client_secret", zero),
@@ -81,13 +80,13 @@ def test_every_kind_of_credential(whole: Config) -> None:
 
 def test_only_enabled_tenants(whole: Config) -> None:
     """The tenants to poll are the enabled ones, in the order of the file and then of the tenant files."""
-    names = [tenant.name for tenant in tenants(whole)]
-    assert names == [tenant.name for tenant in whole.tenants if tenant.name != "a person"]
+    names = [tenant.name for tenant in whole.tenants]
+    assert names == [tenant.name for tenant in whole.configured if tenant.name != "a person"]
 
 
 def test_blocks_merge_by_key(whole: Config) -> None:
     """A tenant's poll, report and targets lie on the top's key by key, and auth replaces the top's whole."""
-    by_name = {tenant.name: tenant for tenant in tenants(whole)}
+    by_name = {tenant.name: tenant for tenant in whole.tenants}
     gov = by_name["GCC High"]
     assert (gov.report.api_version, gov.report.format, gov.report.max_age) == ("beta", "json", 7 * 24 * HOUR)
     assert gov.report.product_names == {"office 365 proplus": "Apps", "Visio": "VISIO"}
@@ -162,7 +161,7 @@ def test_equal_parts_are_one_object(tmp_path: Path) -> None:
     """Tenants with equal settings share them, so that many tenants stay small."""
     entry = "{{tenant_id: t{}.example, cloud: usgov, report: {{max_age: 1d}}, auth: {{client_secret_file: s}}}}"
     text = f"client_id: {UUID}\ntenants: [{', '.join(entry.format(number) for number in range(3))}]"
-    first, *others = tenants(loaded(tmp_path, text))
+    first, *others = loaded(tmp_path, text).tenants
     for other in others:
         assert other.auth is first.auth
         assert other.report is first.report
@@ -206,10 +205,10 @@ def _without_comments(text: str) -> list[str]:
 
 
 def test_masked_shows_what_a_tenant_unsets(tmp_path: Path) -> None:
-    """A tenant's null that hides a value of the top is printed, so that it loads to the same."""
+    """A tenant's null that hides a value of the top is printed as what it comes to, so that it loads to the same."""
     one = TENANT.replace("}}", "}, cloud: china, report: {api_version: null}}")
     text = masked(loaded(tmp_path, f"report: {{api_version: v1.0}}\ntenants: [{one}]"))
-    assert "report:\n    api_version: null" in text
+    assert "report:\n    api_version: beta" in text
     assert masked(load(written(tmp_path, text), {})) == text
 
 

@@ -7,7 +7,6 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from exporter.config import load
-from exporter.config.tenants import tenants
 from tests.config.loading import UUID, errors, written
 
 if TYPE_CHECKING:
@@ -28,12 +27,12 @@ def test_many_tenants_stay_small(tmp_path: Path) -> None:
     """Thousands of tenants of one app cost less than a kilobyte each, overrides of poll and cloud included."""
     flags = _entries(tmp_path, cloud="usgov", poll={"interval": "2h"}, reports=["activations_platform_counts"])
     tracemalloc.start()
-    found = tenants(load(flags, {}))
+    found = load(flags, {}).tenants
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(found) == ENTRIES
     assert size / ENTRIES < BYTES_A_TENANT
-    assert len({id(part) for one in found for part in (one.auth, one.poll, one.report, one.targets, one.reports)}) == 5
+    assert len({id(part) for one in found for part in (one.auth, one.poll, one.report, one.targets, one.prices)}) == 5
 
 
 def test_a_fault_of_the_top_is_told_once(tmp_path: Path) -> None:
@@ -69,7 +68,7 @@ def test_download_hosts(tmp_path: Path) -> None:
     entry = f"tenants: [{{tenant_id: a.example, client_id: {UUID}, auth: {{client_secret: x}}, cloud: CLOUD}}]"
 
     def hosts(cloud: str, http: str = "") -> tuple[str, ...]:
-        return tenants(load(written(tmp_path, entry.replace("CLOUD", cloud) + http), {}))[0].download_hosts
+        return load(written(tmp_path, entry.replace("CLOUD", cloud) + http), {}).tenants[0].download_hosts
 
     custom = "{authority: 'https://localhost:1', graph: 'https://localhost:2'}"
     assert hosts("global") == (".office.com",)

@@ -16,7 +16,6 @@ from exporter import graph
 from exporter.config import load
 from exporter.config.crontab import parse_crontab
 from exporter.config.durations import parse_duration, print_duration
-from exporter.config.tenants import tenants
 from exporter.errors import ConfigError, RedirectError, ReportError
 from exporter.http import retry_after
 from exporter.reports import REPORTS
@@ -120,7 +119,7 @@ def _load(path: Path) -> None:
     except ConfigError as error:
         found = error
     if config is not None:
-        assert len(tenants(config)) <= len(config.tenants)
+        assert len(config.tenants) <= len(config.configured)
     elif found is not None:
         assert found.errors
         assert all(": " in line for line in found.errors)

@@ -21,13 +21,12 @@ import trustme
 
 from exporter.auth import Credentials, TokenSource
 from exporter.config import Cloud
-from exporter.config.tenants import key_of
 from exporter.errors import Reason
 from exporter.http import Clients, tls_context
 from exporter.poller import Poller
 from exporter.quota import LIMITS, Budget
 from exporter.state import Row, Standing
-from tests.builders import USERS, simulated
+from tests.builders import simulated
 from tests.full_simulator import Fault, Response, Simulator, SimulatorServer, Stage
 from tests.http.servers import certificate, serving
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from exporter.config.tenants import Tenant
+    from exporter.config import Tenant
     from exporter.state import Outcome
 
 HEADER = "Report Refresh Date,Product Type,Assigned,Activated,Shared Computer Activation\r\n"
@@ -291,9 +290,9 @@ class DownloadHost:
         self._case = case
         self._state.open_windows()  # Microsoft's limit is another test's
         clock = self._server._clock
-        budget = Budget(clock, {key_of(self._tenant, USERS): [clock()] * (LIMITS["csv"] - 1)})
+        budget = Budget(clock, {self._tenant.keys[0]: [clock()] * (LIMITS["csv"] - 1)})
         poller = Poller(self._clients, self._tokens, budget, clock=clock, sleep=lambda _seconds: None)
-        return poller.poll(self._tenant, USERS, Standing())
+        return poller.poll(self._tenant, self._tenant.keys[0], Standing())
 
     def close(self) -> None:
         """Close the poller's connections."""

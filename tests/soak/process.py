@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from exporter.config import load
-from exporter.config.tenants import key_of
 from exporter.exporter import Exporter
 from exporter.pipeline import Pipeline
 from exporter.poller import Poller
@@ -21,8 +20,7 @@ from tests.soak.errors import ViolationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from exporter.config import Config
-    from exporter.config.tenants import Tenant
+    from exporter.config import Config, Tenant
     from exporter.schedule import Task
     from exporter.state import Key, Outcome
     from tests.soak.clock import Time
@@ -95,12 +93,11 @@ class WatchedPoller(Poller):
     network: Network
     oracle: Oracle
 
-    def poll(self, tenant: Tenant, report_name: str, standing: Standing) -> Outcome:
+    def poll(self, tenant: Tenant, key: Key, standing: Standing) -> Outcome:
         """Poll."""
-        key = key_of(tenant, report_name)
         self.network.polling = key
         self.network.records.clear()
-        outcome = super().poll(tenant, report_name, standing)
+        outcome = super().poll(tenant, key, standing)
         self.network.polling = None
         self.oracle.polled(key, outcome, self.network.records)
         return outcome
@@ -128,6 +125,7 @@ class Process(Exporter):
         self._rng = random.Random(seed)
         with mock.patch("exporter.exporter.Recorder", partial(Recorder, monotonic=time.truth)):
             super().__init__(load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now)
+        self._replica = ""  # the storage's id is random, and a seed must tell the same story twice
         self.disk = disk
         self._errors_at_start = disk.errors - disk.failed
         self.queue = Queue(time)
