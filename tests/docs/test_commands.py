@@ -31,7 +31,7 @@ SHELL = list({block.text: block for block in BLOCKS if block.language == "sh"}.v
 NOT_RUN = {
     r"^kubectl ": "needs a cluster; tests/delivery runs the chart's command and probes",
     r"^make ": "CI runs each target; tests/delivery/newcomer runs `make demo` in a fresh clone",
-    r"^docker ": "needs a container engine; `make image` starts the image",
+    r"^docker ": "needs a container engine; `make image` starts the image, tests/delivery/test_compose.py the stack",
     r"^az |\(az ": "needs a tenant of Microsoft Entra",
     r"^systemctl |^journalctl ": "tests/delivery/test_systemd.py boots a systemd for docs/systemd.md",
     r"pip install office365": "make release-check installs the wheel",
