@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.web import listener
-from exporter.web.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,14 +31,13 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     address = listener.parse(written)
     if not address.path and not address.port:
         raise ConfigError((f"--web.listen-address: {written!r} lets the system choose the port; name the port",))
-    prefix = Options(route_prefix=web.route_prefix, external_url=web.external_url).prefix()
     try:
-        status = _ask(address, f"{prefix}/-/healthy", may_be_tls=web.config.file is not None)
+        status = _ask(address, f"{web.prefix}/-/healthy", may_be_tls=web.config.file is not None)
     except (OSError, http.client.HTTPException) as error:
         sys.stderr.write(f"not healthy: {written} does not answer: {str(error) or type(error).__name__}\n")
         return 1
     if status not in (None, http.client.OK):
-        sys.stderr.write(f"not healthy: {written} answers {prefix}/-/healthy with {status}\n")
+        sys.stderr.write(f"not healthy: {written} answers {web.prefix}/-/healthy with {status}\n")
         return 1
     sys.stdout.write("healthy\n" if status else "healthy: it demands a client certificate, and so refuses this check\n")
     return 0

@@ -19,7 +19,6 @@ from exporter.quota import Budget
 from exporter.storage import Storage, StorageLockedError
 from exporter.systemd import Systemd
 from exporter.watch import PeriodicTasks
-from exporter.web.options import Options
 from exporter.web.server import event_loop, serve
 
 if TYPE_CHECKING:
@@ -69,9 +68,9 @@ def _check(config: Config, environ: Mapping[str, str]) -> None:
         raise ConfigError(errors)
     Pipeline(config, Budget(time.time), environ=environ).close()
     if config.web.config.file is not None:
-        from exporter.web import webconfig  # noqa: PLC0415 - YAML and TLS that most starts do without
+        from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - models and TLS that most starts do without
 
-        webconfig.check(config.web.config.file)
+        WebConfigFile(config.web.config.file).load()
 
 
 def serve_forever(
@@ -135,7 +134,7 @@ class _Service:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         watchdog = self._loop.create_task(self._feed_watchdog())
         try:
-            await serve(self._exporter, self._options(), self._stop, started=self._listening)
+            await serve(self._exporter, self._web, self._stop, started=self._listening)
         finally:
             watchdog.cancel()
             self._systemd.tell("STOPPING=1")
@@ -143,17 +142,6 @@ class _Service:
             await asyncio.to_thread(self._finish)  # in a thread, so that a second signal is heard meanwhile
         if self._failure is not None:
             raise self._failure
-
-    def _options(self) -> Options:
-        web = self._web
-        return Options(
-            listen_address=web.listen_address,
-            telemetry_path=web.telemetry_path,
-            config_file=web.config.file,
-            route_prefix=web.route_prefix,
-            external_url=web.external_url,
-            enable_lifecycle=web.enable_lifecycle,
-        )
 
     def _listening(self, addresses: tuple[str, ...]) -> None:
         logger.info("listening", addresses=", ".join(addresses))

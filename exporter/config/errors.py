@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
-_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
+_PLAIN_KEY: Final = re.compile(r"http2|[A-Za-z_][A-Za-z_-]{0,39}")
 # Maps whose keys are names of products: people need to see which one is meant.
 _NAMED: Final = frozenset({"product_names", "product_types"})
 _LONGEST_NAME: Final = 80

@@ -70,7 +70,7 @@ def parse_file(model: type[Model], path: Path, *, limit: int, only_text: bool = 
     except ValidationError as error:
         found = findings(error, model)
         raise ConfigError(
-            (*errors, *(sentence(f"{path}:{key_path(one.path)}", one.what, one.fix) for one in found))
+            (*errors, *(sentence(f"{path}:{key_path((*one.path, *one.keys[:1]))}", one.what, one.fix) for one in found))
         ) from None
     if errors:
         raise ConfigError(errors)

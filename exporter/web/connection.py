@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from exporter.web.http import Handler
     from exporter.web.limits import Limits
-    from exporter.web.security import Security
+    from exporter.web.site import Security
 
 log = get_logger(__name__)
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
-import re
 import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.config.errors import sentence
 from exporter.errors import ConfigError
 from exporter.log import get_logger
 
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.web.connection import Connections
-    from exporter.web.security import Security
+    from exporter.web.site import Security
 
 log = get_logger(__name__)
 
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^\[\]:/]*)):(?P<port>\d{1,5})\Z")
 _BACKLOG = 1024
-_PORTS = 65_536
 _UNPRIVILEGED = 1024
 _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -57,20 +55,11 @@ class Address(NamedTuple):
 
 
 def parse(written: str) -> Address:
-    """Return the address that `:9365`, `host:port`, `[::1]:9365` or `unix:/path` means.
-
-    Raises:
-        ConfigError: it is none of these.
-    """
+    """Return the address that `:9365`, `host:port`, `[::1]:9365` or `unix:/path` means, which the settings checked."""
     if written.startswith("unix:"):
-        path = written.removeprefix("unix:")
-        if not path.startswith("/"):
-            raise _error(written, "the path of a Unix socket must be absolute, like unix:/run/o365.sock")
-        return Address("", 0, path)
-    match = _ADDRESS.match(written)
-    if match is None or int(match["port"]) >= _PORTS:
-        raise _error(written, "write :9365, host:9365, [::1]:9365 or unix:/path")
-    return Address(match["v6"] if match["v6"] is not None else match["host"], int(match["port"]))
+        return Address("", 0, written.removeprefix("unix:"))
+    host, _, port = written.rpartition(":")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
 
 def bind(written: str) -> socket.socket:
@@ -88,7 +77,8 @@ def bind(written: str) -> socket.socket:
         if isinstance(error, PermissionError):
             needs_capability = not address.path and address.port < _UNPRIVILEGED
             fix = "ports below 1024 need CAP_NET_BIND_SERVICE" if needs_capability else "check who may write there"
-        raise _error(written, f"cannot listen there: {why}; {fix}") from error
+        line = sentence("--web.listen-address", f"cannot listen at {written}: {why}", fix)
+        raise ConfigError((line,)) from error
 
 
 def name(listener: socket.socket) -> str:
@@ -146,10 +136,6 @@ def _remove_stale(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
-
-
-def _error(written: str, sentence: str) -> ConfigError:
-    return ConfigError((f"--web.listen-address: {written!r}: {sentence}",))
 
 
 class Listener:

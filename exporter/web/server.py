@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from exporter.web.options import Options
+    from exporter.config import Web
     from exporter.web.site import Source
-    from exporter.web.watch import Watch
+    from exporter.web.webconfig import WebConfigFile
 
 log = get_logger(__name__)
 
@@ -38,7 +38,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
 async def serve(
     source: Source,
-    options: Options,
+    web: Web,
     stop: asyncio.Event,
     *,
     started: Callable[[tuple[str, ...]], None] | None = None,
@@ -49,7 +49,7 @@ async def serve(
 
     Args:
         source: what the endpoints tell of.
-        options: the flags.
+        web: the settings.
         stop: ends it; signals are the caller's.
         started: called with the addresses listened at once connections are accepted.
         limits: what clients may hold.
@@ -58,7 +58,7 @@ async def serve(
     Raises:
         ConfigError: a flag, an address or the web configuration cannot be used.
     """
-    server = Server(source, options, limits or Limits(), look)
+    server = Server(source, web, limits or Limits(), look)
     try:
         addresses = await server.start()
         if started is not None:
@@ -73,16 +73,16 @@ class Server:
 
     Args:
         source: what the endpoints tell of.
-        options: the flags.
+        web: the settings.
         limits: what clients may hold.
         look: seconds between two checks of the web configuration.
     """
 
-    def __init__(self, source: Source, options: Options, limits: Limits, look: float) -> None:
+    def __init__(self, source: Source, web: Web, limits: Limits, look: float) -> None:
         self._look = look
-        self._options = options
+        self._web = web
         self._limits = limits
-        self._site = Site(source, options, limits)
+        self._site = Site(source, web, limits)
         self._connections = Connections(self._site.handle, limits, _room(limits.connections))
         self._sockets: list[socket.socket] = []
         self._worker = Worker("web-config", limit=1)
@@ -97,12 +97,12 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_note)
-        for written in self._options.listen_address:
+        for written in self._web.listen_address:
             self._sockets.append(listener.bind(written))
-        if self._options.config_file is None:
-            _warn_if_open(self._options.listen_address)
+        if self._web.config_file is None:
+            _warn_if_open(self._web.listen_address)
         else:
-            await self._follow(self._options.config_file)
+            await self._follow(self._web.config_file)
         for sock in self._sockets:
             accepting = Listener(sock, self._connections, lambda: self._site.security)
             self._listeners.append(accepting)
@@ -124,16 +124,16 @@ class Server:
 
     async def _follow(self, path: Path) -> None:
         """Obey the web configuration file, now and whenever it changes."""
-        from exporter.web.watch import Watch  # noqa: PLC0415 - YAML only where there is such a file
+        from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - its models only where there is such a file
 
-        watch = Watch(path)
-        self._site.obey(await self._worker.do(watch.begin))
-        self._tasks.append(asyncio.get_running_loop().create_task(self._keep_up(watch)))
+        file = WebConfigFile(path)
+        self._site.obey(await self._worker.do(file.load))
+        self._tasks.append(asyncio.get_running_loop().create_task(self._keep_up(file)))
 
-    async def _keep_up(self, watch: Watch) -> None:
+    async def _keep_up(self, file: WebConfigFile) -> None:
         while True:
             await asyncio.sleep(self._look)
-            security = await self._worker.do(watch.look)
+            security = await self._worker.do(file.changed)
             if security is not None:
                 self._site.obey(security)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -9,16 +10,16 @@ from exporter.exposition import UnknownTenantError
 from exporter.web import negotiation
 from exporter.web.http import Request, Response, text
 from exporter.web.limits import Places
-from exporter.web.security import Security
 from exporter.web.worker import BusyError, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from exporter.config import Web
     from exporter.status import Status
     from exporter.web.basic_auth import Passwords
     from exporter.web.limits import Limits
-    from exporter.web.options import Options
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
@@ -73,28 +74,42 @@ class _Route(NamedTuple):
     open: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How connections and requests are guarded; all of it left out: not at all.
+
+    Attributes:
+        context: TLS for new connections; None for plain HTTP.
+        allowed_sans: the names of which a client's certificate must carry one; None where any will do.
+        headers: set on every response.
+        users: bcrypt hashes by user name; empty where no password is asked for.
+    """
+
+    context: ssl.SSLContext | None = None
+    allowed_sans: frozenset[str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+
+
 class Site:
     """The endpoints of contract.
 
     Args:
         source: what they tell of.
-        options: their paths, and whether `/-/reload` may be used.
+        web: their paths, and whether `/-/reload` may be used.
         limits: how many scrapes at once.
 
     Attributes:
         security: what connections and requests have to obey at present.
-
-    Raises:
-        ConfigError: a path cannot be used.
     """
 
-    def __init__(self, source: Source, options: Options, limits: Limits) -> None:
+    def __init__(self, source: Source, web: Web, limits: Limits) -> None:
         self.security = Security()
         self._source = source
-        self._lifecycle = options.enable_lifecycle
-        self._external_url = options.external_url
-        self._telemetry = options.telemetry()
-        self._prefix = options.prefix()
+        self._lifecycle = web.enable_lifecycle
+        self._external_url = web.external_url
+        self._telemetry = web.telemetry_path
+        self._prefix = web.prefix
         self._places = Places(limits.scrapes, limits.grace)
         self._routes = self._paths()
         self._readers = Worker("web-status", limit=8)

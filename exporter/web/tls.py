@@ -13,18 +13,19 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.config.errors import sentence
 from exporter.errors import ConfigError
 from exporter.files import MIB, read_file
 from exporter.log import get_logger
-from exporter.web.tlsconfig import CURVES, SECTION, SUITES
+from exporter.web.webconfig import CURVES, SUITES
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
     from exporter.web.limits import Limits
-    from exporter.web.security import Security
-    from exporter.web.tlsconfig import Pem, Tls
+    from exporter.web.site import Security
+    from exporter.web.webconfig import Tls
 
 log = get_logger(__name__)
 
@@ -48,10 +49,10 @@ def context(tls: Tls, path: Path) -> ssl.SSLContext:
     made.set_alpn_protocols(["http/1.1"])
     made.sslobject_class = _TellingSSLObject
     _set_suites(made, tls)
-    if tls.curve:
-        _set_curve(made, tls.curve, path)
+    if tls.curve_preferences:
+        _set_curve(made, tls.curve_preferences[0], path)
     _load_identity(made, tls, path)
-    if tls.verifies_clients():
+    if tls.verifies_clients:
         _verify_clients(made, tls, path)
     return made
 
@@ -159,41 +160,47 @@ def _set_curve(made: ssl.SSLContext, curve: str, path: Path) -> None:
     try:
         made.set_ecdh_curve(CURVES[curve])
     except (ssl.SSLError, ValueError):
-        sentence = f"this Python's ssl cannot set {curve}: leave it out, OpenSSL chooses well, or run a newer Python"
-        raise _error(path, "curve_preferences", sentence) from None
+        fix = "leave it out, OpenSSL chooses well, or run a newer Python"
+        raise _error(path, "curve_preferences", f"this Python's ssl cannot set {curve}", fix) from None
 
 
 def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
-    certificate, key = _read(tls.cert, path), _read(tls.key, path)
+    certificate, key = _read(tls, "cert", path), _read(tls, "key", path)
     try:
         with _as_file(certificate) as certfile, _as_file(key) as keyfile:
             made.load_cert_chain(certfile, keyfile, password=_no_password)
     except (ssl.SSLError, ValueError, OSError) as error:
-        both = f"{_source(tls.cert)} and {_source(tls.key)}"
-        raise _error(path, "cert", f"cannot use {both}: {_why(error)}") from None
+        both = f"{_source(tls, 'cert', path)} and {_source(tls, 'key', path)}"
+        fix = "name a certificate and its own key, both in PEM"
+        raise _error(path, "cert", f"{both} cannot be used: {_why(error)}", fix) from None
 
 
 def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
-    made.verify_mode = ssl.CERT_REQUIRED if tls.demands_certificate() else ssl.CERT_OPTIONAL
+    made.verify_mode = ssl.CERT_REQUIRED if tls.demands_certificate else ssl.CERT_OPTIONAL
     # As in Go, any certificate of the bundle is an anchor, whether it signed itself or not.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if not tls.client_ca:
+    if not tls.client_ca and not tls.client_ca_file:
         made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
         return
     try:
-        with _as_file(_read(tls.client_ca, path)) as file:
+        with _as_file(_read(tls, "client_ca", path)) as file:
             made.load_verify_locations(file)
     except (ssl.SSLError, OSError) as error:
-        raise _error(path, "client_ca", f"no certificate in {_source(tls.client_ca)}: {_why(error)}") from None
+        what = f"no certificate in {_source(tls, 'client_ca', path)}: {_why(error)}"
+        raise _error(path, "client_ca", what, "name certificates in PEM") from None
 
 
-def _read(pem: Pem, path: Path) -> bytes:
-    if pem.file is None:
-        return pem.inline.encode()
+def _read(tls: Tls, key: str, path: Path) -> bytes:
+    name: str = getattr(tls, f"{key}_file")
+    if not name:
+        inline: str = getattr(tls, key)
+        return inline.encode()
+    file = path.parent / name
     try:
-        return read_file(pem.file, MIB)
+        return read_file(file, MIB)
     except OSError as error:
-        raise _error(path, f"{pem.key}_file", f"{pem.file} cannot be read: {error.strerror}") from error
+        fix = "check the path, the file and its permissions"
+        raise _error(path, f"{key}_file", f"{file} cannot be read: {error.strerror}", fix) from error
 
 
 @contextlib.contextmanager
@@ -224,9 +231,10 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
-def _source(pem: Pem) -> str:
-    return str(pem.file) if pem.file is not None else f"the inline {pem.key}"
+def _source(tls: Tls, key: str, path: Path) -> str:
+    name = getattr(tls, f"{key}_file")
+    return str(path.parent / name) if name else f"the inline {key}"
 
 
-def _error(path: Path, key: str, sentence: str) -> ConfigError:
-    return ConfigError((f"{path}:{SECTION}.{key}: {sentence}",))
+def _error(path: Path, key: str, what: str, fix: str) -> ConfigError:
+    return ConfigError((sentence(f"{path}:tls_server_config.{key}", what, fix),))

@@ -1,157 +1,350 @@
-"""The web configuration file, as Prometheus' exporter-toolkit defines it.
+"""The web configuration file of Prometheus' exporter-toolkit: its keys and rules, and what it means for the server.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 
-What cannot be done here is refused by name, never ignored; `differences.py` says what and why.
+As Go does, any plain value is taken where text is expected (`X-XSS-Protection: 1`). What cannot be done here is refused
+by name, never ignored.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from exporter.web import tlsconfig
-from exporter.web.security import Security
-from exporter.web.yamlnodes import Nodes
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model, model_validator
+
+from exporter.config.base import Settings
+from exporter.config.errors import choose, one_of, rule, sentence
+from exporter.config.fields import is_text
+from exporter.config.yamlfile import parse_file
+from exporter.errors import ConfigError
+from exporter.files import MIB
+from exporter.log import get_logger
+from exporter.watch import Watch
+from exporter.web.site import Security
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from exporter.web.tlsconfig import Tls
-    from exporter.web.yamlnodes import Node
+log = get_logger(__name__)
 
-_SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
-_HEADERS: Mapping[str, tuple[str, ...]] = {
-    "Strict-Transport-Security": (),
-    "X-Content-Type-Options": ("nosniff",),
-    "X-Frame-Options": ("deny", "sameorigin"),
-    "X-XSS-Protection": (),
-    "Content-Security-Policy": (),
+SUITES: Final[Mapping[str, str]] = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-_HASH = re.compile(r"\$2[aby]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}\Z", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_LINE_BREAKS = re.compile(r"[\r\n]")
-_ZERO = re.compile(r"[+-]?(?:0+|(?:0+(?:\.0*)?(?:ns|us|µs|ms|s|m|h))+)\Z")
-_INTEGER = re.compile(r"[+-]?\d+\Z", re.ASCII)
+"""Go's names of the suites of TLS 1.2 that it considers safe, and OpenSSL's (https://pkg.go.dev/crypto/tls#CipherSuites)."""
+
+CURVES: Final[Mapping[str, str]] = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+
+# They may be in the list, in Go as here, but TLS 1.3 always has all of them.
+_SUITES_13: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+# What RFC 9113 (section 9.2.2) demands of a server that offers HTTP/2; Go does not start without one of them.
+_HTTP2_SUITES: Final = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+_VERSIONS: Final = ("TLS12", "TLS13")
+_TOO_OLD: Final = ("TLS10", "TLS11")
+_ANY_CERTIFICATE: Final = ("RequireAnyClientCert", "RequireClientCert")
+_VERIFYING: Final = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+_POLICIES: Final = ("NoClientCert", "RequestClientCert", *_VERIFYING)
+_VERIFY: Final = "add client_auth_type: RequireAndVerifyClientCert"
+_TRUE: Final = frozenset(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"))
+_FALSE: Final = frozenset(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"))
+_HASH: Final = re.compile(r"\$2[aby]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}\Z", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LINE_BREAKS: Final = re.compile(r"[\r\n]")
+_ZERO: Final = re.compile(r"[+-]?(?:0+|(?:0+(?:\.0*)?(?:ns|us|µs|ms|s|m|h))+)\Z")
+_INTEGER: Final = re.compile(r"[+-]?\d+\Z", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class WebConfig:
-    """A web configuration file, read but for the certificates it names.
-
-    Attributes:
-        path: the file.
-        tls: None for plain HTTP.
-        headers: set on every response.
-        users: bcrypt hashes by user name.
-        remarks: what its writer should know, one sentence each.
-    """
-
-    path: Path
-    tls: Tls | None
-    headers: tuple[tuple[str, str], ...]
-    users: Mapping[bytes, bytes] = field(repr=False)
-    remarks: tuple[str, ...]
-
-    def files(self) -> tuple[Path, ...]:
-        """Return the files whose change matters."""
-        pems = (self.tls.cert, self.tls.key, self.tls.client_ca) if self.tls else ()
-        return (self.path, *(pem.file for pem in pems if pem.file is not None))
+def _whole(value: str) -> str:
+    if not is_text(value):
+        raise rule("holds half a character, which UTF-8 cannot", "write the whole character")
+    return value
 
 
-def parse(path: Path) -> WebConfig:
-    """Read the file at `path`, but not yet the certificates that it names.
-
-    Raises:
-        ConfigError: it cannot be read, or breaks a rule of the toolkit or of the exporter; every error is listed.
-    """
-    nodes = Nodes(path)
-    sections = nodes.mapping(nodes.read(), "", _SECTIONS)
-    http = nodes.mapping(sections.get("http_server_config"), "http_server_config", ("http2", "headers"))
-    http2 = nodes.flag(http.get("http2"), "http_server_config.http2", default=True)
-    section = sections.get(tlsconfig.SECTION)
-    tls = tlsconfig.parse(nodes, section, path.parent, http2=http2)
-    headers = _headers(nodes, http.get("headers"))
-    users = _users(nodes, sections.get("basic_auth_users"))
-    _no_rate_limit(nodes, sections.get("rate_limit"))
-    nodes.check()
-    remarks = _remarks(tls, written=not nodes.is_null(section), http2=http2 and "http2" in http)
-    return WebConfig(path, tls, headers, users, remarks)
+def _flag(value: object) -> object:
+    return value in _TRUE if isinstance(value, str) and value in _TRUE | _FALSE else value
 
 
-def load(config: WebConfig) -> Security:
-    """Return what `config` comes to, its certificates read.
-
-    Raises:
-        ConfigError: a certificate or key cannot be read or used.
-    """
-    if config.tls is None:
-        return Security(headers=config.headers, users=config.users)
-    from exporter.web import tls  # noqa: PLC0415 - only where TLS is
-
-    context = tls.context(config.tls, config.path)
-    return Security(context, config.tls.client_allowed_sans, config.headers, config.users)
+def _policy(value: str) -> str:
+    if value in _ANY_CERTIFICATE:
+        raise rule(f"{value} cannot be done here", "use RequireAndVerifyClientCert with client_ca_file")
+    if value and value not in _POLICIES:
+        raise rule("is an unknown policy", choose(value, _POLICIES))
+    return value
 
 
-def check(path: Path) -> None:
-    """Check the web configuration file at `path` as a start would.
+def _version(value: str) -> str:
+    if value in _TOO_OLD:
+        raise rule(f"{value} cannot be done here: OpenSSL no longer speaks it", f"write {one_of(_VERSIONS)}")
+    if value not in _VERSIONS:
+        raise rule("is an unknown TLS version", f"write {one_of(_VERSIONS)}")
+    return value
 
-    Raises:
-        ConfigError: it cannot be used.
-    """
-    load(parse(path))
+
+def _suite(value: str) -> str:
+    if value not in SUITES and value not in _SUITES_13:
+        fix = choose(value, (*SUITES, *_SUITES_13))
+        raise rule("is none of the cipher suites that Go considers safe, by Go's names", fix)
+    return value
 
 
-def _headers(nodes: Nodes, node: Node) -> tuple[tuple[str, str], ...]:
-    section = "http_server_config.headers"
-    headers = []
-    for name, value in nodes.mapping(node, section, tuple(_HEADERS)).items():
-        where = f"{section}.{name}"
+def _curve(value: str) -> str:
+    if value not in CURVES:
+        raise rule("is an unknown curve", f"write {one_of(tuple(CURVES))}")
+    return value
+
+
+def _curves(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) > 1:
+        raise rule("several curves cannot be done here", "name one, or none to leave it to OpenSSL")
+    return values
+
+
+def _header(*allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
         # As Go does: a value folded over several lines becomes one.
-        text = _LINE_BREAKS.sub(" ", nodes.text(value, where)).strip()
-        allowed = _HEADERS[name]
+        text = _LINE_BREAKS.sub(" ", value).strip()
         if allowed and text not in allowed:
-            nodes.error(where, f"must be {' or '.join(allowed)}")
-        elif _CONTROL.search(text):
-            nodes.error(where, "holds a control character; remove it")
-        elif text:
-            headers.append((name, text))
-    return tuple(headers)
+            raise rule(f"must be {one_of(allowed)}", "write it so, or leave the header out")
+        if _CONTROL.search(text):
+            raise rule("holds a control character", "remove it")
+        return text
+
+    return AfterValidator(check)
 
 
-def _users(nodes: Nodes, node: Node) -> dict[bytes, bytes]:
-    users = {}
-    for name, value in nodes.mapping(node, "basic_auth_users").items():
-        where = f"basic_auth_users.{name}"
-        written = nodes.text(value, where)
-        if _HASH.match(written):
-            users[name.encode()] = written.encode("ascii")
-        else:
-            nodes.error(
-                where,
-                "is not a bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters): "
-                "make one with htpasswd -nBC 10",
+def _hash(value: object) -> str:
+    if isinstance(value, str) and _HASH.match(value):
+        return value
+    raise rule(
+        "is not a bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters)", "make one with htpasswd -nBC 10"
+    )
+
+
+def _burst(value: str) -> str:
+    if not _INTEGER.match(value):
+        raise rule("must be a whole number", "write it in digits")
+    return value
+
+
+def _interval(value: str) -> str:
+    if not _ZERO.match(value):
+        raise rule("rate limits cannot be done here", "remove the section")
+    return value
+
+
+_Text = Annotated[str, Field(strict=True), AfterValidator(_whole)]
+_Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
+_Version = Annotated[_Text, AfterValidator(_version)]
+
+
+class _Section(Settings):
+    """A map in which a key without a value counts as left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class Tls(_Section):
+    """How connections are encrypted; a file goes before the same thing written down in place."""
+
+    cert: _Text = ""
+    key: _Text = Field("", repr=False)
+    client_ca: _Text = ""
+    cert_file: _Text = ""
+    key_file: _Text = ""
+    client_ca_file: _Text = ""
+    client_auth_type: Annotated[_Text, AfterValidator(_policy)] = ""
+    client_allowed_sans: tuple[_Text, ...] | None = None
+    min_version: _Version = "TLS12"
+    max_version: _Version = "TLS13"
+    cipher_suites: tuple[Annotated[_Text, AfterValidator(_suite)], ...] = ()
+    prefer_server_cipher_suites: _Flag = True
+    curve_preferences: Annotated[tuple[Annotated[_Text, AfterValidator(_curve)], ...], AfterValidator(_curves)] = ()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is set by which the toolkit serves TLS."""
+        files = (self.cert_file, self.key_file, self.client_ca_file)
+        return any((*files, self.cert, self.key, self.client_ca, self.client_auth_type))
+
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether a client's certificate is verified, where there is one."""
+        return self.client_auth_type in _VERIFYING
+
+    @property
+    def demands_certificate(self) -> bool:
+        """Whether a client must have a certificate: with names to compare, it needs one to compare them with."""
+        required = self.client_auth_type == "RequireAndVerifyClientCert" or self.client_allowed_sans is not None
+        return self.verifies_clients and required
+
+    @property
+    def suites(self) -> frozenset[str]:
+        """The cipher suites that are named and matter."""
+        return frozenset(self.cipher_suites) if self.min_version < "TLS13" else frozenset()
+
+    @model_validator(mode="after")
+    def _check(self) -> Tls:
+        if not self.is_on:
+            return self
+        for key in ("cert", "key"):
+            if not getattr(self, key) and not getattr(self, f"{key}_file"):
+                raise rule(f"needs one of {key} and {key}_file", f"add {key}_file")
+        if (self.client_ca or self.client_ca_file) and self.client_auth_type in ("", "NoClientCert"):
+            raise rule("a client CA without a policy has no use", _VERIFY, "client_auth_type")
+        if self.client_allowed_sans is not None and not self.verifies_clients:
+            raise rule("protects nothing unless certificates are verified", _VERIFY, "client_allowed_sans")
+        if self.min_version > self.max_version:
+            raise rule("is above max_version: no client could connect", "raise max_version", "min_version")
+        if self.suites and self.max_version == "TLS12" and not self.suites - set(_SUITES_13):
+            what = "has only suites of TLS 1.3, which max_version forbids: no client could connect"
+            raise rule(what, "raise max_version", "cipher_suites")
+        return self
+
+
+_Headers: Any = create_model(
+    "_Headers",
+    __base__=_Section,
+    **{
+        "Strict-Transport-Security": (Annotated[_Text, _header()], ""),
+        "X-Content-Type-Options": (Annotated[_Text, _header("nosniff")], ""),
+        "X-Frame-Options": (Annotated[_Text, _header("deny", "sameorigin")], ""),
+        "X-XSS-Protection": (Annotated[_Text, _header()], ""),
+        "Content-Security-Policy": (Annotated[_Text, _header()], ""),
+    },
+)  # type: ignore[call-overload]  # the names are headers
+
+
+class _Http(_Section):
+    http2: _Flag = True
+    headers: _Headers = _Headers()
+
+
+class _RateLimit(_Section):
+    interval: Annotated[_Text, AfterValidator(_interval)] = "0"
+    burst: Annotated[_Text, AfterValidator(_burst)] = "0"
+
+
+class WebConfig(_Section):
+    """The whole file."""
+
+    tls_server_config: Tls | None = None
+    http_server_config: _Http = _Http()
+    basic_auth_users: dict[_Text, Annotated[str, PlainValidator(_hash)]] = Field({}, repr=False)
+    rate_limit: _RateLimit = _RateLimit()
+
+    @property
+    def tls(self) -> Tls | None:
+        """The section about TLS, where it asks for TLS."""
+        section = self.tls_server_config
+        return section if section is not None and section.is_on else None
+
+    @model_validator(mode="after")
+    def _check(self) -> WebConfig:
+        suites = self.tls.suites if self.tls is not None else frozenset()
+        if suites and self.http_server_config.http2 and not suites & set(_HTTP2_SUITES):
+            what = "cipher_suites lack what HTTP/2 demands"
+            raise rule(what, f"add {_HTTP2_SUITES[0]} or set http_server_config.http2: false", "tls_server_config")
+        return self
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what is accepted and done otherwise, one sentence each."""
+        remarks = []
+        if self.tls is None and self.tls_server_config is not None:
+            remarks.append("tls_server_config names no certificate: TLS is off, as in the exporter-toolkit")
+        http = self.http_server_config
+        if self.tls is not None and http.http2 and "http2" in http.model_fields_set:
+            remarks.append("http2: true is accepted, and served as HTTP/1.1")
+        if self.tls is not None and self.tls.client_auth_type == "RequestClientCert":
+            remarks.append("client_auth_type RequestClientCert is accepted, and no certificate is asked for")
+        return tuple(remarks)
+
+
+class WebConfigFile:
+    """The file at `path` and the certificates that it names, as they change."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: tuple[Path, ...] = (path,)
+        self._watch = Watch(lambda: self._files)
+        self._read = self._watch.now()
+        self._said: set[str] = set()
+        self._has_users = False
+
+    def load(self) -> Security:
+        """Return what the file asks for.
+
+        Raises:
+            ConfigError: it cannot be read, or breaks the toolkit's rules or the exporter's; every error is listed.
+        """
+        before = self._watch.now()
+        try:
+            config = parse_file(WebConfig, self._path, limit=MIB, only_text=True)
+            tls = config.tls
+            names = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls is not None else ()
+            self._files = (self._path, *(self._path.parent / name for name in names if name))
+            before = {file: before.get(file, state) for file, state in self._watch.now().items()}
+            security = self._security(config)
+        finally:
+            self._watch.accept(before)
+            self._read = before
+        if self._has_users and not security.users:
+            what = "has no users any more"
+            raise ConfigError(
+                (sentence(f"{self._path}:basic_auth_users", what, "restart the exporter to ask for no password"),)
             )
-    return users
+        self._has_users = bool(security.users)
+        for remark in config.remarks():
+            if remark not in self._said:
+                self._said.add(remark)
+                log.warning(remark, file=str(self._path))
+        return security
 
+    def changed(self) -> Security | None:
+        """Return what new connections and requests have to obey from now on; None if that has not changed.
 
-def _no_rate_limit(nodes: Nodes, node: Node) -> None:
-    keys = nodes.mapping(node, "rate_limit", ("interval", "burst"))
-    burst, interval = (nodes.text(keys.get(key), f"rate_limit.{key}") for key in ("burst", "interval"))
-    if not nodes.is_null(keys.get("burst")) and not _INTEGER.match(burst):
-        nodes.error("rate_limit.burst", "must be a whole number")
-    if not nodes.is_null(keys.get("interval")) and not _ZERO.match(interval):
-        nodes.error("rate_limit.interval", "rate limits cannot be done here: remove the section")
+        A file that cannot be used is logged, once for each time it changes, and changes nothing.
+        """
+        if not self._watch.changed():
+            return None
+        try:
+            security = self.load()
+        except ConfigError as error:
+            log.error(  # noqa: TRY400 - the errors say it all
+                "the web configuration cannot be used: the previous one remains in force",
+                file=str(self._path),
+                errors="; ".join(error.errors),
+            )
+            return None
+        if self._watch.now() != self._read:
+            return None  # it changed meanwhile: the next checks settle it
+        log.info("the web configuration was read again", file=str(self._path))
+        return security
 
+    def _security(self, config: WebConfig) -> Security:
+        headers = tuple((name, value) for name, value in config.http_server_config.headers if value)
+        users = {name.encode(): hashed.encode("ascii") for name, hashed in config.basic_auth_users.items()}
+        if config.tls is None:
+            return Security(headers=headers, users=users)
+        from exporter.web import tls  # noqa: PLC0415 - only where TLS is
 
-def _remarks(tls: Tls | None, *, written: bool, http2: bool) -> tuple[str, ...]:
-    remarks = []
-    if tls is None and written:
-        remarks.append("tls_server_config names no certificate: TLS is off, as in the exporter-toolkit")
-    if tls is not None and http2:
-        remarks.append("http2: true is accepted, and served as HTTP/1.1")
-    if tls is not None and tls.client_auth_type == "RequestClientCert":
-        remarks.append("client_auth_type RequestClientCert is accepted, and no certificate is asked for")
-    return tuple(remarks)
+        names = config.tls.client_allowed_sans
+        allowed = None if names is None else frozenset(names)
+        return Security(tls.context(config.tls, self._path), allowed, headers, users)

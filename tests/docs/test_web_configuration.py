@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.web.differences import DIFFERENCES
 from exporter.web.limits import Limits
+from tests.web.differences import DIFFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from exporter.errors import ConfigError, RedirectError, ReportError
 from exporter.http import retry_after
 from exporter.reports import REPORTS
 from exporter.schedule import cron_trigger
-from exporter.web import webconfig
+from exporter.web.webconfig import WebConfigFile
 from tests.builders import NOON, tenant
 from tests.config.loading import UUID
 from tests.config.test_fuzz import SHAPED, VALUES
@@ -92,7 +92,7 @@ def check_web(content: bytes) -> None:
     faults: tuple[str, ...] | None = None
     with _files(content) as path:
         try:
-            webconfig.check(path)
+            WebConfigFile(path).load()
         except ConfigError as error:
             faults = error.errors
     assert faults is None or faults

@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from exporter.config import Web
 from exporter.exposition import UnknownTenantError
 from exporter.web.limits import Limits
-from exporter.web.options import Options
 from exporter.web.server import event_loop, serve
 from tests.statuses import reported
 from tests.statuses import status as make_status
@@ -102,9 +102,10 @@ class Running:
 def running(source: Fake | None = None, *, look: float = 0.05, **settings: Any) -> Iterator[Running]:
     """Run a server with these options and limits on a free port of loopback; raise what its start raises."""
     source = source or Fake()
-    fields = Options.__dataclass_fields__
-    options = replace(Options(listen_address=("127.0.0.1:0",)), **{k: v for k, v in settings.items() if k in fields})
-    limits = replace(Limits(), **{k: v for k, v in settings.items() if k not in fields})
+    limits = replace(Limits(), **{k: v for k, v in settings.items() if k in Limits.__dataclass_fields__})
+    web = {k: v for k, v in settings.items() if k not in Limits.__dataclass_fields__}
+    config = {"file": web.pop("config_file", None)}
+    options = Web.model_validate({"listen_address": ("127.0.0.1:0",), "config": config, **web})
     begun = threading.Event()
     found: dict[str, Any] = {}
 

@@ -40,20 +40,6 @@ def test_addresses(written: str, address: Address, loopback: bool) -> None:  # n
     assert listener.parse(written).is_loopback() is loopback
 
 
-@pytest.mark.parametrize(
-    "written", ["", "9365", "host", "::1:9365", "host:", "host:99999", "h/x:1", "vsock://:1", ":-1"]
-)
-def test_bad_addresses(written: str) -> None:
-    """What is no address is refused with the forms that are."""
-    with pytest.raises(ConfigError) as caught:
-        listener.parse(written)
-    assert caught.value.errors == (
-        f"--web.listen-address: {written!r}: write :9365, host:9365, [::1]:9365 or unix:/path",
-    )
-    with pytest.raises(ConfigError, match="must be absolute"):
-        listener.parse("unix:o365.sock")
-
-
 def test_several_addresses(tmp_path: Path) -> None:
     """All addresses are served, on IPv4, IPv6 and a Unix socket whose file goes when the server ends."""
     path = tmp_path / "o365.sock"
@@ -79,12 +65,12 @@ def test_an_address_in_use_is_named() -> None:
         taken = f"127.0.0.1:{server.port}"
         with pytest.raises(ConfigError) as caught, running(listen_address=(taken,)):
             pass
-    assert f"--web.listen-address: '{taken}': cannot listen there: Address already in use" in caught.value.errors[0]
+    assert f"--web.listen-address: cannot listen at {taken}: Address already in use" in caught.value.errors[0]
 
 
 def test_a_name_that_is_unknown_is_named() -> None:
     """A host that cannot be found is an error that names it."""
-    with pytest.raises(ConfigError, match=r"nowhere\.invalid:1.*cannot listen there"):
+    with pytest.raises(ConfigError, match=r"cannot listen at nowhere\.invalid:1"):
         listener.bind("nowhere.invalid:1")
 
 
@@ -104,7 +90,7 @@ def test_unix_sockets_left_behind(tmp_path: Path) -> None:
     assert path.read_text() == "a file"
 
 
-@pytest.mark.parametrize(("address", "lines"), [("0.0.0.0:0", 1), ("127.0.0.1:0", 0)])
+@pytest.mark.parametrize(("address", "lines"), [("0.0.0.0:0", 1), ("localhost:0", 0)])
 def test_an_open_endpoint_is_said_once(address: str, lines: int) -> None:
     """One line of the log says that an endpoint without web configuration is open, unless it is on loopback."""
     with capture_logs() as logs, running(listen_address=("127.0.0.1:0", address)):
@@ -128,5 +114,5 @@ def test_without_permission(monkeypatch: pytest.MonkeyPatch, address: str, fix: 
 
     monkeypatch.setattr("socket.create_server", forbid)
     monkeypatch.setattr("exporter.web.listener._bind_unix", forbid)
-    with pytest.raises(ConfigError, match=f"cannot listen there: Permission denied; {fix}"):
+    with pytest.raises(ConfigError, match=f"cannot listen at {address}: Permission denied; {fix}"):
         listener.bind(address)

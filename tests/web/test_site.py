@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from exporter.errors import ConfigError
 from exporter.web.http import text
 from exporter.web.limits import Places
-from exporter.web.options import Options
 from tests.statuses import reported, status
 from tests.web.serving import BODY, Fake, running, until
 
@@ -211,47 +209,6 @@ def test_prefixes(settings: dict[str, Any], prefix: str, redirects: dict[str, st
             assert answer.next_request.url.path == end
         assert client.get("/metrics").status_code == 404
         assert 'href="m"' in client.get(prefix + "/").text
-
-
-def test_metrics_at_the_root() -> None:
-    """The metrics may stand where the page would be."""
-    with running(telemetry_path="/") as server:
-        assert httpx.get(server.url).content == BODY
-
-
-@pytest.mark.parametrize(
-    ("options", "fault"),
-    [
-        (Options(telemetry_path="metrics"), "--web.telemetry-path: 'metrics' is not a path; write it like /metrics"),
-        (Options(telemetry_path="/m?x"), "--web.telemetry-path: '/m?x' is not a path; write it like /metrics"),
-        (
-            Options(telemetry_path="/-/ready"),
-            "--web.telemetry-path: '/-/ready' is the path of another endpoint; choose another",
-        ),
-        (
-            Options(external_url="monitoring.example/x"),
-            "--web.external-url: 'monitoring.example/x' is not such a URL; write it like https://monitoring.example/o365",
-        ),
-        (
-            Options(external_url="https://x.example/a%0d%0aX-Injected:%20y"),
-            "--web.external-url: its path holds a character that cannot be printed; remove it",
-        ),
-        (
-            Options(route_prefix="/a\r\nX-Injected: y"),
-            "--web.route-prefix: its path holds a character that cannot be printed; remove it",
-        ),
-        (
-            Options(external_url="http://[::1/x"),
-            "--web.external-url: 'http://[::1/x' is not such a URL; write it like https://monitoring.example/o365",
-        ),
-    ],
-)
-def test_bad_options(options: Options, fault: str) -> None:
-    """A flag that cannot be used is named, with its fix, before anything is served."""
-    fields = {name: getattr(options, name) for name in ("telemetry_path", "external_url", "route_prefix")}
-    with pytest.raises(ConfigError) as caught, running(**fields):
-        pass
-    assert caught.value.errors == (fault,)
 
 
 def test_places_among_equals() -> None:

@@ -14,16 +14,15 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from exporter.web import webconfig
 from exporter.web.tls import has_name
-from exporter.web.watch import Watch
+from exporter.web.webconfig import WebConfig, WebConfigFile
 from tests.web.serving import BODY, Fake, drain, exchange, running, status, trusting, until
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from exporter.web.security import Security
+    from exporter.web.site import Security
     from tests.web.conftest import Certificates
     from tests.web.serving import Running
 
@@ -347,35 +346,35 @@ def test_keys_touch_no_disk_where_they_need_not(certificates: Certificates, monk
 def test_a_file_that_is_being_written_is_left_alone(certificates: Certificates) -> None:
     """A change is in force only once it is seen twice alike: an empty file for a moment opens nothing."""
     path = certificates.write(VERIFIED)
-    watch = Watch(path)
-    assert watch.begin().context is not None
+    file = WebConfigFile(path)
+    assert file.load().context is not None
     path.write_text("")
-    assert watch.look() is None
+    assert file.changed() is None
     path.write_text("http_server_config: {http2: false}\n")
-    assert watch.look() is None
-    changed = watch.look()
+    assert file.changed() is None
+    changed = file.changed()
     assert changed is not None
     assert changed.context is None
-    assert watch.look() is None
+    assert file.changed() is None
 
 
 def test_a_file_that_changes_while_it_is_read(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read while it changed is not in force; the next looks settle it."""
     path = certificates.write("")
-    watch = Watch(path)
-    watch.begin()
+    file = WebConfigFile(path)
+    file.load()
     path.write_text(PAIR)
-    assert watch.look() is None
-    load = webconfig.load
+    assert file.changed() is None
+    read = WebConfigFile._security
 
-    def loading(config: webconfig.WebConfig) -> Security:
+    def reading(self: WebConfigFile, config: WebConfig) -> Security:
         path.write_text(VERIFIED)
-        return load(config)
+        return read(self, config)
 
     with monkeypatch.context() as patch:
-        patch.setattr(webconfig, "load", loading)
-        assert watch.look() is None
-    found = [watch.look(), watch.look(), watch.look()]
+        patch.setattr(WebConfigFile, "_security", reading)
+        assert file.changed() is None
+    found = [file.changed(), file.changed(), file.changed()]
     assert [one.context.verify_mode for one in found if one is not None and one.context] == [ssl.CERT_REQUIRED]
 
 

@@ -120,10 +120,17 @@ DIFFERENCES = (
     ),
     Difference(
         "the file",
-        "more than one YAML document, or merge keys (<<)",
-        "reads the first, merges",
+        "more than one YAML document",
+        "reads the first",
         _REFUSED,
-        "the second would be ignored; keys are better written out",
+        "the second would be ignored",
+    ),
+    Difference(
+        "http_server_config.http2, tls_server_config.prefer_server_cipher_suites",
+        "true or false in quotes",
+        _REFUSED,
+        _SERVED,
+        "it can mean nothing else",
     ),
     Difference(
         "basic_auth_users",
