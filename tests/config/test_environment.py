@@ -357,7 +357,11 @@ def test_bad_listen_address(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["example.com", "ftp://example.com", "https://", "https://me:p@example.com", "http://[::1"]
+    "url",
+    [
+        *("example.com", "ftp://example.com", "https://", "https://me:p@example.com", "http://[::1"),
+        "https://x.example/a%0d%0aX-Injected:%20y",
+    ],
 )
 def test_bad_external_url(url: str) -> None:
     """An external URL is a plain web address."""
