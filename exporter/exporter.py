@@ -20,6 +20,7 @@ from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from exporter.config import Config, Tenant
     from exporter.pipeline import Pipeline
@@ -205,7 +206,7 @@ class Exporter:
                     "the configuration was not reloaded; the previous one remains in force", errors=error.message
                 )
                 return False, f"not reloaded, the previous configuration remains in force:\n{error.message}"
-            self._swap(config, tenants, pipeline)
+            self._swap(config, tenants, pipeline, self._watch.differences(before))
             self._watch.accept(before)
             self._own.reload_successful = True
             self._own.reloaded_at = self._clock()
@@ -213,7 +214,7 @@ class Exporter:
             log.info("the configuration was reloaded", tenants=len(tenants))
             return True, f"reloaded: {len(tenants)} tenants"
 
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline) -> None:
+    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline, changed: set[Path]) -> None:
         if config.storage.path != self._config.storage.path:
             log.warning("storage.path changes only with a restart", path=str(config.storage.path))
         if self._pipeline is not None:
@@ -221,10 +222,13 @@ class Exporter:
             closing = threading.Timer(self._config.poll.timeout, self._pipeline.close)
             closing.daemon = True
             closing.start()
+        auth_before = {tenant.tenant_id: (tenant.auth, tenant.client_id) for tenant in self._tenants}
         self._config, self._tenants, self._pipeline = config, tenants, pipeline
         self._recorder.adopt(tenants)
-        keys = {key for tenant in tenants for key in tenant.keys}
-        self._urgent |= {key for key in keys if self._is_failing(key)}
+        for tenant in tenants:
+            auth = (tenant.auth, tenant.client_id)
+            is_new_auth = auth_before.get(tenant.tenant_id, auth) != auth or not changed.isdisjoint(tenant.auth.files)
+            self._urgent |= {key for key in tenant.keys if is_new_auth or self._is_failing(key)}
         self._own.expiries = pipeline.credentials.expiries(tenants)
         self._renderer.replace(tenants)
         self._renderer.render()

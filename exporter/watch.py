@@ -48,13 +48,14 @@ class Watch:
         return states
 
     def changed(self) -> bool:
-        """Check the files; return True once for each change, at the second check that sees it."""
+        """Check the files; return True at the second check that sees the same change, until it is accepted."""
         now = self.now()
         last, self._last = self._last, now
-        if now == self._known or now != last:
-            return False
-        self._known = now
-        return True
+        return now == last and now != self._known
+
+    def differences(self, now: States) -> set[Path]:
+        """Return the known files that differ in `now` from what was accepted last."""
+        return {path for path, state in now.items() if self._known.get(path, state) != state}
 
     def accept(self, before: States) -> None:
         """Take the files as known after they were read.

@@ -112,6 +112,26 @@ def test_a_rotated_secret_needs_no_restart(server: SimulatorServer, tmp_path: Pa
     service.exporter.stop()
 
 
+@pytest.mark.parametrize("where", ["file", "configuration"])
+def test_changed_credentials_are_tried_at_once(server: SimulatorServer, tmp_path: Path, where: str) -> None:
+    """A tenant that does not fail is polled at once when its secret changes, in its file or in the configuration."""
+    path, secret = configure(server, tmp_path), tmp_path / "secret"
+    if where == "file":
+        with_secret_file(server, path, secret)
+    service = Service(path).start()
+    service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
+    server.simulator.state.set_secret("contoso", "a-new-secret")
+    if where == "file":
+        secret.write_text("a-new-secrets\n", encoding="utf-8")
+        service.check_files()
+    else:
+        edit(path, lambda document: document["tenants"][0]["auth"].update(client_secret="a-new-secrets"))  # type: ignore[index]
+        service.check_files()
+    service.wait_for("failing", 'reason="credentials"', 'tenant="contoso"')
+    assert server.simulator.state.count("fabrikam", Stage.GRAPH) == 1
+    service.exporter.stop()
+
+
 def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: SimulatorServer, tmp_path: Path) -> None:
     """A changed file means a reload, an unchanged one does not."""
     path = configure(server, tmp_path)
@@ -368,7 +388,10 @@ def test_a_change_counts_when_seen_twice_alike(tmp_path: Path) -> None:
     ):
         assert not watch.changed()
         change()
-        assert [watch.changed() for _ in range(3)] == [False, True, False]
+        assert [watch.changed() for _ in range(3)] == [False, True, True]
+        assert watch.differences(watch.now()) == {path}
+        watch.accept(watch.now())
+        assert not watch.changed()
     for text in ("1", "12", "123"):
         path.write_text(text, encoding="utf-8")
         assert not watch.changed()

@@ -19,6 +19,7 @@ from tests.soak.errors import ViolationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from exporter.config import Config, Tenant
     from exporter.schedule import Task
@@ -170,10 +171,10 @@ class Process(Exporter):
         if seen != wanted:
             raise ViolationError(f"counters (failures, stale, storage errors): {seen}, not {wanted}")
 
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline) -> None:
+    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline, changed: set[Path]) -> None:
         # The old one is closed at once: nobody polls at this moment, and a timer would wait in real time.
         old, self._pipeline = self._pipeline, None
-        super()._swap(config, tenants, pipeline)
+        super()._swap(config, tenants, pipeline, changed)
         if old is not None:
             old.close()
 
