@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from exporter.simulator import Simulator, SimulatorServer
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.process import configure, environment
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ import sys
 
 def note(event, arguments):
     if event == "socket.connect":
-        print("connects", arguments[1], file=sys.stderr)
+        sys.stderr.write(f"connects {arguments[1]}\\n")
     elif event == "socket.getaddrinfo":
-        print("resolves", arguments[0], file=sys.stderr)
+        sys.stderr.write(f"resolves {arguments[0]}\\n")
 
 sys.addaudithook(note)
 from exporter.__main__ import main
