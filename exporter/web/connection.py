@@ -125,6 +125,7 @@ class Connection:
         self._tls = security.context is not None
         self._reader = Reader(self._limits, self.client)
         self._opened = False
+        self._refusal: Response | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._done: Callable[[], None] | None = None
         self._delivery: asyncio.TimerHandle | None = None
@@ -178,11 +179,16 @@ class Connection:
             from exporter.web import tls  # noqa: PLC0415 - only where TLS is
 
             transport = await tls.shake_hands(protocol, self._sock, self._security, self._limits, self.client.address)
+            allowed = self._security.allowed_sans
+            if allowed is not None and not tls.has_name(allowed, transport.get_extra_info("peercert")):
+                # Python's ssl cannot refuse a certificate once it is verified: the client reads why in plain words.
+                log.warning("a client's certificate has no allowed name: refused", client=self.client.address)
+                self._refusal = text(403, "the client's certificate has no name of client_allowed_sans")
         return stream, asyncio.StreamWriter(transport, protocol, stream, self._loop)
 
     async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seconds = self._limits.request
-        while (found := await self._read(stream, writer, seconds)) is not None:
+        while (found := self._refusal or await self._read(stream, writer, seconds)) is not None:
             # A client may close its half early.
             over = stream.at_eof() and not self._reader.reading
             last = isinstance(found, Response) or not found.keep_alive or self._all.draining or over

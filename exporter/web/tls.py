@@ -100,7 +100,7 @@ async def shake_hands(
         client: the client's address, for the log.
 
     Raises:
-        OSError: the handshake failed, or the client's certificate has no allowed name.
+        OSError: the handshake failed.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -112,11 +112,6 @@ async def shake_hands(
     _ON_FAILURE.set(failed)
     times = {"ssl_handshake_timeout": limits.request, "ssl_shutdown_timeout": limits.linger}
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=security.context, **times)
-    allowed = security.allowed_sans
-    if allowed is not None and not has_name(allowed, transport.get_extra_info("peercert")):
-        log.warning("a client's certificate has no allowed name: connection closed", client=client)
-        transport.close()
-        raise OSError("the client's certificate has no allowed name")
     return transport
 
 

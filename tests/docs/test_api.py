@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from exporter.web.options import Options
+
 from exporter.status import json_schema
 from exporter.web.limits import Limits
-from exporter.web.options import Options
 from exporter.web.site import Site, Source
 from tests.docs.markdown import ROOT
 

@@ -49,6 +49,13 @@ DIFFERENCES = (
         "names that are not verified protect nothing",
     ),
     Difference(
+        "tls_server_config.client_allowed_sans",
+        "a client's verified certificate without an allowed name",
+        "TLS alert bad_certificate",
+        "403 with the reason, before anything is read",
+        "Python's ssl cannot refuse a certificate that is verified",
+    ),
+    Difference(
         "tls_server_config.client_ca, client_ca_file",
         "without a readable certificate",
         "starts, and then refuses every client",

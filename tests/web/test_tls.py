@@ -257,6 +257,20 @@ def test_allowed_names(
         assert works(server, certificates.client(*names)) is expected
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_without_an_allowed_name_reads_why(certificates: Certificates, version: ssl.TLSVersion) -> None:
+    """A verified certificate without an allowed name gets 403 with the reason, whether the client asks or not."""
+    content = VERIFIED + "  client_allowed_sans: [prometheus.example]\n"
+    context = certificates.client("stranger.example", minimum_version=version, maximum_version=version)
+    with running(config_file=certificates.write(content)) as server:
+        for asked in (LAST, b""):
+            with connected(server, context) as sock:
+                answer = exchange(sock, asked)
+            assert status(answer) == 403
+            assert b"client_allowed_sans" in answer
+        assert works(server, certificates.client("prometheus.example"))
+
+
 def test_names_of_every_kind() -> None:
     """Names are compared as Go writes them; kinds that Go does not look at do not count."""
     certificate = {

@@ -174,6 +174,9 @@ HERE = {
         (PAIR + "  client_allowed_sans: [a]\n", "protects nothing unless certificates are verified"),
         (PAIR + "  client_allowed_sans: [a]\n  client_auth_type: RequestClientCert\n", "protects nothing"),
     ),
+    ("tls_server_config.client_allowed_sans", "a client's verified certificate without an allowed name"): (
+        (PAIR + "  client_allowed_sans: [a]\n  client_auth_type: RequireAndVerifyClientCert\n", ""),
+    ),
     ("tls_server_config.client_ca, client_ca_file", "without a readable certificate"): (
         (PAIR + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: junk\n", "no certificate in"),
         (PAIR + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca: junk\n", "no certificate in the inline"),
