@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from exporter.web.options import Options
-
+from exporter.config import Web
 from exporter.status import json_schema
 from exporter.web.limits import Limits
 from exporter.web.site import Site, Source
@@ -78,7 +77,7 @@ def section(name: str, schema: Mapping[str, Any]) -> str:
 
 def test_the_page_is_the_codes_own(golden: Callable[[Path, str], None]) -> None:
     """The page has every path with its methods and password, and every key of the status with its type."""
-    routes = Site(cast("Source", None), Options(), Limits())._routes
+    routes = Site(cast("Source", None), Web(), Limits())._routes
     assert set(routes) == set(ANSWERS)
     password = {path: "not needed" if route.open else "as configured" for path, route in routes.items()}
     rows = [
