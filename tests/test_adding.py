@@ -110,6 +110,16 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return today, tomorrow
 
 
+def test_the_page_names_what_there_is() -> None:
+    """Each file that the page names exists, but for the example, and so does each name of the code in a step's file."""
+    example = "exporter/reports/activations_device_counts.py"
+    for step in re.split(r"\n(?=\d\. |- |\n)", PAGE.read_text(encoding="utf-8")):
+        files = set(re.findall(r"`((?:exporter|tests)/[\w/]+\.py)`", step)) - {example}
+        text = "".join((ROOT / file).read_text(encoding="utf-8") for file in files)
+        for name in re.findall(r"`((?:[A-Z]|_[A-Z])\w+(?:\.\w+)?)`", step) if files else ():
+            assert all(re.search(rf"\b{part}\b", text) for part in name.split(".")), name
+
+
 def test_a_report_is_one_file_and_one_line(versions: tuple[Path, Path]) -> None:
     """The page's file and line make a report that configuration, parser, metrics and reference know."""
     found: dict[str, Any] = json.loads(python(versions[1], "-c", f"{KNOWN}\nprint(json.dumps(found))"))
