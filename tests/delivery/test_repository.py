@@ -46,6 +46,14 @@ def test_dockerfile() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_base_is_pinned_in_one_place() -> None:
+    """The Dockerfile names its base once, by tag and digest, where a bot finds it, and every stage is over it."""
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    pinned = r"^ARG PYTHON_IMAGE=docker\.io/library/python:[\d.]+-slim-[a-z]+@sha256:[0-9a-f]{64}$"
+    assert len(re.findall(pinned, text, re.MULTILINE)) == text.count("sha256:") == 1
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+
+
 def test_dockerfile_copies_what_the_context_has() -> None:
     """Every path that the Dockerfile copies from the checkout exists and is let through by .dockerignore."""
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").split() if line.startswith("!")}
