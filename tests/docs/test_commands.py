@@ -234,6 +234,8 @@ def test_yaml_is_read_by_the_program_it_is_for(block: Block, tmp_path: Path) -> 
         (tmp_path / "office365").mkdir()
         shutil.copy(ROOT / "monitoring/rules.yml", tmp_path / "office365")
         command = [str(require("promtool")), "check", "config", str(file)]
+    elif "groups" in document:
+        command = [str(require("promtool")), "check", "rules", "--lint-fatal", str(file)]
     else:
         assert "route" in document, f"which program reads {first}?"
         command = [str(require("amtool")), "check-config", str(file)]
