@@ -12,9 +12,8 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger, is_verbose
-from exporter.web.http import CONTINUE, Client, Request, Response, chunks, text
+from exporter.web.http import CONTINUE, Client, Reader, Request, Response, chunks, text
 from exporter.web.limits import Shares, client_of
-from exporter.web.reader import Reader
 
 if sys.platform != "win32":
     import fcntl

@@ -7,9 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.http import Client, Request, Response
+from exporter.web.http import Client, Reader, Request, Response
 from exporter.web.limits import Limits
-from exporter.web.reader import Reader
 
 SMALL = Limits(line=64, head=256, headers=4, body=32)
 PIECES = st.sampled_from(
