@@ -85,7 +85,9 @@ class Poller:
         not_before = 0.0
         snapshot, failure = None, None
         try:
-            raw = self._read(tenant, report, key, fresh=_wants_fresh_token(standing))
+            failed = standing.last.failure if standing.last else None
+            fresh = failed is not None and failed.reason in NEEDS_OPERATOR
+            raw = self._read(tenant, report, key, fresh=fresh)
             snapshot, rejected = self._snapshot(tenant, report, raw)
         except ThrottledError as error:
             failure = _failure(tenant, error)
@@ -181,11 +183,6 @@ class Poller:
             )
         snapshot = Snapshot(parsed.refresh_date, parsed.rows, self._clock(), raw.request_id)
         return snapshot, len(parsed.rejected)
-
-
-def _wants_fresh_token(standing: Standing) -> bool:
-    failure = standing.last.failure if standing.last else None
-    return failure is not None and failure.reason in NEEDS_OPERATOR
 
 
 def _refused_again(error: graph.UnauthorizedError) -> graph.UnauthorizedError:

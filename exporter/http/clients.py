@@ -176,7 +176,7 @@ class Clients:
                 headers={**_HEADERS, **({} if keep_alive else {"Connection": "close"}), **(headers or {})},
                 data=data,
                 params=params,
-                extensions=_extensions(deadline),
+                extensions={"timeout": httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()},
             )
             answer = _exchange(line, request, deadline)
         except ExporterError:
@@ -227,10 +227,6 @@ class Clients:
         """Return the proxy as httpx wants it: one that speaks TLS itself is held to the same trust as any host."""
         url = httpx.URL(self._proxy.url)
         return httpx.Proxy(url, ssl_context=tls if url.scheme == "https" else None)
-
-
-def _extensions(deadline: Deadline) -> dict[str, Any]:
-    return {"timeout": httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()}
 
 
 def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadline) -> Answer:

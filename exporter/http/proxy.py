@@ -29,7 +29,9 @@ class Proxy:
 
     def covers(self, host: str) -> bool:
         """Say whether `host` (with or without its port) is reached through the proxy."""
-        return bool(self.url) and not _bypasses_proxy(host, self.no_proxy)
+        # The standard library's own reading of NO_PROXY; typeshed does not know it.
+        bypass = urllib_request.proxy_bypass_environment  # type: ignore[attr-defined]
+        return bool(self.url) and not bypass(host, {"no": self.no_proxy})
 
     @property
     def host(self) -> str:
@@ -67,8 +69,3 @@ def _address(name: str, value: str) -> str:
         error = f"{name}: is not the address of a proxy; write it as http://user:password@proxy.example.com:3128"
         raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
     return url
-
-
-def _bypasses_proxy(host: str, no_proxy: str) -> bool:
-    # The standard library's own reading of NO_PROXY; typeshed does not know it.
-    return bool(urllib_request.proxy_bypass_environment(host, {"no": no_proxy}))  # type: ignore[attr-defined]
