@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from exporter.simulator import Simulator, SimulatorServer
 from tests.docs.markdown import ROOT, blocks
+from tests.full_simulator import Simulator, SimulatorServer
 from tests.monitoring.test_live import health_of_rules
 from tests.process import Running, configure
 from tests.prometheus import prometheus
