@@ -15,6 +15,7 @@ from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.recorder import Recorder
 from exporter.rendering import Renderer
+from exporter.storage import Storage, StorageLockedError
 from exporter.tail import Tail, process_collectors
 from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
@@ -23,19 +24,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.config import Config, Tenant
-    from exporter.pipeline import Pipeline
+    from exporter.microsoft import Microsoft
     from exporter.schedule import Schedule, Task
-    from exporter.state import Key
+    from exporter.state import Key, Outcome
     from exporter.status import Status
-    from exporter.storage import Storage
 
 log = get_logger(__name__)
 
-_PATIENCE = 1.5
+_GRACE = 1.5
 """Seconds that polls get to end at a stop; the whole stop must be over within five."""
 
 _EXPIRY_WARNING = 30
 """Days before its end from which on a credential is warned about."""
+
+
+def open_storage(config: Config) -> Storage:
+    """Return the storage that the configuration names, or one in memory where it cannot be used.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    try:
+        return Storage.open_or_memory(config.storage.path, clock=time.time)
+    except StorageLockedError as error:
+        raise ConfigError((error.message, error.hint)) from None
 
 
 class Exporter:
@@ -48,6 +60,7 @@ class Exporter:
         environ: for HTTPS_PROXY and NO_PROXY.
         clock: Unix seconds.
         revision: the source's revision, for `build_info`.
+        process_metrics: whether `/metrics` has `process_*` and `python_info`.
     """
 
     def __init__(
@@ -59,6 +72,7 @@ class Exporter:
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
         revision: str = "",
+        process_metrics: bool = True,
     ) -> None:
         self._load = load
         self._storage = storage
@@ -72,11 +86,11 @@ class Exporter:
         self._recorder.adopt(self._tenants)
         self._standings, self._budget = self._recorder.standings, self._recorder.budget
         samples = TenantSamples(self._standings, self._budget, clock)
-        self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors()))
+        self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors() if process_metrics else ()))
         self._renderer = Renderer(self._exposition, samples, self._own, clock)
         self._urgent: set[Key] = set()
         self._watch = Watch(lambda: watched(self._config))
-        self._pipeline: Pipeline | None = None
+        self._microsoft: Microsoft | None = None
         self._schedule: Schedule | None = None
         self._reloading = threading.Lock()
         self._started_at = clock()
@@ -91,25 +105,50 @@ class Exporter:
         self._rendered = True
         self._renderer.start()
 
+    def connect(self) -> None:
+        """Import what polls need, and read the credentials' dates of expiry.
+
+        Raises:
+            ConfigError: `http` names a file that cannot be used.
+        """
+        self._microsoft = self._microsoft or self._new_microsoft(self._config)
+        self._own.expiries = self._microsoft.credentials.expiries(self._tenants)
+
+    @property
+    def reports(self) -> tuple[tuple[Tenant, Key], ...]:
+        """Every report of every tenant."""
+        return tuple((tenant, key) for tenant in self._tenants for key in tenant.keys)
+
+    def poll(self, tenant: Tenant, key: Key) -> Outcome:
+        """Poll a report once, after `connect`: its outcome is stored, rendered soon, counted and logged."""
+        microsoft = self._microsoft
+        if microsoft is None:
+            raise AssertionError("not connected")
+        self._urgent.discard(key)
+        outcome = self._recorder.poll(microsoft.poller, tenant, key)
+        if microsoft is not self._microsoft and self._is_failing(key):
+            self._urgent.add(key)  # it began before a reload that may have corrected the cause
+        self._renderer.changed(tenant)
+        return outcome
+
     def start_polling(self) -> None:
-        """Import what talks to Microsoft, and start the schedule.
+        """Connect, and start the schedule.
 
         Raises:
             ConfigError: `http` names a file that cannot be used.
         """
         from exporter.schedule import Schedule  # noqa: PLC0415 - the web endpoints answer before APScheduler is imported
 
-        self._pipeline = self._pipeline or self._new_pipeline(self._config)
-        self._own.expiries = self._pipeline.credentials.expiries(self._tenants)
+        self.connect()
         self._schedule = Schedule(self._config.poll.concurrency, clock=self._clock)
         self._schedule.replace(self._tasks(), self._config.poll.concurrency)
         self._schedule.start()
 
     def stop(self) -> None:
         """Start no further poll, give those that run a moment, and close storage."""
-        ended = self._schedule is None or self._schedule.stop(_PATIENCE)
-        if self._pipeline is not None and ended:
-            self._pipeline.close()
+        ended = self._schedule is None or self._schedule.stop(_GRACE)
+        if self._microsoft is not None and ended:
+            self._microsoft.close()
         self._renderer.stop()
         self._storage.close()
 
@@ -197,7 +236,7 @@ class Exporter:
             try:
                 config = self._load()
                 tenants = config.tenants
-                pipeline = self._new_pipeline(config)
+                microsoft = self._new_microsoft(config)
             except ConfigError as error:
                 self._own.reload_successful = False
                 self._reload_error = error.message
@@ -206,7 +245,7 @@ class Exporter:
                     "the configuration was not reloaded; the previous one remains in force", errors=error.message
                 )
                 return False, f"not reloaded, the previous configuration remains in force:\n{error.message}"
-            self._swap(config, tenants, pipeline, self._watch.differences(before))
+            self._swap(config, tenants, microsoft, self._watch.differences(before))
             self._watch.accept(before)
             self._own.reload_successful = True
             self._own.reloaded_at = self._clock()
@@ -214,22 +253,22 @@ class Exporter:
             log.info("the configuration was reloaded", tenants=len(tenants))
             return True, f"reloaded: {len(tenants)} tenants"
 
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline, changed: set[Path]) -> None:
+    def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
         if config.storage.path != self._config.storage.path:
             log.warning("storage.path changes only with a restart", path=str(config.storage.path))
-        if self._pipeline is not None:
+        if self._microsoft is not None:
             # Polls that run at this moment end with the old one.
-            closing = threading.Timer(self._config.poll.timeout, self._pipeline.close)
+            closing = threading.Timer(self._config.poll.timeout, self._microsoft.close)
             closing.daemon = True
             closing.start()
         auth_before = {tenant.tenant_id: (tenant.auth, tenant.client_id) for tenant in self._tenants}
-        self._config, self._tenants, self._pipeline = config, tenants, pipeline
+        self._config, self._tenants, self._microsoft = config, tenants, microsoft
         self._recorder.adopt(tenants)
         for tenant in tenants:
             auth = (tenant.auth, tenant.client_id)
             is_new_auth = auth_before.get(tenant.tenant_id, auth) != auth or not changed.isdisjoint(tenant.auth.files)
             self._urgent |= {key for key in tenant.keys if is_new_auth or self._is_failing(key)}
-        self._own.expiries = pipeline.credentials.expiries(tenants)
+        self._own.expiries = microsoft.credentials.expiries(tenants)
         self._renderer.replace(tenants)
         self._renderer.render()
         if self._schedule is not None:
@@ -239,28 +278,18 @@ class Exporter:
         last = self._standings.get(key).last
         return last is not None and last.failure is not None
 
-    def _new_pipeline(self, config: Config) -> Pipeline:
-        from exporter.pipeline import Pipeline  # noqa: PLC0415 - the web endpoints answer before msal is imported
+    def _new_microsoft(self, config: Config) -> Microsoft:
+        from exporter.microsoft import Microsoft  # noqa: PLC0415 - the web endpoints answer before msal is imported
 
-        return Pipeline(config, self._budget, environ=self._environ, clock=self._clock, count=self._own.count_request)
+        return Microsoft(config, self._budget, environ=self._environ, clock=self._clock, count=self._own.count_request)
 
     def _tasks(self) -> list[Task]:
-        return [self._task(tenant, key) for tenant in self._tenants for key in tenant.keys]
+        return [self._task(tenant, key) for tenant, key in self.reports]
 
     def _task(self, tenant: Tenant, key: Key) -> Task:
         from exporter.schedule import Task  # noqa: PLC0415 - as in start_polling
 
-        def run() -> None:
-            self._urgent.discard(key)
-            pipeline = self._pipeline
-            if pipeline is None:
-                return
-            self._recorder.poll(pipeline.poller, tenant, key)
-            if pipeline is not self._pipeline and self._is_failing(key):
-                self._urgent.add(key)  # it began before a reload that may have corrected the cause
-            self._renderer.changed(tenant)
-
-        return Task(key, lambda: self._due(tenant, key), run)
+        return Task(key, lambda: self._due(tenant, key), lambda: self.poll(tenant, key))
 
     def _due(self, tenant: Tenant, key: Key) -> float:
         """Return when the report is polled next, Unix seconds; the past means at once."""

@@ -127,7 +127,7 @@ class Task:
 
     key: Key
     due: Callable[[], float]
-    run: Callable[[], None]
+    run: Callable[[], object]
 
 
 class _WhenPlanned(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types

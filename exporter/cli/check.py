@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter import log
+from exporter.auth.permissions import consent_url
 from exporter.cli.tenants import check_names, for_each
-from exporter.config import file_errors, load
-from exporter.errors import ConfigError, Reason
+from exporter.config import load
+from exporter.errors import Reason
+from exporter.microsoft import Microsoft, check_files
 from exporter.quota import Budget
 from exporter.reports import REPORTS
 from exporter.state import Failure, Standing
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Tenant
-    from exporter.pipeline import Pipeline
     from exporter.state import Key
 
 _TIMEOUT, _SHORT_TIMEOUT = 15.0, 3.0
@@ -36,7 +37,7 @@ _UNREACHABLE = 3
 
 _WIDTH, _HEAD = 80, 9
 _NO_CONSENT = re.compile(r"AADSTS(?:65001|700016|7000229)\b")
-"""The login's refusals of an app that nobody consented to in the tenant."""
+"""The login's refusals of an app without consent in the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,13 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     check_names(names, {tenant.name for tenant in known}, "--tenant")
     chosen = [tenant for tenant in known if not names or tenant.name in names]
     if arguments.options["offline"]:
-        if errors := file_errors(chosen, ca_file=config.http.ca_file):
-            raise ConfigError(errors)
+        check_files(config, chosen, environ)
         sys.stdout.write(
             f"the configuration is ok: {len(chosen)} tenants; nothing was requested from Microsoft (--offline)\n"
         )
         return 0
-    from exporter.pipeline import Pipeline  # noqa: PLC0415 - --offline needs neither msal nor httpx
-
-    pipeline = Pipeline(config, Budget(time.time), environ=environ)
-    examination = _Examination(pipeline)
+    microsoft = Microsoft(config, Budget(time.time), environ=environ)
+    examination = _Examination(microsoft)
     as_json = arguments.options["format"] == "json"
     findings = for_each(
         [(tenant, key) for tenant in chosen for key in tenant.keys],
@@ -96,7 +94,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         title="checking",
         done=lambda finding: _show_failure(finding, to_stderr=as_json),
     )
-    pipeline.close()
+    microsoft.close()
     ok = [finding for finding in findings if finding.failure is None]
     if as_json:
         plain = [{"ok": finding.failure is None, **asdict(finding)} for finding in findings]
@@ -110,11 +108,11 @@ class _Examination:
     """Reads reports, and stops trying a cloud that cannot be reached at all.
 
     Args:
-        pipeline: what talks to Microsoft.
+        microsoft: whose poller and tokens.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, microsoft: Microsoft) -> None:
+        self._microsoft = microsoft
         self._lock = threading.Lock()
         self._unreachable: Counter[str] = Counter()
         self._reached: set[str] = set()
@@ -131,14 +129,14 @@ class _Examination:
             return Finding(tenant.name, tenant.tenant_id, key.report, failure=untried)
         timeout = min(tenant.poll.timeout, _TIMEOUT if reached else _SHORT_TIMEOUT)
         poll = tenant.poll.model_copy(update={"timeout": timeout})
-        outcome = self._pipeline.poller.poll(replace(tenant, poll=poll), key, Standing())
+        outcome = self._microsoft.poller.poll(replace(tenant, poll=poll), key, Standing())
         failure = outcome.failure
         with self._lock:
             if failure is not None and failure.reason is Reason.NETWORK:
                 self._unreachable[cloud] += 1
             else:
                 self._reached.add(cloud)
-        token = self._pipeline.tokens.held(tenant)
+        token = self._microsoft.tokens.held(tenant)
         permission = None
         if token is not None and token.permissions is not None:
             permission = REPORTS[key.report].permission in token.permissions
@@ -160,8 +158,6 @@ class _Examination:
 
 
 def _consent_url(tenant: Tenant, permission: bool | None, failure: Failure | None) -> str:  # noqa: FBT001 - a finding
-    from exporter.auth.permissions import consent_url  # noqa: PLC0415 - as in `run`
-
     refused = failure is not None and (failure.reason is Reason.PERMISSION or bool(_NO_CONSENT.search(failure.message)))
     # A managed identity is given its permission by a script: there is no page for it.
     lacking = (refused or permission is False) and tenant.auth.kind != "managed_identity"

@@ -11,7 +11,7 @@ from exporter.auth.permissions import account_error
 from exporter.cli.tenants import check_names
 from exporter.config import load
 from exporter.errors import ConfigError
-from exporter.pipeline import Pipeline
+from exporter.microsoft import Microsoft
 from exporter.quota import Budget
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     config = load(arguments.flags, environ)
     log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
     tenant = _tenant(config, arguments.options["tenant"])
-    pipeline = Pipeline(config, Budget(time.time), environ=environ)
+    microsoft = Microsoft(config, Budget(time.time), environ=environ)
     try:
-        token, protection = pipeline.tokens.sign_in(tenant, show=_show, wait=_wait)
+        token, protection = microsoft.tokens.sign_in(tenant, show=_show, wait=_wait)
     finally:
         _clear_countdown()
-        pipeline.close()
+        microsoft.close()
     sys.stdout.write(f"{tenant.name}: signed in; the sign-in is stored {protection}\n")
     sys.stdout.write("A running exporter uses it from its next poll on; SIGHUP makes it poll at once.\n")
     if error := account_error(tenant, token.claims):

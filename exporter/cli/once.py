@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +12,12 @@ from exporter import log
 from exporter.cli.tenants import for_each
 from exporter.config import load
 from exporter.errors import ConfigError
-from exporter.exposition import Exposition
-from exporter.families import TENANT_FAMILIES
-from exporter.metrics import OwnMetrics, TenantSamples
-from exporter.pipeline import Pipeline
-from exporter.recorder import Recorder
-from exporter.storage import Storage, StorageLockedError
-from exporter.tail import Tail
+from exporter.exporter import Exporter, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.cli.arguments import Arguments
-    from exporter.config import Config
 
 _READABLE = 0o644
 
@@ -35,44 +26,25 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Poll and write; return 0 only if every poll succeeded."""
     config = load(arguments.flags, environ)
     log.set_up("warning" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
+    exporter = Exporter(config, lambda: config, open_storage(config), environ=environ, process_metrics=False)
     try:
-        storage = Storage.open_or_memory(config.storage.path, clock=time.time)
-    except StorageLockedError as error:
-        raise ConfigError((error.message, error.hint)) from None
-    with closing(storage):
-        text, good = _poll_all(config, storage, environ)
+        exporter.connect()
+        outcomes = for_each(
+            exporter.reports,
+            lambda one: exporter.poll(*one),
+            concurrency=config.poll.concurrency,
+            title="polling",
+        )
+        exporter.render_first()
+        text = b"".join(exporter.scrape(openmetrics=False, gzip=False, tenants=())).decode("utf-8")
+    finally:
+        exporter.stop()
     output = arguments.options["output"]
     if output is None:
         sys.stdout.write(text)
     else:
         write_whole(Path(output), text)
-    return 0 if good else 1
-
-
-def _poll_all(config: Config, storage: Storage, environ: Mapping[str, str]) -> tuple[str, bool]:
-    """Return the metrics after one poll of everything, and whether all polls succeeded."""
-    own = OwnMetrics(storage=storage)
-    own.reloaded_at = time.time()
-    recorder = Recorder(storage, own, time.time)
-    pipeline = Pipeline(config, recorder.budget, environ=environ, count=own.count_request)
-    known = config.tenants
-    recorder.adopt(known)
-    own.expiries = pipeline.credentials.expiries(known)
-    work = [(tenant, key) for tenant in known for key in tenant.keys]
-    outcomes = for_each(
-        work,
-        lambda one: recorder.poll(pipeline.poller, *one),
-        concurrency=config.poll.concurrency,
-        title="polling",
-    )
-    pipeline.close()
-    exposition = Exposition(TENANT_FAMILIES, Tail(own))
-    samples = TenantSamples(recorder.standings, recorder.budget, time.time)
-    for tenant in known:
-        exposition.put(tenant.name, samples.of(tenant))
-    exposition.publish()
-    text = b"".join(exposition.body(openmetrics=False, gzip=False)).decode("utf-8")
-    return text, all(outcome.failure is None for outcome in outcomes)
+    return 0 if all(outcome.failure is None for outcome in outcomes) else 1
 
 
 def write_whole(path: Path, text: str) -> None:

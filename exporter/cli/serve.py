@@ -8,15 +8,11 @@ import os
 import signal
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from exporter import __version__, log
-from exporter.config import file_errors, load, masked
-from exporter.errors import ConfigError
-from exporter.exporter import Exporter
-from exporter.quota import Budget
-from exporter.storage import Storage, StorageLockedError
+from exporter.config import load, masked
+from exporter.exporter import Exporter, open_storage
 from exporter.systemd import Systemd
 from exporter.watch import PeriodicTasks
 from exporter.web.server import event_loop, serve
@@ -32,7 +28,7 @@ logger = log.get_logger(__name__)
 _REVISION = "SOURCE_REVISION"
 """The variable by which an image says which revision it was built from."""
 
-_PATIENCE = 1.0
+_GRACE = 1.0
 """Seconds that a start which a signal interrupts gets to end."""
 
 _SWITCH = 0.001
@@ -62,11 +58,9 @@ def _check(config: Config, environ: Mapping[str, str]) -> None:
     Raises:
         ConfigError: something cannot be used.
     """
-    from exporter.pipeline import Pipeline  # noqa: PLC0415 - msal and httpx, which `serve` imports once it answers
+    from exporter.microsoft import check_files  # noqa: PLC0415 - msal and httpx, which `serve` imports once it answers
 
-    if errors := file_errors(config.tenants, ca_file=config.http.ca_file):
-        raise ConfigError(errors)
-    Pipeline(config, Budget(time.time), environ=environ).close()
+    check_files(config, config.tenants, environ)
     if config.web.config.file is not None:
         from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - models and TLS that most starts do without
 
@@ -95,11 +89,7 @@ def serve_forever(
     gc.set_threshold(*_COLLECT)
     for notice in config.notices:
         logger.warning(notice)
-    try:
-        storage = Storage.open_or_memory(config.storage.path, clock=time.time)
-    except StorageLockedError as error:
-        raise ConfigError((error.message, error.hint)) from None
-    exporter = Exporter(config, reload, storage, environ=environ, revision=environ.get(_REVISION, ""))
+    exporter = Exporter(config, reload, open_storage(config), environ=environ, revision=environ.get(_REVISION, ""))
     logger.info("starting", version=__version__, tenants=len(config.tenants), pid=os.getpid())
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(_Service(exporter, config, Systemd(environ), started).run())
@@ -161,7 +151,7 @@ class _Service:
 
     def _finish(self) -> None:
         if self._beginning.is_alive():
-            self._beginning.join(_PATIENCE)
+            self._beginning.join(_GRACE)
         self._exporter.stop()
 
     def _end(self, signum: signal.Signals) -> None:
@@ -174,7 +164,7 @@ class _Service:
         threading.Thread(target=self._exporter.reload, name="reload", daemon=True).start()
 
     async def _feed_watchdog(self) -> None:
-        """Tell systemd that this event loop lives, twice as often as it asks."""
+        """Notify systemd that this event loop works, twice as often as it wants."""
         while self._systemd.watchdog_seconds:
             self._systemd.tell("WATCHDOG=1")
             await asyncio.sleep(self._systemd.watchdog_seconds / 2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from exporter.config.clouds import CLOUDS, Cloud
 from exporter.config.credential import Auth, AuthKind, DeviceCode, ManagedIdentity
-from exporter.config.files import file_errors, watched
 from exporter.config.load import load
 from exporter.config.masked import masked
 from exporter.config.models import Http, Invocation, Log, Poll, Prices, ProductTarget, Report, Storage, Targets, Web
 from exporter.config.result import Config, Tenant
 from exporter.config.settings import FLAGS, Flag
+from exporter.config.watched import watched
 
 __all__ = [
     "CLOUDS",
@@ -32,7 +32,6 @@ __all__ = [
     "Targets",
     "Tenant",
     "Web",
-    "file_errors",
     "load",
     "masked",
     "watched",

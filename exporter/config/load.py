@@ -20,7 +20,7 @@ from exporter.config.settings import NOT_IN_FILE, settings
 from exporter.config.sources import Places, from_environment, from_flags, rooted
 from exporter.config.yamlfile import read_yaml
 from exporter.errors import ConfigError
-from exporter.files import KIB, read_file
+from exporter.files import read_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenant
         need_tenants: whether it is an error that no tenant is named.
 
     Returns:
-        The configuration. Secret files are not read here: see `files.file_errors`.
+        The configuration. Files of credentials are not read here: see `microsoft.check_files`.
 
     Raises:
         ConfigError: something is wrong; it lists every error, one line each, never with a secret.
@@ -223,12 +223,16 @@ class _Loading:
             return root
         place = self._places.at(("http", "proxy_file"))
         try:
-            address = read_file(path, 64 * KIB).decode().strip()
-            proxy = Http.model_validate({"proxy": address}).proxy
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            self.errors.append(sentence(place, f"cannot be read: {reason}", "check the path and its permissions"))
+            address = read_value(path)
+        except OSError as error:
+            what, fix = f"cannot be read: {error.strerror}", "check the path and its permissions"
+            self.errors.append(sentence(place, what, fix))
             return root
+        except ValueError as error:
+            self.errors.append(sentence(place, f"cannot be used: {error}", "write the proxy's address into it"))
+            return root
+        try:
+            proxy = Http.model_validate({"proxy": address}).proxy
         except ValidationError as error:
             finding = findings(error, Http)[0]
             self.errors.append(sentence(place, f"its content {finding.what}", finding.fix))

@@ -43,7 +43,7 @@ _PARTS = (
     "requests",
     "msal",
     "exporter.auth",
-    "exporter.pipeline",
+    "exporter.microsoft",
 )
 """In the order in which a start imports them: what one brings along is counted where it comes first."""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.auth import Credentials
 from exporter.cli import serve
 from exporter.cli.arguments import parse
-from exporter.config import file_errors
 from exporter.errors import ConfigError
 from tests.config.loading import AZURE, TENANT, UUID, errors, loaded, written
 
@@ -77,7 +77,7 @@ def test_a_fifo_is_an_error_at_once(tmp_path: Path, what: str) -> None:
         found = errors(written(tmp_path, f"http: {{proxy_file: fifo}}\ntenants: [{TENANT}]"), {})
     else:
         entry = f"{{tenant_id: a.example, client_id: {UUID}, auth: {{client_secret_file: fifo}}}}"
-        found = file_errors(loaded(tmp_path, f"tenants: [{entry}]").tenants)
+        found = Credentials().errors(loaded(tmp_path, f"tenants: [{entry}]").tenants)
     (line,) = found
     assert "it is not a regular file" in line
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.config import file_errors, load, watched
+import pytest
+
+from exporter.config import load, watched
+from exporter.errors import ConfigError
+from exporter.microsoft import check_files
 from tests.config.loading import UUID, loaded, written
 
 if TYPE_CHECKING:
@@ -36,21 +40,21 @@ def test_watched(tmp_path: Path) -> None:
     assert [path.name for path in watched(config)] == [*names[:2], "t-2.yml", *names[2:]]
 
 
-def test_file_errors(tmp_path: Path) -> None:
-    """Files that are missing, empty or no files are reported, each once, with the tenant that needs them."""
+def test_every_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """Files that are missing or empty are reported at once, each with its key and the tenant that needs it."""
     text = TEXT.replace("proxy_file: proxy, ", "").replace('tenant_files: ["t-*.yml", "*.yml"]', "")
     (tmp_path / "a").write_text("secret", encoding="utf-8")
-    (tmp_path / "b.pfx").mkdir()
+    (tmp_path / "b.pfx").touch()
     (tmp_path / "b").touch()
     config = loaded(tmp_path, text)
-    fix = "check the path and its permissions"
-    assert file_errors(config.tenants, ca_file=config.http.ca_file) == (
-        f"{tmp_path}/ca.pem: cannot be read: No such file or directory (http.ca_file); {fix}",
-        f"{tmp_path}/b.pfx: cannot be read: Is a directory (tenant b.example); {fix}",
-        f"{tmp_path}/b: is empty (tenant b.example); {fix}",
-        f"{tmp_path}/c: cannot be read: No such file or directory (tenant c.example); {fix}",
+    bare_value, path = "write the bare value into it, as UTF-8", "check its path, and that the exporter may read it"
+    with pytest.raises(ConfigError) as caught:
+        check_files(config, config.tenants, {})
+    assert caught.value.errors == (
+        f"http.ca_file: {tmp_path}/ca.pem: No such file or directory; name a PEM file of CA certificates",
+        f"b.example: auth.certificate_password_file: cannot use {tmp_path}/b: it is empty; {bare_value}",
+        f"c.example: auth.federated_token_file: cannot read {tmp_path}/c: No such file or directory; {path}",
     )
-    assert file_errors(config.tenants[:1]) == ()
 
 
 def test_a_glob_without_a_match_is_a_notice(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from unittest import mock
 
 from exporter.config import load
 from exporter.exporter import Exporter
-from exporter.pipeline import Pipeline
+from exporter.microsoft import Microsoft
 from exporter.poller import Poller
 from exporter.recorder import Recorder
 from exporter.state import Standing
@@ -140,7 +140,7 @@ class Process(Exporter):
 
     def start_polling(self) -> None:
         """Plan the polls."""
-        self._pipeline = self._new_pipeline(self._config)
+        self._microsoft = self._new_microsoft(self._config)
         self._schedule = self.queue  # type: ignore[assignment]  # what it is asked for, it can do
         self.queue.replace(self._tasks(), 1)
 
@@ -171,15 +171,15 @@ class Process(Exporter):
         if seen != wanted:
             raise ViolationError(f"counters (failures, stale, storage errors): {seen}, not {wanted}")
 
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], pipeline: Pipeline, changed: set[Path]) -> None:
+    def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
         # The old one is closed at once: nobody polls at this moment, and a timer would wait in real time.
-        old, self._pipeline = self._pipeline, None
-        super()._swap(config, tenants, pipeline, changed)
+        old, self._microsoft = self._microsoft, None
+        super()._swap(config, tenants, microsoft, changed)
         if old is not None:
             old.close()
 
-    def _new_pipeline(self, config: Config) -> Pipeline:
-        pipeline = Pipeline(
+    def _new_microsoft(self, config: Config) -> Microsoft:
+        microsoft = Microsoft(
             config,
             self._budget,
             environ={},
@@ -188,8 +188,8 @@ class Process(Exporter):
             transport=self._network,
         )
         poller = WatchedPoller(
-            pipeline.clients,
-            pipeline.tokens,
+            microsoft.clients,
+            microsoft.tokens,
             self._budget,
             clock=self._time.now,
             monotonic=self._time.truth,
@@ -197,5 +197,5 @@ class Process(Exporter):
             rng=self._rng,
         )
         poller.network, poller.oracle = self._network, self._oracle
-        pipeline.poller = poller
-        return pipeline
+        microsoft.poller = poller
+        return microsoft

@@ -1,7 +1,7 @@
-"""Puts clients, tokens and poller together: all that talks to Microsoft.
+"""Microsoft's login and Graph as one configuration reaches them: clients, credentials, tokens and the poller.
 
-Its libraries (msal, httpx, cryptography) take half a second to import, so nobody imports this module before it is
-needed: the web endpoints answer first.
+Its libraries (msal, httpx, cryptography) take half a second to import. `serve` imports this module only when its
+endpoints answer.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from exporter.auth import Credentials, TokenSource
 from exporter.errors import ConfigError
 from exporter.http import Clients, proxy_from, tls_context
 from exporter.poller import Poller
+from exporter.quota import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import httpx
 
-    from exporter.config import Config
-    from exporter.quota import Budget
+    from exporter.config import Config, Tenant
 
 
-class Pipeline:
-    """Clients, tokens and poller for one configuration.
+class Microsoft:
+    """Clients, credentials, tokens and poller for one configuration: every command gets them here.
 
     Args:
         config: whose `http` and `storage` count.
         budget: of Graph calls.
         environ: for HTTPS_PROXY and NO_PROXY.
         clock: Unix seconds.
-        count: called for every request: endpoint and status.
-        transport: stands in for the network.
+        count: called for every request with endpoint and status.
+        transport: replaces the network.
 
     Raises:
         ConfigError: `http.ca_file` cannot be used, or HTTPS_PROXY holds no proxy.
@@ -63,6 +63,22 @@ class Pipeline:
     def close(self) -> None:
         """Close every connection."""
         self.clients.close()
+
+
+def check_files(config: Config, tenants: Iterable[Tenant], environ: Mapping[str, str]) -> None:
+    """Read every file that polls would read, without any request.
+
+    Raises:
+        ConfigError: some cannot be used; all are named.
+    """
+    errors: tuple[str, ...] = ()
+    try:
+        Microsoft(config, Budget(time.time), environ=environ).close()
+    except ConfigError as error:
+        errors = error.errors
+    errors += Credentials().errors(tenants)
+    if errors:
+        raise ConfigError(errors)
 
 
 def _tls(config: Config) -> ssl.SSLContext:
