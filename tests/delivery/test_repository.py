@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter import __version__
 from tests import fetch_tools
 from tests.tools import require
 
@@ -52,6 +54,29 @@ def test_base_is_pinned_in_one_place() -> None:
     pinned = r"^ARG PYTHON_IMAGE=docker\.io/library/python:[\d.]+-slim-[a-z]+@sha256:[0-9a-f]{64}$"
     assert len(re.findall(pinned, text, re.MULTILINE)) == text.count("sha256:") == 1
     assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_image_is_labelled_by_every_engine(engine: str, tmp_path: Path) -> None:
+    """Docker and podman are given the platforms, and labels that name version, commit, and the base with its digest."""
+    (tmp_path / engine).write_text('#!/bin/sh\n[ "$1" = version ] || printf "%s\\n" "$@"\n', "utf-8")
+    (tmp_path / engine).chmod(0o755)
+    (tmp_path / "docker").touch(mode=0o755)
+    if engine == "podman":
+        (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PLATFORMS": "linux/amd64,linux/arm64"}
+    command = [str(ROOT / "tests/delivery/build_image"), "--more"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    words = ended.stdout.splitlines()
+    label = "org.opencontainers.image."
+    labels = dict(word.removeprefix(label).split("=", 1) for word in words if word.startswith(label))
+    assert labels["version"] == __version__
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", labels["revision"])
+    base = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert [f"{labels['base.name']}@{labels['base.digest']}"] == base
+    assert words[-2:] == ["--more", "."]
+    assert words[words.index("--platform") + 1] == "linux/amd64,linux/arm64"
+    assert ("buildx" in words, "--manifest" in words) == (engine == "docker", engine == "podman")
 
 
 def test_dockerfile_copies_what_the_context_has() -> None:
