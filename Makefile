@@ -56,7 +56,7 @@ rules: .venv/dev.stamp ## write the rules, alerts and inhibitions in monitoring/
 chart: .venv/dev.stamp ## write the chart's copies of monitoring/, its version and its README
 	$(BIN)/python -m tests.delivery.chart_files
 
-bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx) and write docs/benchmarks.md
+bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx, uvicorn) and write docs/benchmarks.md
 	@$(BIN)/python tests/fetch_tools.py bench
 	$(BIN)/python -m tests.bench $(ARGS)
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from exporter.auth import CredentialExpiry
 from exporter.errors import Reason
-from exporter.exposition import Exposition, UnknownTenantError
+from exporter.exposition import Exposition, UnknownTenantError, _stored, deflate
 from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
 from exporter.metrics import OwnMetrics, Sample, TenantSamples
 from exporter.quota import Budget
@@ -251,3 +251,13 @@ def test_the_tail_is_prometheus_clients_to_the_byte(requests: list[tuple[str, in
     for _ in range(2):  # the second time, what could be kept was kept
         assert tail.text(openmetrics=False) == text_latest(registry)
         assert tail.text(openmetrics=True) == openmetrics_latest(registry)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_000])
+def test_the_uncompressed_end_of_a_scrape(size: int) -> None:
+    """The series of the process end the deflate stream whatever their length is."""
+    text = b"process_cpu_seconds_total 1.0\n" * (size // 30 + 1)
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    assert unpacker.decompress(deflate(b"before\n") + _stored(text[:size]) + b"trailer") == b"before\n" + text[:size]
+    assert unpacker.eof
+    assert unpacker.unused_data == b"trailer"
