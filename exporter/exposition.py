@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import TYPE_CHECKING
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.lines import EOF, family_header, lines
 
@@ -59,18 +59,103 @@ class Segment:
         return self.text[self.ends[position - 1] if position else 0 : self.ends[position]]
 
 
+class Checksum(NamedTuple):
+    """The CRC-32 of a text, to be joined with that of another (the method of zlib's `crc32_combine`).
+
+    Attributes:
+        crc: of the text.
+        length: of the text, bytes.
+        shift: x to the power of the text's bits, modulo the CRC's polynomial; it moves a CRC past the text.
+    """
+
+    crc: int = 0
+    length: int = 0
+    shift: int = 1 << 31
+
+    @classmethod
+    def of(cls, text: bytes) -> Checksum:
+        """Return the checksum of a text."""
+        zeros = bytes(len(text))  # the CRC is linear: what zeros make of the unit is the shift
+        return cls(zlib.crc32(text), len(text), zlib.crc32(zeros, 1 << 31) ^ zlib.crc32(zeros))
+
+    def then(self, other: Checksum) -> Checksum:
+        """Return the checksum of this text with the other behind it."""
+        crc = _product(self.crc, other.shift) ^ other.crc
+        return Checksum(crc, self.length + other.length, _product(self.shift, other.shift))
+
+
+def _product(left: int, right: int) -> int:
+    """Multiply two polynomials modulo that of CRC-32, the highest power in the lowest bit."""
+    product, bit = 0, 1 << 31
+    while left:
+        if left & bit:
+            product ^= right
+            left ^= bit
+        bit >>= 1
+        right = (right >> 1) ^ (0xEDB88320 if right & 1 else 0)
+    return product
+
+
+class _Strip:
+    """A family's segments of all groups, with what a change of one of them needs to be seen without the others.
+
+    Attributes:
+        texts: the segments' lines.
+        deflated: the segments, compressed and joined.
+    """
+
+    def __init__(self, segments: Sequence[Segment] = ()) -> None:
+        self._texts = [segment.text for segment in segments]
+        self._pieces = [segment.deflated or b"" for segment in segments]
+        width = 1 << max(len(segments) - 1, 0).bit_length()
+        # A binary tree in an array: the sum of node n is that of nodes 2n and 2n+1; the leaves are the segments.
+        self._sums = [Checksum()] * width + [Checksum.of(text) for text in self._texts]
+        self._sums += [Checksum()] * (2 * width - len(self._sums))
+        for node in range(width - 1, 0, -1):
+            self._sums[node] = self._sums[2 * node].then(self._sums[2 * node + 1])
+        self._join()
+
+    def replace(self, place: int, segment: Segment) -> None:
+        """Exchange one segment."""
+        if segment.text == self._texts[place]:
+            return
+        self._texts[place], self._pieces[place] = segment.text, segment.deflated or b""
+        node = len(self._sums) // 2 + place
+        self._sums[node] = Checksum.of(segment.text)
+        while node > 1:
+            node //= 2
+            self._sums[node] = self._sums[2 * node].then(self._sums[2 * node + 1])
+        self._is_joined = False
+
+    def join(self) -> None:
+        """Make `texts` and `deflated` what the segments are now."""
+        if not self._is_joined:
+            self._join()
+
+    @property
+    def checksum(self) -> Checksum:
+        """Of the segments' lines."""
+        return self._sums[1]
+
+    def _join(self) -> None:
+        self.texts = tuple(filter(None, self._texts))
+        self.deflated = b"".join(self._pieces)
+        self._is_joined = True
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
     """Everything of the tenants, ready to be sent, in one format."""
 
-    texts: tuple[bytes, ...]
-    deflated: bytes
-    crc: int
-    length: int
+    texts: tuple[tuple[bytes, ...], ...]
+    deflated: tuple[bytes, ...]
+    checksum: Checksum
 
 
 def deflate(text: bytes) -> bytes:
-    """Return `text` as raw deflate that ends on a byte and refers to nothing before it."""
+    """Return `text` as raw deflate that ends on a byte and refers to nothing before it; nothing for no text."""
+    if not text:
+        return b""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH)
 
@@ -97,7 +182,10 @@ class _Rendered:
 
     def deflated(self) -> _Rendered:
         """Return this with every segment compressed: once for all changes since the last time."""
-        done = (s if s.deflated is not None else replace(s, deflated=deflate(s.text)) for s in self.segments)
+        done = (
+            segment if segment.deflated is not None else replace(segment, deflated=deflate(segment.text))
+            for segment in self.segments
+        )
         return _Rendered(self.names, tuple(done))
 
     def _spliced(self, place: int, names: tuple[str, ...], blocks: Sequence[tuple[bytes, ...]]) -> _Rendered:
@@ -138,9 +226,11 @@ class Exposition:
         self._tail = tail
         self._groups: list[_Group] = []
         self._group_of: dict[str, _Group] = {}
+        self._changed: set[_Group] = set()
+        self._regrouped = True
         self._headers = {
             openmetrics: tuple(
-                Segment(text, (), deflate(text))
+                (Segment(text, (), deflate(text)), Checksum.of(text))
                 for text in (family_header(family, openmetrics=openmetrics) for family in self._families)
             )
             for openmetrics in (False, True)
@@ -158,35 +248,49 @@ class Exposition:
         if group is None:
             if not self._groups or len(self._groups[-1].rendered.names) >= _GROUP:
                 self._groups.append(_Group(len(self._families)))
+                self._regrouped = True
             group = self._groups[-1]
         group.rendered = group.rendered.with_lines(tenant, blocks)
         self._group_of[tenant] = group
+        self._changed.add(group)
 
     def drop(self, tenant: str) -> None:
         """Take a tenant's samples away; seen from the next `publish` on."""
         group = self._group_of.pop(tenant, None)
         if group is not None:
             group.rendered = group.rendered.without(tenant)
-            self._groups = [group for group in self._groups if group.rendered.names]
+            self._changed.add(group)
+            if not group.rendered.names:
+                self._groups.remove(group)
+                self._regrouped = True
 
     def publish(self) -> None:
         """Make what was put and dropped the answer of the next scrape."""
-        for group in self._groups:
+        for group in self._changed:
             group.rendered = group.rendered.deflated()
+        if self._regrouped:
+            columns = zip(*(group.rendered.segments for group in self._groups), strict=True)
+            self._strips = tuple(map(_Strip, columns)) or (_Strip(),) * len(self._families)
+        elif self._changed:
+            places = {group: place for place, group in enumerate(self._groups) if group in self._changed}
+            for number, strip in enumerate(self._strips):
+                for group, place in places.items():
+                    strip.replace(place, group.rendered.segments[number])
+                strip.join()
+        self._changed.clear()
+        self._regrouped = False
         self._pages = {openmetrics: self._page(openmetrics=openmetrics) for openmetrics in (False, True)}
 
     def _page(self, *, openmetrics: bool) -> _Page:
-        texts: list[bytes] = []
+        texts: list[tuple[bytes, ...]] = []
         deflated: list[bytes] = []
-        crc = length = 0
-        for i, head in enumerate(self._headers[openmetrics]):
-            segments = [segment for group in self._groups if (segment := group.rendered.segments[i]).text]
-            for segment in (head, *segments) if segments else ():
-                texts.append(segment.text)
-                deflated.append(segment.deflated or b"")
-                crc = zlib.crc32(segment.text, crc)
-                length += len(segment.text)
-        return _Page(tuple(texts), b"".join(deflated), crc, length)
+        checksum = Checksum()
+        for (head, of_head), strip in zip(self._headers[openmetrics], self._strips, strict=True):
+            if strip.texts:
+                texts += [(head.text,), strip.texts]
+                deflated += [head.deflated or b"", strip.deflated]
+                checksum = checksum.then(of_head).then(strip.checksum)
+        return _Page(tuple(texts), tuple(deflated), checksum)
 
     def body(self, *, openmetrics: bool, gzip: bool, tenants: Sequence[str] = ()) -> Sequence[bytes]:
         """Return the body of a scrape, in pieces.
@@ -204,8 +308,8 @@ class Exposition:
         tail = self._tail.text(openmetrics=openmetrics)
         page = self._pages[openmetrics]
         if not gzip:
-            return (*page.texts, tail)
-        return _member(page.deflated, tail, page.crc, page.length)
+            return (*chain.from_iterable(page.texts), tail)
+        return _member(page.deflated, tail, page.checksum.crc, page.checksum.length)
 
     def _chosen(self, tenants: Sequence[str], *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
         places: list[tuple[str, _Rendered]] = []
@@ -216,25 +320,25 @@ class Exposition:
                 raise UnknownTenantError(name)
             places.append((name, rendered))
         pieces: list[bytes] = []
-        for i, head in enumerate(self._headers[openmetrics]):
+        for i, (head, _) in enumerate(self._headers[openmetrics]):
             blocks = [rendered.lines_of(name, i) for name, rendered in places]
             if any(blocks):
                 pieces += [head.text, *blocks]
         text = b"".join(pieces) + (EOF if openmetrics else b"")
-        return _member(deflate(text), b"", zlib.crc32(text), len(text)) if gzip else [text]
+        return _member((deflate(text),), b"", zlib.crc32(text), len(text)) if gzip else [text]
 
 
-def _member(deflated: bytes, tail: bytes, crc: int, length: int) -> Sequence[bytes]:
+def _member(deflated: Sequence[bytes], tail: bytes, crc: int, length: int) -> Sequence[bytes]:
     """Return one gzip member (RFC 1952): the ready pieces, then `tail`.
 
     Args:
-        deflated: raw deflate, ended by a full flush.
+        deflated: raw deflate in pieces, each ended by a full flush.
         tail: text that is not worth the time of compressing it.
         crc: of what `deflated` holds.
         length: of what `deflated` holds, in bytes.
     """
     trailer = struct.pack("<LL", zlib.crc32(tail, crc), (length + len(tail)) & 0xFFFFFFFF)
-    return (_GZIP_HEADER, deflated, _stored(tail), trailer)
+    return (_GZIP_HEADER, *deflated, _stored(tail), trailer)
 
 
 def _stored(text: bytes) -> bytes:

@@ -210,6 +210,7 @@ def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[
         else:
             exposition.put(name, [Sample("up", (name, USERS), value)] if value else [])
             state[name] = value
+        exposition.publish()  # each change alone: what is kept of the others must still be true
     exposition.publish()
     text = b"".join(exposition.body(openmetrics=False, gzip=True))
     shown = {s.labels["tenant"]: s.value for f in parse_text(gzip.decompress(text).decode()) for s in f.samples}
