@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from exporter.simulator.faults import FAULTS as SHIPPED
 from tests.full_simulator import SCENARIOS, Simulator, Stage
 from tests.simulator.plain import Clock, error, in_process
 
@@ -61,6 +62,12 @@ def test_the_scenarios_have_the_names_that_users_type() -> None:
         "garbage",
     }
     assert all(scenario.summary for scenario in SCENARIOS.values())
+
+
+def test_the_shipped_faults_are_those_of_the_scenarios() -> None:
+    """`exporter/simulator` knows the faults that scenarios name, and no others, which are in tests/full_simulator."""
+    named = {name for scenario in SCENARIOS.values() for names in scenario.faults.values() for name in names}
+    assert set(SHIPPED) == named
 
 
 @pytest.mark.parametrize(
