@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -151,7 +152,7 @@ class Process(Exporter):
 
     def page(self) -> Sequence[bytes]:
         """Return the pieces of the tenants' part of `/metrics`, which the next scrape joins."""
-        return self._exposition._pages[False].texts
+        return tuple(chain.from_iterable(self._exposition._pages[False].texts))
 
     def restored(self) -> dict[Key, Standing]:
         """Return where every report stands in memory."""
