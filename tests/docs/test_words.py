@@ -95,6 +95,18 @@ def test_words(file: Path) -> None:
     assert not found, "\n" + "\n".join(found)
 
 
+def test_names() -> None:
+    """No name in the exporter is made with one of the old words; the simulation injects faults."""
+    old = {"mend", "mended", "fault", "faults", "porch", "door", "deaf", "patience", "chore", "chores", "housekeeping"}
+    for file in sorted((ROOT / "exporter").rglob("*.py")):
+        if file.is_relative_to(ROOT / "exporter/simulator"):
+            continue
+        for token in tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline):
+            if token.type == tokenize.NAME:
+                parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", token.string)}
+                assert not parts & old, f"{file.name}:{token.start[0]}: {token.string}"
+
+
 def test_words_of_the_tests() -> None:
     """The tests, whose sentences are promises, have the same words where an old one would mislead."""
     refused = "|".join(
