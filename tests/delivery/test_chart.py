@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import helm_python
@@ -351,6 +352,13 @@ def test_generated_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Rules, inhibitions, dashboards, version and README are what they are made from (else: make chart)."""
     monkeypatch.setattr("sys.argv", ["chart_files", "--check"])
     assert (chart_files.main(), capsys.readouterr().err) == (0, "")
+
+
+def test_example_of_the_readme() -> None:
+    """The values in the chart's README make manifests that Kubernetes takes."""
+    text = (CHART / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert refusals(render(yaml.safe_load(example))) == []
 
 
 def test_package(tmp_path: Path) -> None:
