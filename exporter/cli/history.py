@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from exporter.state import Key
     from exporter.storage.history import Edition
 
+    _Value = tuple[Mapping[str, str], float]
+
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Print the history; return the exit code."""
@@ -85,29 +87,40 @@ def _derived(
     helps: Mapping[str, Family],
     labels: Callable[[Key, Sequence[str]], Mapping[str, str]],
 ) -> list[Derived]:
-    """Return the report's date, and targets as they are configured now: rules and dashboards need both for the past."""
+    """Return what rules and dashboards need for the past: the report's date, targets and prices as configured now."""
 
-    def dates(edition: Edition) -> Iterator[tuple[Mapping[str, str], float]]:
+    def dates(edition: Edition) -> Iterator[_Value]:
         day = edition.snapshot.refresh_date
         yield {"report": edition.key.report}, datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
-    def targets(edition: Edition) -> Iterator[tuple[Mapping[str, str], float]]:
-        if (tenant := known.get(edition.key)) is None:
-            return
-        column = [one.metric for one in REPORTS[edition.key.report].columns].index("assigned_users")
-        named = labels(edition.key, [row.product_type for row in edition.snapshot.rows])
-        for row in edition.snapshot.rows:
-            label = named.get(row.product_type)
-            if label is not None and column < len(row.counts):
-                target = target_of(tenant.targets, label, row.counts[column])
-                if target is not None:
-                    yield {"product_type": label}, target
+    def by_product(value_of: Callable[[Tenant, str, int], float | None]) -> Callable[[Edition], Iterator[_Value]]:
+        def values(edition: Edition) -> Iterator[_Value]:
+            if (tenant := known.get(edition.key)) is None:
+                return
+            column = [one.metric for one in REPORTS[edition.key.report].columns].index("assigned_users")
+            named = labels(edition.key, [row.product_type for row in edition.snapshot.rows])
+            for row in edition.snapshot.rows:
+                label = named.get(row.product_type)
+                if label is None or column >= len(row.counts):
+                    continue
+                if (value := value_of(tenant, label, row.counts[column])) is not None:
+                    yield {"product_type": label}, value
 
+        return values
+
+    def prices(edition: Edition) -> Iterator[_Value]:
+        for about, price in by_product(lambda tenant, label, _: tenant.prices.price_of(label))(edition):
+            yield {**about, "currency": known[edition.key].prices.currency or ""}, price
+
+    targets = by_product(lambda tenant, label, assigned: target_of(tenant.targets, label, assigned))
     users = [name for name, one in REPORTS.items() if "assigned_users" in {column.metric for column in one.columns}]
-    refresh, ratio = helps["report_refresh_timestamp_seconds"], helps["target_ratio"]
     return [
-        Derived(ratio.full_name, ratio.help, users, targets),
-        Derived(refresh.full_name, refresh.help, tuple(REPORTS), dates),
+        Derived(helps[name].full_name, helps[name].help, reports, values)
+        for name, reports, values in (
+            ("target_ratio", users, targets),
+            ("license_price", users, prices),
+            ("report_refresh_timestamp_seconds", tuple(REPORTS), dates),
+        )
     ]
 
 

@@ -196,7 +196,8 @@ def test_once_says_where_it_cannot_write(tmp_path: Path) -> None:
 def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
     """`history` prints the reports that `once` stored, as CSV and as OpenMetrics."""
     with SimulatorServer(Simulator()) as server:
-        path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}})
+        prices = {"currency": "EUR", "product_types": {"Visio Plan 2": 13.5}}
+        path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}, "prices": prices})
         run("once", "--config.file", str(path))
         rows = list(csv.DictReader(run("history", "--config.file", str(path)).stdout.splitlines()))
         day = server.simulator.refresh_date(server._clock())
@@ -212,6 +213,7 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
     text = run("history", "--config.file", str(path), "--format", "openmetrics", "--label", "job=o365").stdout
     assert text.endswith("# EOF\n")
     assert 'job="o365"' in text
+    assert '_license_price{currency="EUR",job="o365",product_type="VISIO PLAN 2",tenant="fabrikam"} 13.5 ' in text
     only = run("history", "--config.file", str(path), "--tenant", "fabrikam", "--since", "2000-01-01").stdout
     assert {row["tenant"] for row in csv.DictReader(only.splitlines())} == {"fabrikam"}
 

@@ -68,7 +68,6 @@ def test_every_panel_shows_something(name: str, tmp_path: Path) -> None:
                     elif panel["type"] == "stat" and "{{" not in target.get("legendFormat", ""):
                         assert len(found) == 1, (board, panel["title"], found)
         assert empty == set(EMPTY)
-        now, before = (
-            server.query(f"count(office365_activations_assigned_users{past})") for past in ("", " offset 80d")
-        )
-        assert before[0]["value"][1] == now[0]["value"][1]
+        for name in ("assigned_users", "license_price"):
+            now, before = (server.query(f"count(office365_activations_{name}{past})") for past in ("", " offset 80d"))
+            assert before[0]["value"][1] == now[0]["value"][1]
