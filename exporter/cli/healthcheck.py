@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from exporter.config import load
-from exporter.errors import ConfigError
+from exporter.config.errors import config_error
 from exporter.web import listener
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     written = web.listen_address[0]
     address = listener.parse(written)
     if not address.path and not address.port:
-        raise ConfigError((f"--web.listen-address: {written!r} lets the system choose the port; name the port",))
+        raise config_error("--web.listen-address", f"{written!r} lets the system choose the port", "name the port")
     try:
         status = _ask(address, f"{web.prefix}/-/healthy", may_be_tls=web.config.file is not None)
     except (OSError, http.client.HTTPException) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.config import load
 from exporter.config.durations import parse_duration
+from exporter.config.errors import config_error
 from exporter.errors import ConfigError
 from exporter.families import TENANT_FAMILIES
 from exporter.labels import product_labels
@@ -35,7 +36,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Print the history; return the exit code."""
     config = load(arguments.flags, environ, need_tenants=False)
     if config.storage.path is None:
-        raise ConfigError(("storage.path: is not set; without storage there is no history",))
+        raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
     chosen: dict[str, Any] = {
         "tenants": tuple(options["tenant"] or ()),
@@ -154,7 +155,7 @@ def _step(text: str) -> float:
         what = f"has no unit; write {text}s or {text}m" if text.isdecimal() else f"is {error}; write it like 4m"
         raise ConfigError((f"--step: {text!r} {what}",)) from None
     if step <= 0:
-        raise ConfigError((f"--step: {text!r} is not a length of time; write it like 4m",))
+        raise config_error("--step", f"{text!r} is not a length of time", "write it like 4m")
     return step
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from exporter import log
 from exporter.cli.tenants import for_each
 from exporter.config import load
-from exporter.errors import ConfigError
+from exporter.config.errors import config_error
 from exporter.exporter import Exporter, open_storage
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ def write_whole(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ConfigError((f"--output: cannot write {path}: {error.strerror}; choose another place",)) from None
+        raise config_error("--output", f"cannot write {path}: {error.strerror}", "choose another place") from None

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
+from exporter.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -66,6 +68,11 @@ _BOUNDS: Final[Mapping[str, tuple[str, str, str]]] = {
 def sentence(place: str, what: str, fix: str) -> str:
     """Return one error's line."""
     return f"{place}: {what}; {fix}"
+
+
+def config_error(place: str, what: str, fix: str) -> ConfigError:
+    """Return an error of one line."""
+    return ConfigError((sentence(place, what, fix),))
 
 
 def rule(what: str, fix: str, *keys: str) -> PydanticCustomError:

@@ -11,8 +11,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.config.errors import sentence
-from exporter.errors import ConfigError
+from exporter.config.errors import config_error
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def bind(written: str) -> socket.socket:
         if isinstance(error, PermissionError):
             needs_capability = not address.path and address.port < _UNPRIVILEGED
             fix = "ports below 1024 need CAP_NET_BIND_SERVICE" if needs_capability else "check who may write there"
-        line = sentence("--web.listen-address", f"cannot listen at {written}: {why}", fix)
-        raise ConfigError((line,)) from error
+        raise config_error("--web.listen-address", f"cannot listen at {written}: {why}", fix) from error
 
 
 def name(listener: socket.socket) -> str:

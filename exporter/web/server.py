@@ -43,7 +43,7 @@ async def serve(
     *,
     started: Callable[[tuple[str, ...]], None] | None = None,
     limits: Limits | None = None,
-    look: float = 2.0,
+    interval: float = 2.0,
 ) -> None:
     """Serve the endpoints until `stop` is set; return when every connection has ended, within `limits.stop` seconds.
 
@@ -53,12 +53,12 @@ async def serve(
         stop: ends it; signals are the caller's.
         started: called with the addresses listened at once connections are accepted.
         limits: what clients may hold.
-        look: seconds between two checks of the web configuration and its certificates; a change is in force after two.
+        interval: seconds between two checks of the web configuration and its certificates; a change counts after two.
 
     Raises:
         ConfigError: a flag, an address or the web configuration cannot be used.
     """
-    server = Server(source, web, limits or Limits(), look)
+    server = Server(source, web, limits or Limits(), interval)
     try:
         addresses = await server.start()
         if started is not None:
@@ -75,11 +75,11 @@ class Server:
         source: what the endpoints tell of.
         web: the settings.
         limits: what clients may hold.
-        look: seconds between two checks of the web configuration.
+        interval: seconds between two checks of the web configuration.
     """
 
-    def __init__(self, source: Source, web: Web, limits: Limits, look: float) -> None:
-        self._look = look
+    def __init__(self, source: Source, web: Web, limits: Limits, interval: float) -> None:
+        self._interval = interval
         self._web = web
         self._limits = limits
         self._site = Site(source, web, limits)
@@ -132,7 +132,7 @@ class Server:
 
     async def _keep_up(self, file: WebConfigFile) -> None:
         while True:
-            await asyncio.sleep(self._look)
+            await asyncio.sleep(self._interval)
             security = await self._worker.do(file.changed)
             if security is not None:
                 self._site.obey(security)

@@ -13,8 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.config.errors import sentence
-from exporter.errors import ConfigError
+from exporter.config.errors import config_error
 from exporter.files import MIB, read_file
 from exporter.log import get_logger
 from exporter.web.webconfig import CURVES, SUITES
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from exporter.errors import ConfigError
     from exporter.web.limits import Limits
     from exporter.web.site import Security
     from exporter.web.webconfig import Tls
@@ -232,4 +232,4 @@ def _source(tls: Tls, key: str, path: Path) -> str:
 
 
 def _error(path: Path, key: str, what: str, fix: str) -> ConfigError:
-    return ConfigError((sentence(f"{path}:tls_server_config.{key}", what, fix),))
+    return config_error(f"{path}:tls_server_config.{key}", what, fix)

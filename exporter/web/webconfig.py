@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model, model_validator
 
 from exporter.config.base import Settings
-from exporter.config.errors import choose, one_of, rule, sentence
+from exporter.config.errors import choose, config_error, one_of, rule
 from exporter.config.fields import is_text
 from exporter.config.yamlfile import parse_file
 from exporter.errors import ConfigError
@@ -306,10 +306,8 @@ class WebConfigFile:
             self._watch.accept(before)
             self._read = before
         if self._has_users and not security.users:
-            what = "has no users any more"
-            raise ConfigError(
-                (sentence(f"{self._path}:basic_auth_users", what, "restart the exporter to ask for no password"),)
-            )
+            fix = "restart the exporter to ask for no password"
+            raise config_error(f"{self._path}:basic_auth_users", "has no users any more", fix)
         self._has_users = bool(security.users)
         for remark in config.remarks():
             if remark not in self._said:

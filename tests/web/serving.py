@@ -99,7 +99,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(source: Fake | None = None, *, look: float = 0.05, **settings: Any) -> Iterator[Running]:
+def running(source: Fake | None = None, *, interval: float = 0.05, **settings: Any) -> Iterator[Running]:
     """Run a server with these options and limits on a free port of loopback; raise what its start raises."""
     source = source or Fake()
     limits = replace(Limits(), **{k: v for k, v in settings.items() if k in Limits.__dataclass_fields__})
@@ -117,7 +117,7 @@ def running(source: Fake | None = None, *, look: float = 0.05, **settings: Any) 
             found["addresses"] = addresses
             begun.set()
 
-        await serve(source, options, found["stop"], started=started, limits=limits, look=look)
+        await serve(source, options, found["stop"], started=started, limits=limits, interval=interval)
 
     def run() -> None:
         try:
