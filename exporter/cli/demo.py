@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.simulator import Simulator
 
+_ADDRESS = "OFFICE365_EXPORTER_WEB__LISTEN_ADDRESS"
+_VARIABLES = ("OFFICE365_EXPORTER_WEB__", "OFFICE365_EXPORTER_LOG__")
 _DAYS = 90
 _MOST_REPORTS = 9000
 _DAY = 86400.0
@@ -39,9 +41,13 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="office365-demo-") as temporary, simulation(arguments.options) as server:
         path = write_configuration(server, Path(temporary), demo=True)
-        flags = {"web.listen_address": [DEMO_ADDRESS], **arguments.flags, "config.file": str(path)}
+        flags = {**arguments.flags, "config.file": str(path)}
+        # What says whom to poll and where to store is not for a simulation.
+        variables = {name: value for name, value in environ.items() if name.startswith(_VARIABLES)}
+        if _ADDRESS not in variables:
+            flags.setdefault("web.listen_address", [DEMO_ADDRESS])
         proxies = {"HTTPS_PROXY": "", "ALL_PROXY": "", "https_proxy": "", "all_proxy": ""}  # loopback needs none
-        config = load(flags, {})
+        config = load(flags, variables)
         log.set_up(config.log.level, config.log.format)
         days = seed_history(config, server.simulator, time.time()) if SCENARIOS[scenario].has_past else 0
 
@@ -51,7 +57,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
             sys.stdout.write(_what_to_try(addresses[0], first, what, path))
             sys.stdout.flush()
 
-        return serve_forever(config, lambda: load(flags, {}), {**environ, **proxies}, started=started)
+        return serve_forever(config, lambda: load(flags, variables), {**environ, **proxies}, started=started)
 
 
 def seed_history(config: Config, simulator: Simulator, now: float) -> int:

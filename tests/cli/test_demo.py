@@ -17,7 +17,7 @@ import httpx
 
 from tests.formats import parse_text
 from tests.process import COMMAND, environment, run
-from tests.tools import require
+from tests.tools import free_address, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,10 @@ PREFIX = "office365_activations_"
 
 
 @contextlib.contextmanager
-def printing(last: str, *words: str | Path) -> Iterator[str]:
+def printing(last: str, *words: str | Path, **more: str) -> Iterator[str]:
     """Run a command, and give what it prints up to the line that begins with `last`; SIGTERM has to end it with 0."""
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(**more)
     ) as process:
         try:
             assert process.stdout is not None
@@ -62,6 +62,20 @@ def test_the_commands_that_demo_prints_work_as_they_are_printed() -> None:
     assert 'tenant="fabrikam"' not in one_tenant
     assert len({row["refresh_date"] for row in csv.DictReader(reports.splitlines())}) >= 90
     assert "low-activation" in scenarios
+
+
+def test_demo_takes_the_variables_of_the_endpoints() -> None:
+    """As in the image, `demo` listens where the variables say, and stores nothing where they say."""
+    address = free_address()
+    variables = {
+        "OFFICE365_EXPORTER_WEB__LISTEN_ADDRESS": address,
+        "OFFICE365_EXPORTER_WEB__ROUTE_PREFIX": "/o365",
+        "OFFICE365_EXPORTER_STORAGE__PATH": "/dev/null/never",
+        "AZURE_TENANT_ID": "nobody",
+    }
+    with printing("Ctrl-C", *COMMAND, "demo", "--tenants=1", **variables):
+        assert httpx.get(f"http://{address}/o365/-/ready", trust_env=False).status_code == 200
+        assert run("healthcheck", **variables).returncode == 0
 
 
 def test_demo_has_data_for_every_kind_of_panel() -> None:
