@@ -192,12 +192,13 @@ class Connection:
             over = stream.at_eof() and not self._reader.reading
             last = isinstance(found, Response) or not found.keep_alive or self._all.draining or over
             self._allow(self._limits.response)
-            await self._delivered(writer.transport)
+            if self._done is not None:
+                await self._delivered(writer.transport)
             response = found if isinstance(found, Response) else await self._answer(found)
             await self._send(writer, response, found, last=last)
             if last or self._all.draining:
-                await self._delivered(writer.transport)
-            if last or self._all.draining:
+                if response.done is not None:
+                    await self._delivered(writer.transport)
                 await self._hang_up(stream, writer, refused=isinstance(found, Response))
                 return
             if response.done is None:
@@ -206,6 +207,9 @@ class Connection:
                 until = self._loop.time() + self._limits.response
                 self._delivery = self._loop.call_later(_SHORTEST_NAP, self._expect, writer.transport, until)
             seconds = self._limits.idle
+        # The client has closed its half, and may be reading still.
+        self._allow(self._limits.response)
+        await self._delivered(writer.transport)
 
     async def _read(
         self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
@@ -270,7 +274,7 @@ class Connection:
     async def _delivered(self, transport: asyncio.WriteTransport) -> None:
         """Wait until the client has the last response: until then it takes up memory, the kernel's at least."""
         nap = 0.0
-        while self._done is not None and self._is_on_the_way(transport):
+        while self._is_on_the_way(transport):
             await asyncio.sleep(nap)
             nap = min(_LONGEST_NAP, nap * 2 or _SHORTEST_NAP)
         self._deliver()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.web.serving import Running
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: h\r\n"
+_FIN_WAIT_2 = 5
+"""A state of tcp(7): the other end's kernel knows that this half is closed."""
 LAST = b"Connection: close\r\n\r\n"
 
 
@@ -209,6 +211,21 @@ def test_a_large_body_arrives_whole() -> None:
                     got.append(chunk)
                     time.sleep(pause)
                 assert b"".join(got).partition(b"\r\n\r\n")[2] == b"".join(pieces)
+
+
+def test_a_client_may_close_its_half_while_it_reads() -> None:
+    """A client that closes its half after the response was written, and reads on, gets all of it."""
+    body = bytes(range(256)) * 1_500
+    with running(Fake((body,))) as server, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        sock.settimeout(10)
+        sock.connect(("127.0.0.1", server.port))
+        sock.sendall(GET + b"\r\n")
+        got = sock.recv(1_000)
+        sock.shutdown(socket.SHUT_WR)
+        until(lambda: sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _FIN_WAIT_2)
+        got += drain(sock)
+    assert got.partition(b"\r\n\r\n")[2] == body
 
 
 def test_slow_clients_are_cut() -> None:
