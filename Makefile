@@ -34,7 +34,7 @@ check: .venv/dev.stamp ## format, lint, types, import direction, dependencies, p
 	rm -rf dist/check && $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist/check .
 	$(BIN)/check-wheel-contents dist/check
 
-release-check: .venv/dev.stamp ## build the release once, and test that wheel on every supported Python (PYTHONS="…", ARGS="--tests all")
+release-check: .venv/dev.stamp ## build the release once, and test that wheel on every supported Python (PYTHONS="…" ARGS="--tag v…")
 	$(BIN)/python -m tests.delivery.release $(ARGS)
 
 format: .venv/dev.stamp ## format the code and fix what the linter can fix
