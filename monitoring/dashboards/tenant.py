@@ -77,7 +77,7 @@ def _now() -> list[Panel]:
             "Cost a month",
             f"sum by (currency) ({NOW.cost})",
             "What licences that are not activated cost a month, for products with a price in `prices`.",
-            unit="locale",
+            unit="short",
             legend="{{currency}}",
             missing="no prices configured",
             width=4,
