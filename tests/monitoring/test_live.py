@@ -68,6 +68,6 @@ def test_every_panel_shows_something(name: str, tmp_path: Path) -> None:
                     elif panel["type"] == "stat" and "{{" not in target.get("legendFormat", ""):
                         assert len(found) == 1, (board, panel["title"], found)
         assert empty == set(EMPTY)
-        for name in ("assigned_users", "license_price"):
-            now, before = (server.query(f"count(office365_activations_{name}{past})") for past in ("", " offset 80d"))
+        for metric in ("assigned_users", "license_price"):
+            now, before = (server.query(f"count(office365_activations_{metric}{past})") for past in ("", " offset 80d"))
             assert before[0]["value"][1] == now[0]["value"][1]
