@@ -18,7 +18,7 @@ import yaml
 from monitoring.rules.__main__ import main, runbook
 from tests.process import Running
 from tests.prometheus import prometheus
-from tests.tools import TOOLS, free_address, require
+from tests.tools import TOOLS, free_address, missing, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ def with_templates(name: str) -> list[str]:
         return [program]
     namespace = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
-        pytest.skip(f"{name} is unpacked, not installed, and unshare may not give it {TEMPLATES} here")
+        missing(f"{name} is unpacked, not installed, and unshare may not give it {TEMPLATES} here")
     share = TEMPLATES.parent.parent
     mount = f'mount -t tmpfs none {share} && mkdir {TEMPLATES.parent} && ln -s "$0" {TEMPLATES} && exec "$@"'
     return [*namespace, "sh", "-c", mount, str(unpacked), program]
