@@ -254,14 +254,14 @@ def _write_edition(connection: sqlite3.Connection, series: int, snapshot: Snapsh
     day = snapshot.refresh_date.isoformat()
     rows = [(row.product_type, json.dumps(row.counts, separators=(",", ":"))) for row in snapshot.rows]
     current = connection.execute(
-        "SELECT id, collected_at FROM edition WHERE series = ? AND refresh_date = ? AND replaced_at IS NULL",
+        "SELECT id, collected_at, request_id FROM edition WHERE series = ? AND refresh_date = ? AND replaced_at IS NULL",
         (series, day),
     ).fetchone()
     if current is not None:
         edition: int = current[0]
         stored = connection.execute("SELECT product_type, counts FROM product WHERE edition = ?", (edition,)).fetchall()
         if _same(stored, rows):
-            if current[1] != snapshot.collected_at:
+            if current[1:] != (snapshot.collected_at, snapshot.request_id):
                 connection.execute(
                     "UPDATE edition SET collected_at = ?, request_id = ? WHERE id = ?",
                     (snapshot.collected_at, snapshot.request_id, edition),

@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 import threading
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -329,6 +330,15 @@ def test_a_save_never_lowers_what_is_held(storage: Storage) -> None:
         held = storage.restore()[CONTOSO]
         assert held.snapshot == newer.snapshot
         assert held.last_success is not None
+
+
+def test_the_same_report_read_again_in_the_same_moment_has_the_newer_request_id(storage: Storage) -> None:
+    """What is restored is the last poll's, down to Graph's request-id, also where the clock has not moved."""
+    first = good(report(1, START))
+    again = replace(first, snapshot=replace(report(1, START), request_id="another"))
+    storage.save(CONTOSO, "contoso", standing(first), first.snapshot)
+    storage.save(CONTOSO, "contoso", standing(first, again), again.snapshot)
+    assert storage.restore()[CONTOSO].snapshot == again.snapshot
 
 
 def test_a_stored_report_of_the_future_gives_way(storage: Storage) -> None:
