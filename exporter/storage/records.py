@@ -254,7 +254,8 @@ def _write_edition(connection: sqlite3.Connection, series: int, snapshot: Snapsh
     day = snapshot.refresh_date.isoformat()
     rows = [(row.product_type, json.dumps(row.counts, separators=(",", ":"))) for row in snapshot.rows]
     current = connection.execute(
-        "SELECT id, collected_at, request_id FROM edition WHERE series = ? AND refresh_date = ? AND replaced_at IS NULL",
+        "SELECT id, collected_at, request_id FROM edition"
+        " WHERE series = ? AND refresh_date = ? AND replaced_at IS NULL",
         (series, day),
     ).fetchone()
     if current is not None:
