@@ -55,7 +55,7 @@ class TenantSamples:
             now = self._clock()
             yield from _counts(tenant, REPORTS[key.report], standing, now)
             yield from _outcome(labels, standing)
-            if (expires := expiry_of(tenant, standing, now)) is not None:
+            if (expires := expiry_of(tenant, standing)) is not None:
                 yield Sample("data_expires_timestamp_seconds", labels, expires)
             polls, failures = self._standings.polls(key)
             yield Sample("polls_total", labels, polls)
@@ -68,7 +68,7 @@ class TenantSamples:
         for key in tenant.keys:
             if (frees := self._budget.changes_at(key)) is not None:
                 moments.append(frees)
-            if (expires := expiry_of(tenant, self._standings.get(key), now)) is not None and expires > now:
+            if (expires := expiry_of(tenant, self._standings.get(key))) is not None and expires > now:
                 moments.append(expires)
         return min(moments)
 
@@ -80,7 +80,7 @@ class TenantSamples:
 
 def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> Iterator[Sample]:
     """Yield the report's own numbers, unless its last good poll is too long ago."""
-    snapshot, expires = standing.snapshot, expiry_of(tenant, standing, now)
+    snapshot, expires = standing.snapshot, expiry_of(tenant, standing)
     if snapshot is None or expires is None:
         return
     midnight = datetime.combine(snapshot.refresh_date, time.min, UTC).timestamp()
@@ -99,13 +99,9 @@ def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> I
                 yield Sample("license_price", (tenant.name, label, tenant.prices.currency or ""), price)
 
 
-def expiry_of(tenant: Tenant, standing: Standing, now: float) -> float | None:
-    """Return when the numbers are withdrawn unless a poll succeeds, Unix seconds; None where there are none.
-
-    A success "in the future", before a clock that jumped back, counts as now.
-    """
-    success = standing.last_success
-    return None if success is None else min(success, now) + tenant.report.max_age
+def expiry_of(tenant: Tenant, standing: Standing) -> float | None:
+    """Return when the numbers are withdrawn unless a poll succeeds, Unix seconds; None where there are none."""
+    return None if standing.last_success is None else standing.last_success + tenant.report.max_age
 
 
 def target_of(targets: Targets, product_type: str, assigned: int) -> float | None:

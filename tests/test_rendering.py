@@ -45,15 +45,12 @@ def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:
     assert 'assigned_users{product_type="OFFICE",tenant="bad"} 3.0' in page(exposition)
 
 
-def test_a_clock_that_jumped_back_moves_the_withdrawal() -> None:
-    """After a jump back of a year numbers are kept, and max_age from then on they are withdrawn."""
+def test_a_clock_that_jumped_withdraws_and_returns_numbers_without_a_poll() -> None:
+    """After a jump all is rendered again: numbers that are too old go, and those that no longer are come back."""
     known, clock = tenant(), Clock()
     renderer, exposition = made(Standings({known.keys[0]: GOOD}), clock)
-    renderer.replace([known])
-    renderer.render()
-    clock.now -= 365 * 86400
-    renderer.replace([known])  # as after each jump that is noticed
-    renderer.render()
-    assert "assigned_users{" in page(exposition)
-    clock.now += known.report.max_age
-    assert renderer.render(), "the moment at which the numbers end is known"
+    for jump, are_shown in ((0, True), (73 * 3600, False), (-365 * 86400, True)):
+        clock.now += jump
+        renderer.replace([known])  # as after each jump that is noticed
+        renderer.render()
+        assert ("assigned_users{" in page(exposition)) is are_shown

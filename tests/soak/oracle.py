@@ -263,8 +263,7 @@ class Oracle:
                     yield _series("last_poll_rejected_rows", **about), last.rejected_rows
             if standing.last_success is not None:
                 yield _series("last_success_timestamp_seconds", **about), standing.last_success
-                expires = min(standing.last_success, self._time.now()) + account.max_age
-                yield _series("data_expires_timestamp_seconds", **about), expires
+                yield _series("data_expires_timestamp_seconds", **about), standing.last_success + account.max_age
             if standing.snapshot is not None:
                 midnight = datetime.combine(standing.snapshot.refresh_date, time(), UTC).timestamp()
                 yield _series("report_refresh_timestamp_seconds", **about), midnight
