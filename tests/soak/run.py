@@ -112,9 +112,10 @@ class Run:
             self.result.steps += 1
             try:
                 self._step()
+                self._idle()
             except KilledError:
                 self.crash()
-            self._idle()
+                self._idle()
             self._watch.look(self.process)
             if self._ears.heard:
                 raise ViolationError(f"an exception that nobody foresaw: {self._ears.heard[0]}")
