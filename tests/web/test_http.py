@@ -276,13 +276,14 @@ def test_idle_connections_keep_nobody_out() -> None:
 
 
 def test_a_thousand_idle_connections_are_cut_beside_others() -> None:
-    """All connections that say nothing are cut when their time is over; one that asks is answered all the while."""
-    with running(request=1.0) as server, server.connect() as asking, selectors.DefaultSelector() as cut:
+    """All connections that say nothing are cut when their time is over; others that ask are answered all the while."""
+    with running(request=1.0) as server, selectors.DefaultSelector() as cut:
         for _ in range(1000):
             cut.register(server.connect(), selectors.EVENT_READ)
         while cut.get_map():
-            asking.sendall(GET + b"\r\n")
-            assert status(asking.recv(65536)) == 200
+            with server.connect() as asking:  # a new one each time: on a busy machine an old one is cut itself
+                asking.sendall(GET + b"\r\n")
+                assert status(asking.recv(65536)) == 200
             for key, _ in cut.select(0.05):
                 sock = cast("socket.socket", key.fileobj)
                 assert sock.recv(1) == b""
