@@ -8,9 +8,6 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --exclude-newer "7 days" \
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 
-# Tests wait for processes a quarter of their time: one more than there are processors.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check release-check dashboards screenshots format lock rules chart bench soak image clean
 
@@ -23,7 +20,7 @@ demo: .venv/runtime.stamp ## run the exporter against a built-in simulation of M
 
 test: .venv/dev.stamp .tools/checkov/ready.stamp ## run every test, with the real tools where they can be had, and measure coverage
 	@$(BIN)/python tests/fetch_tools.py
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 15 --cov --cov-report term:skip-covered --cov-fail-under 95
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 15 --cov --cov-report term:skip-covered --cov-fail-under 95
 
 check: .venv/dev.stamp ## format, lint, types, import direction, dependencies, package metadata, wheel
 	$(BIN)/ruff format --check .
