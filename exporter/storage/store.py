@@ -290,10 +290,11 @@ class Storage:
             connection = self._open_file(file)
             undo.callback(connection.close)
             with self._guard:
+                memory = self._opened("open the storage")
                 with connection:
                     connection.execute("BEGIN IMMEDIATE")
-                    records.merge(self._memory(), connection, unreadable=self._unreadable)
-                self._memory().close()
+                    records.merge(memory, connection, unreadable=self._unreadable)
+                memory.close()
                 if self._lock is not None and self._lock is not lock:
                     self._lock.release()
                 self._connection, self._lock = connection, lock
@@ -365,20 +366,19 @@ class Storage:
         self.errors += 1
         self.problem = error.message
 
-    def _memory(self) -> sqlite3.Connection:
+    def _opened(self, doing: str) -> sqlite3.Connection:
         if self._connection is None:
-            raise StorageError(f"{self._where()}: the storage is closed")
+            raise StorageError(f"{self._where()}: cannot {doing}: the storage is closed")
         return self._connection
 
     @contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:
         with self._guard:
-            if self._connection is None:
-                raise StorageError(f"{self._where()}: cannot {doing}: the storage is closed")
+            connection = self._opened(doing)
             try:
                 with storage_errors(doing, self._where()):
                     self._refuse_unusable(doing)
-                    yield self._connection
+                    yield connection
             except StorageError as error:
                 self._fail(error)
                 if primary_code(error.__cause__) == sqlite3.SQLITE_BUSY:
