@@ -108,12 +108,12 @@ class Renderer:
             self._pending.discard(name)
             self._planned.pop(name, None)
             return
+        at = self._samples.changes_at(tenant)  # asked first: what expires while samples are made is rendered again
         self._exposition.put(name, self._samples.of(tenant))
         if self._samples.pending(tenant):
             self._pending.add(name)
         else:
             self._pending.discard(name)
-        at = self._samples.changes_at(tenant)
         if at != float("inf") and self._planned.get(name) != at:
             heapq.heappush(self._moments, (at, name))
         self._planned[name] = at

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
 
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
@@ -13,10 +17,13 @@ from exporter.state import Outcome, Standing, Standings
 from exporter.tail import Tail
 from tests.builders import NOON, Clock, snapshot, tenant
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 GOOD = Standing().after(Outcome(NOON, 0.5, snapshot(("OFFICE", (3, 2, 1))), rejected_rows=0))
 
 
-def made(standings: Standings, clock: Clock) -> tuple[Renderer, Exposition]:
+def made(standings: Standings, clock: Callable[[], float]) -> tuple[Renderer, Exposition]:
     """Return a renderer that nothing drives, and where it renders to."""
     own = OwnMetrics()
     exposition = Exposition(TENANT_FAMILIES, Tail(own))
@@ -54,3 +61,16 @@ def test_a_clock_that_jumped_withdraws_and_returns_numbers_without_a_poll() -> N
         renderer.replace([known])  # as after each jump that is noticed
         renderer.render()
         assert ("assigned_users{" in page(exposition)) is are_shown
+
+
+@pytest.mark.parametrize("reading", range(1, 12))
+def test_numbers_that_expire_while_they_are_rendered_are_withdrawn(reading: int) -> None:
+    """Whichever reading of the clock is the first beyond max_age, the numbers are gone after the next rendering."""
+    known, readings = tenant(), count(1)
+    standings = Standings({known.keys[0]: GOOD})
+    renderer, exposition = made(standings, lambda: NOON + (73 * 3600 if next(readings) >= reading else 0))
+    renderer.replace([known])
+    while next(readings) <= reading:
+        renderer.render()
+    renderer.render()
+    assert "assigned_users{" not in page(exposition)
