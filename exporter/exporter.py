@@ -13,10 +13,10 @@ from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
+from exporter.process_metrics import ProcessMetrics, process_collectors
 from exporter.recorder import Recorder
 from exporter.rendering import Renderer
 from exporter.storage import Storage, StorageLockedError
-from exporter.tail import Tail, process_collectors
 from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
 if TYPE_CHECKING:
@@ -84,9 +84,11 @@ class Exporter:
         self._own.reloaded_at = clock()
         self._recorder = Recorder(storage, self._own, clock)
         self._recorder.adopt(self._tenants)
-        self._standings, self._budget = self._recorder.standings, self._recorder.budget
-        samples = TenantSamples(self._standings, self._budget, clock)
-        self._exposition = Exposition(TENANT_FAMILIES, Tail(self._own, process_collectors() if process_metrics else ()))
+        self._states, self._budget = self._recorder.states, self._recorder.budget
+        samples = TenantSamples(self._states, self._budget, clock)
+        self._exposition = Exposition(
+            TENANT_FAMILIES, ProcessMetrics(self._own, process_collectors() if process_metrics else ())
+        )
         self._renderer = Renderer(self._exposition, samples, self._own, clock)
         self._urgent: set[Key] = set()
         self._watch = Watch(lambda: watched(self._config))
@@ -215,7 +217,7 @@ class Exporter:
         return status(
             self._config,
             self._tenants,
-            self._standings,
+            self._states,
             self._storage,
             only=tenant,
             now=self._clock(),
@@ -275,7 +277,7 @@ class Exporter:
             self._schedule.replace(self._tasks(), config.poll.concurrency)
 
     def _is_failing(self, key: Key) -> bool:
-        last = self._standings.get(key).last
+        last = self._states.get(key).last
         return last is not None and last.failure is not None
 
     def _new_microsoft(self, config: Config) -> Microsoft:
@@ -296,7 +298,7 @@ class Exporter:
         from exporter.schedule import next_due  # noqa: PLC0415 - as in start_polling
 
         now = self._clock()
-        standing = self._standings.get(key)
+        standing = self._states.get(key)
         wanted = next_due(tenant.poll, key, standing, now, self._replica)
         if key in self._urgent and wanted > now:
             # No reload shortens the wait that Microsoft asked for.

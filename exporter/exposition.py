@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.lines import EOF, family_header, lines
+from exporter.sample_lines import EOF, family_header, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from exporter.families import Family
     from exporter.metrics import Sample
-    from exporter.tail import Tail
+    from exporter.process_metrics import ProcessMetrics
 
 _GROUP = 64
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -218,12 +218,12 @@ class Exposition:
 
     Args:
         families: the tenants' families, in the order of `/metrics`.
-        tail: the process's own series, rendered for each scrape.
+        process_metrics: the process's own series, rendered for each scrape.
     """
 
-    def __init__(self, families: Sequence[Family], tail: Tail) -> None:
+    def __init__(self, families: Sequence[Family], process_metrics: ProcessMetrics) -> None:
         self._families = tuple(families)
-        self._tail = tail
+        self._process_metrics = process_metrics
         self._groups: list[_Group] = []
         self._group_of: dict[str, _Group] = {}
         self._changed: set[_Group] = set()
@@ -305,11 +305,11 @@ class Exposition:
         """
         if tenants:
             return self._chosen(tenants, openmetrics=openmetrics, gzip=gzip)
-        tail = self._tail.text(openmetrics=openmetrics)
+        own = self._process_metrics.text(openmetrics=openmetrics)
         page = self._pages[openmetrics]
         if not gzip:
-            return (*chain.from_iterable(page.texts), tail)
-        return _member(page.deflated, tail, page.checksum.crc, page.checksum.length)
+            return (*chain.from_iterable(page.texts), own)
+        return _member(page.deflated, own, page.checksum.crc, page.checksum.length)
 
     def _chosen(self, tenants: Sequence[str], *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
         places: list[tuple[str, _Rendered]] = []
@@ -328,17 +328,17 @@ class Exposition:
         return _member((deflate(text),), b"", zlib.crc32(text), len(text)) if gzip else [text]
 
 
-def _member(deflated: Sequence[bytes], tail: bytes, crc: int, length: int) -> Sequence[bytes]:
-    """Return one gzip member (RFC 1952): the ready pieces, then `tail`.
+def _member(deflated: Sequence[bytes], last: bytes, crc: int, length: int) -> Sequence[bytes]:
+    """Return one gzip member (RFC 1952): the ready pieces, then `last`.
 
     Args:
         deflated: raw deflate in pieces, each ended by a full flush.
-        tail: text that is not worth the time of compressing it.
+        last: text that is not worth the time of compressing it.
         crc: of what `deflated` holds.
         length: of what `deflated` holds, in bytes.
     """
-    trailer = struct.pack("<LL", zlib.crc32(tail, crc), (length + len(tail)) & 0xFFFFFFFF)
-    return (_GZIP_HEADER, *deflated, _stored(tail), trailer)
+    trailer = struct.pack("<LL", zlib.crc32(last, crc), (length + len(last)) & 0xFFFFFFFF)
+    return (_GZIP_HEADER, *deflated, _stored(last), trailer)
 
 
 def _stored(text: bytes) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.config import Targets, Tenant
     from exporter.quota import Budget
     from exporter.reports import Report
-    from exporter.state import Standing, Standings
+    from exporter.state import ReportStates, Standing
     from exporter.storage import Storage
 
 
@@ -36,13 +36,13 @@ class TenantSamples:
     """The samples of a tenant, from where its reports stand.
 
     Args:
-        standings: read, never written.
+        states: read, never written.
         budget: of Graph calls.
         clock: Unix seconds.
     """
 
-    def __init__(self, standings: Standings, budget: Budget, clock: Callable[[], float]) -> None:
-        self._standings = standings
+    def __init__(self, states: ReportStates, budget: Budget, clock: Callable[[], float]) -> None:
+        self._states = states
         self._budget = budget
         self._clock = clock
 
@@ -50,14 +50,14 @@ class TenantSamples:
         """Yield the tenant's samples, those of a family in a row or not."""
         yield Sample("tenant_info", (tenant.name, tenant.tenant_id, tenant.cloud.name), 1)
         for key in tenant.keys:
-            standing = self._standings.get(key)
+            standing = self._states.get(key)
             labels = (tenant.name, key.report)
             now = self._clock()
             yield from _counts(tenant, REPORTS[key.report], standing, now)
             yield from _outcome(labels, standing)
             if (expires := expiry_of(tenant, standing)) is not None:
                 yield Sample("data_expires_timestamp_seconds", labels, expires)
-            polls, failures = self._standings.polls(key)
+            polls, failures = self._states.polls(key)
             yield Sample("polls_total", labels, polls)
             yield Sample("poll_failures_total", labels, failures)
             yield Sample("quota_remaining_calls", labels, self._budget.remaining(key, tenant.report.format))
@@ -68,14 +68,14 @@ class TenantSamples:
         for key in tenant.keys:
             if (frees := self._budget.changes_at(key)) is not None:
                 moments.append(frees)
-            if (expires := expiry_of(tenant, self._standings.get(key))) is not None and expires > now:
+            if (expires := expiry_of(tenant, self._states.get(key))) is not None and expires > now:
                 moments.append(expires)
         return min(moments)
 
     def pending(self, tenant: Tenant) -> bool:
         """Say whether nothing is known of the tenant: no outcome, no restored report."""
-        standings = [self._standings.get(key) for key in tenant.keys]
-        return all(standing.last is None and standing.snapshot is None for standing in standings)
+        states = [self._states.get(key) for key in tenant.keys]
+        return all(standing.last is None and standing.snapshot is None for standing in states)
 
 
 def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> Iterator[Sample]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.log import get_logger
 from exporter.quota import WINDOW, Budget
-from exporter.state import Recorded, Standing, Standings
+from exporter.state import Recorded, ReportStates, Standing
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Recorder:
         monotonic: seconds, for the budget; `clock` where left out.
 
     Attributes:
-        standings: where every report stands.
+        states: where every report stands.
         budget: of Graph calls; knows those of the last minutes before the start.
     """
 
@@ -47,7 +47,7 @@ class Recorder:
         self._own = own
         self._tenants: Mapping[Key, Tenant] = {}
         self._lock = threading.Lock()
-        self.standings = Standings()
+        self.states = ReportStates()
         calls: Mapping[Key, Sequence[float]] = {}
         try:
             calls = storage.calls_since(clock() - WINDOW)
@@ -56,7 +56,7 @@ class Recorder:
         self.budget = Budget(clock, calls, self._record_call, monotonic)
 
     def adopt(self, tenants: Iterable[Tenant]) -> None:
-        """Hold the standings of exactly these tenants' reports; those without a snapshot come from storage."""
+        """Hold the states of exactly these tenants' reports; those without a snapshot come from storage."""
         wanted = {key: tenant for tenant in tenants for key in tenant.keys}
         with self._lock:
             self._tenants = wanted
@@ -64,17 +64,17 @@ class Recorder:
 
     def poll(self, poller: Poller, tenant: Tenant, key: Key) -> Outcome:
         """Poll the tenant's report once and take the outcome in."""
-        outcome = poller.poll(tenant, key, self.standings.get(key))
+        outcome = poller.poll(tenant, key, self.states.get(key))
         with self._lock:
             # The tenant may have been dropped meanwhile, and come back: then storage knows more than the table.
-            before = self.standings.get(key) if key in self.standings else self._stored(key)
+            before = self.states.get(key) if key in self.states else self._stored(key)
             recorded = Recorded(before, before.after(outcome))
             # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
             try:
                 self._storage.save(key, tenant.name, recorded.after, outcome.snapshot, tenant.report.max_age)
             except StorageError as error:
                 _log_storage("a poll was not stored; its numbers are shown", error)
-            self.standings.record(key, recorded.after)
+            self.states.record(key, recorded.after)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
         elif recorded.stale:
@@ -95,7 +95,7 @@ class Recorder:
             with self._storage.repairing():
                 for key, tenant in self._tenants.items():
                     with self._lock:
-                        standing = self.standings.get(key)
+                        standing = self.states.get(key)
                         if standing.last is not None or standing.snapshot is not None:
                             self._storage.save(key, tenant.name, standing, None)
         except StorageError as error:
@@ -116,12 +116,12 @@ class Recorder:
 
     def _complete(self) -> None:
         restored: Mapping[Key, Standing] = {}
-        if any(self.standings.get(key).snapshot is None for key in self._tenants):
+        if any(self.states.get(key).snapshot is None for key in self._tenants):
             try:
                 restored = self._storage.restore()
             except StorageError as error:
                 _log_storage("storage does not return the last reports; polls bring them", error)
-        self.standings.replace(self._tenants, restored)
+        self.states.replace(self._tenants, restored)
 
     def _stored(self, key: Key) -> Standing:
         try:

@@ -138,7 +138,7 @@ class Recorded:
         return self.after.consecutive_failures == 0 and self.after.snapshot is self.before.snapshot is not None
 
 
-class Standings:
+class ReportStates:
     """The standing of every enabled tenant's report, and this process's counts of polls.
 
     Every method may be called from any thread; `get` and `polls` never wait.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from exporter.config import Config, Tenant
     from exporter.reports import Report
-    from exporter.state import Failure, Key, Snapshot, Standing, Standings
+    from exporter.state import Failure, Key, ReportStates, Snapshot, Standing
     from exporter.storage import Storage
 
 log = get_logger(__name__)
@@ -167,7 +167,7 @@ def _adapter() -> TypeAdapter[Status]:
 def status(
     config: Config,
     tenants: Sequence[Tenant],
-    standings: Standings,
+    states: ReportStates,
     storage: Storage,
     *,
     only: str | None,
@@ -182,7 +182,7 @@ def status(
     Args:
         config: the configuration in force.
         tenants: the enabled tenants.
-        standings: where their reports stand.
+        states: where their reports stand.
         storage: for the history.
         only: the one tenant's name; None for all.
         now: Unix seconds.
@@ -201,7 +201,7 @@ def status(
             key.report: _report(
                 tenant,
                 REPORTS[key.report],
-                standings.get(key),
+                states.get(key),
                 now=now,
                 next_poll=next_poll(tenant, key),
                 earlier=None if only is None else _history(storage, tenant, key, since),
@@ -214,7 +214,7 @@ def status(
     chosen = [tenant for tenant in tenants if only in (None, tenant.name)]
     if only is not None and not chosen:
         raise UnknownTenantError(only)
-    states = Counter(_worst(_state(standings.get(key)) for key in one.keys) for one in tenants)
+    counts = Counter(_worst(_state(states.get(key)) for key in one.keys) for one in tenants)
     return Status(
         version=__version__,
         time=_moment(now),
@@ -222,7 +222,7 @@ def status(
         config_file=None if config.config_file is None else str(config.config_file),
         storage=StorageStatus(None if storage.path is None else str(storage.path), storage.problem or None),
         reload=ReloadStatus(_moment(reloaded_at), reload_error or None),
-        summary=Summary(len(tenants), states["ok"], states["failing"], states["pending"]),
+        summary=Summary(len(tenants), counts["ok"], counts["failing"], counts["pending"]),
         tenants=tuple(tenant_status(tenant) for tenant in chosen),
     )
 

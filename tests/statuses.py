@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.config import load
-from exporter.state import Outcome, Standing, Standings
+from exporter.state import Outcome, ReportStates, Standing
 from exporter.status import status as real_status
 from exporter.storage import Storage
 from tests.builders import NOON, snapshot, tenant
@@ -48,7 +48,7 @@ class Stored(Storage):
 
 
 def status(
-    standings: Mapping[str, Standing] | None = None,
+    states: Mapping[str, Standing] | None = None,
     *,
     tenants: Iterable[Tenant] = (),
     storage: Storage | None = None,
@@ -59,7 +59,7 @@ def status(
     """Return the status of an exporter.
 
     Args:
-        standings: where each tenant's report of users stands, by the tenant's name.
+        states: where each tenant's report of users stands, by the tenant's name.
         tenants: the tenants, where they are more than names.
         storage: for the history.
         only: the one tenant that is asked for.
@@ -67,12 +67,12 @@ def status(
         reload_error: why the last reload failed.
     """
     known = {one.name: one for one in tenants}
-    for number, name in enumerate(standings or {}):
+    for number, name in enumerate(states or {}):
         known.setdefault(name, tenant(name, tenant_id=f"00000000-0000-0000-0000-{number:012}"))
     return real_status(
         load({}, _ENVIRONMENT),
         list(known.values()),
-        Standings({known[name].keys[0]: standing for name, standing in (standings or {}).items()}),
+        ReportStates({known[name].keys[0]: standing for name, standing in (states or {}).items()}),
         storage or Storage(None, lambda: NOON),
         only=only,
         now=now,

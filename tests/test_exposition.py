@@ -19,10 +19,10 @@ from exporter.errors import Reason
 from exporter.exposition import Exposition, UnknownTenantError, _stored, deflate
 from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
 from exporter.metrics import OwnMetrics, Sample, TenantSamples
+from exporter.process_metrics import ProcessMetrics, process_collectors
 from exporter.quota import Budget
-from exporter.state import Failure, Outcome, Standing, Standings
+from exporter.state import Failure, Outcome, ReportStates, Standing
 from exporter.storage import Storage
-from exporter.tail import Tail, process_collectors
 from tests.builders import NOON, PLATFORMS, USERS, Clock, snapshot, tenant
 from tests.formats import openmetrics_latest, parse_openmetrics, parse_text, text_latest
 from tests.tools import require
@@ -59,7 +59,7 @@ class Fixed(Collector):
         return self._made
 
 
-class NoTail(Tail):
+class NoProcessMetrics(ProcessMetrics):
     """Ends an exposition without any series of the process."""
 
     def __init__(self) -> None:
@@ -92,14 +92,14 @@ def example() -> Exposition:
         contoso.keys[1]: Outcome(NOON, 0.25, platforms, rejected_rows=0),
         fabrikam.keys[0]: Outcome(NOON, 0.125, failure=failure),
     }
-    standings = Standings(dict.fromkeys(outcomes, Standing()))
+    states = ReportStates(dict.fromkeys(outcomes, Standing()))
     for key, outcome in outcomes.items():
-        standings.record(key, Standing().after(outcome))
+        states.record(key, Standing().after(outcome))
     own = OwnMetrics("0123456")
     own.reloaded_at = NOON
     own.tenants_pending = 0
-    made = Exposition(TENANT_FAMILIES, Tail(own))
-    samples = TenantSamples(standings, Budget(clock), clock)
+    made = Exposition(TENANT_FAMILIES, ProcessMetrics(own))
+    samples = TenantSamples(states, Budget(clock), clock)
     for known in (contoso, fabrikam):
         made.put(known.name, samples.of(known))
     made.publish()
@@ -150,7 +150,7 @@ def test_lines_written_by_hand_are_prometheus_clients_to_the_byte(given_samples:
         for a, b, value in given_samples
         if family == "assigned_users" or value >= 0
     ]
-    exposition = Exposition(TENANT_FAMILIES, NoTail())
+    exposition = Exposition(TENANT_FAMILIES, NoProcessMetrics())
     exposition.put("any", samples)
     exposition.publish()
     assert body(exposition).encode() == text_latest(peer(samples))
@@ -160,7 +160,7 @@ def test_lines_written_by_hand_are_prometheus_clients_to_the_byte(given_samples:
 @given(any_text, any_text.filter(bool))
 def test_any_label_text_survives_the_way_through_the_formats(product_type: str, name: str) -> None:
     """A product type or tenant name of any UTF-8 text is read back as it was, from both formats."""
-    exposition = Exposition(TENANT_FAMILIES, NoTail())
+    exposition = Exposition(TENANT_FAMILIES, NoProcessMetrics())
     exposition.put(name, [Sample("assigned_users", (name, product_type), 1)])
     exposition.publish()
     for parsed in (parse_text(body(exposition)), parse_openmetrics(body(exposition, openmetrics=True))):
@@ -198,7 +198,7 @@ def test_an_unknown_tenant_is_an_error() -> None:
 @given(st.lists(st.tuples(st.integers(0, 150), st.none() | st.integers(0, 9)), max_size=60))
 def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[tuple[int, int | None]]) -> None:
     """However tenants come, change and go, a scrape shows each one's newest samples, all in one valid page."""
-    exposition = Exposition(TENANT_FAMILIES, NoTail())
+    exposition = Exposition(TENANT_FAMILIES, NoProcessMetrics())
     state = {str(number): 0 for number in range(100)}
     for name in state:
         exposition.put(name, [Sample("up", (name, USERS), 0)])
@@ -224,13 +224,13 @@ def test_every_sample_of_the_process_belongs_to_a_family_of_the_table() -> None:
     storage = Storage.open(None, clock=Clock())
     own = OwnMetrics(storage=storage)
     own.count_request("graph", "302")
-    tail = Tail(own)
-    assert 'exporter_failures_total{reason="network"} 0.0' in tail.text(openmetrics=False).decode()
+    own_metrics = ProcessMetrics(own)
+    assert 'exporter_failures_total{reason="network"} 0.0' in own_metrics.text(openmetrics=False).decode()
     own.count_failure(Reason.NETWORK)
     own.count_stale_report()
     storage.errors += 1
     assert {sample.family for sample in own.samples()} <= {family.name for family in OWN_FAMILIES}
-    text = tail.text(openmetrics=False).decode()
+    text = own_metrics.text(openmetrics=False).decode()
     assert 'exporter_failures_total{reason="network"} 1.0' in text
     assert 'exporter_failures_total{reason="throttled"} 0.0' in text
     assert 'exporter_http_requests_total{code="302",endpoint="graph"} 1.0' in text
@@ -239,7 +239,7 @@ def test_every_sample_of_the_process_belongs_to_a_family_of_the_table() -> None:
 
 
 @given(st.lists(st.tuples(any_text, st.integers(0, 2**53)), max_size=3, unique_by=lambda one: one[0]), any_value)
-def test_the_tail_is_prometheus_clients_to_the_byte(requests: list[tuple[str, int]], seconds: float) -> None:
+def test_process_metrics_are_prometheus_clients_to_the_byte(requests: list[tuple[str, int]], seconds: float) -> None:
     """The process's own series, and what prometheus-client's collectors add, are as prometheus-client writes them."""
     own = OwnMetrics(revision='a "revision"\\')
     own.expiries = tuple(CredentialExpiry(client, "secret", at) for client, at in requests)
@@ -248,10 +248,10 @@ def test_the_tail_is_prometheus_clients_to_the_byte(requests: list[tuple[str, in
     samples = [*own.samples(), *([Sample("exporter_scrape_duration_seconds", (), seconds)] if seconds else [])]
     registry = peer(samples, OWN_FAMILIES)
     registry.register(fixed)
-    tail = Tail(own, (fixed,))
+    own_metrics = ProcessMetrics(own, (fixed,))
     for _ in range(2):  # the second time, what could be kept was kept
-        assert tail.text(openmetrics=False) == text_latest(registry)
-        assert tail.text(openmetrics=True) == openmetrics_latest(registry)
+        assert own_metrics.text(openmetrics=False) == text_latest(registry)
+        assert own_metrics.text(openmetrics=True) == openmetrics_latest(registry)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_000])

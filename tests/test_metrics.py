@@ -1,4 +1,4 @@
-"""From standings to samples."""
+"""From states to samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.errors import Reason
 from exporter.labels import kept_names, product_labels
 from exporter.metrics import TenantSamples
 from exporter.quota import LIMITS, WINDOW, Budget
-from exporter.state import Failure, Outcome, Recorded, Standing, Standings
+from exporter.state import Failure, Outcome, Recorded, ReportStates, Standing
 from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
 FAILURE = Failure(Reason.NETWORK, "no", "fix")
 
 
-def shown(known: Tenant, standings: Standings, clock: Clock) -> dict[tuple[str, tuple[str, ...]], float]:
+def shown(known: Tenant, states: ReportStates, clock: Clock) -> dict[tuple[str, tuple[str, ...]], float]:
     """Return the tenant's samples by family and further labels."""
-    samples = TenantSamples(standings, Budget(clock), clock).of(known)
+    samples = TenantSamples(states, Budget(clock), clock).of(known)
     return {(sample.family, sample.labels[1:]): sample.value for sample in samples}
 
 
-def record(standings: Standings, key: Key, outcome: Outcome) -> None:
+def record(states: ReportStates, key: Key, outcome: Outcome) -> None:
     """Let a poll end."""
-    standings.record(key, standings.get(key).after(outcome))
+    states.record(key, states.get(key).after(outcome))
 
 
 def good(*rows: tuple[str, tuple[int, ...]], at: float = NOON) -> Outcome:
@@ -41,7 +41,7 @@ def good(*rows: tuple[str, tuple[int, ...]], at: float = NOON) -> Outcome:
 
 def test_before_the_first_outcome_nothing_is_claimed() -> None:
     """A tenant that was never polled has no up, no last_*, no numbers; only what is known of it."""
-    samples = shown(tenant(), Standings(), Clock())
+    samples = shown(tenant(), ReportStates(), Clock())
     assert {family for family, _ in samples} == {
         "tenant_info",
         "polls_total",
@@ -53,17 +53,17 @@ def test_before_the_first_outcome_nothing_is_claimed() -> None:
 def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
     """After a failure the numbers stay, up is 0, and failing names the reason; the next success takes it away."""
     known, clock = tenant(), Clock()
-    standings = Standings({known.keys[0]: Standing()})
-    record(standings, known.keys[0], good((A, (3, 2, 1))))
-    record(standings, known.keys[0], Outcome(NOON + 60, 1.0, failure=FAILURE))
-    samples = shown(known, standings, clock)
+    states = ReportStates({known.keys[0]: Standing()})
+    record(states, known.keys[0], good((A, (3, 2, 1))))
+    record(states, known.keys[0], Outcome(NOON + 60, 1.0, failure=FAILURE))
+    samples = shown(known, states, clock)
     assert samples["assigned_users", (A,)] == 3
     assert samples["up", (USERS,)] == 0
     assert samples["failing", (USERS, "network")] == 1
     assert samples["last_success_timestamp_seconds", (USERS,)] == NOON
     assert ("last_poll_rejected_rows", (USERS,)) not in samples
-    record(standings, known.keys[0], good((A, (3, 2, 1)), at=NOON + 120))
-    samples = shown(known, standings, clock)
+    record(states, known.keys[0], good((A, (3, 2, 1)), at=NOON + 120))
+    samples = shown(known, states, clock)
     assert samples["up", (USERS,)] == 1
     assert not [labels for family, labels in samples if family == "failing"]
 
@@ -71,22 +71,22 @@ def test_a_failed_poll_keeps_the_last_good_numbers_and_says_why() -> None:
 def test_a_product_type_that_is_gone_is_withdrawn() -> None:
     """A product type that the newest report lacks has no series any more."""
     known = tenant()
-    standings = Standings({known.keys[0]: Standing()})
-    record(standings, known.keys[0], good((A, (3, 2, 1)), (B, (1, 1, 1))))
-    record(standings, known.keys[0], good((B, (1, 1, 1))))
-    assert ("assigned_users", (A,)) not in shown(known, standings, Clock())
+    states = ReportStates({known.keys[0]: Standing()})
+    record(states, known.keys[0], good((A, (3, 2, 1)), (B, (1, 1, 1))))
+    record(states, known.keys[0], good((B, (1, 1, 1))))
+    assert ("assigned_users", (A,)) not in shown(known, states, Clock())
 
 
 def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
     """Without a good poll for max_age the gauges are withdrawn; up and the timestamps still tell."""
     clock = Clock()
     known = tenant(report=Report.model_validate({"api_version": "v1.0", "max_age": "1h"}))
-    standings = Standings({known.keys[0]: Standing()})
-    record(standings, known.keys[0], good((A, (300, 2, 1))))
+    states = ReportStates({known.keys[0]: Standing()})
+    record(states, known.keys[0], good((A, (300, 2, 1))))
     clock.now += 3599
-    assert ("target_ratio", (A,)) in shown(known, standings, clock)
+    assert ("target_ratio", (A,)) in shown(known, states, clock)
     clock.now += 1
-    assert {family for family, _ in shown(known, standings, clock)} == {
+    assert {family for family, _ in shown(known, states, clock)} == {
         "tenant_info",
         "report_refresh_timestamp_seconds",
         "up",
@@ -103,11 +103,11 @@ def test_after_max_age_the_numbers_are_gone_and_the_timestamps_stay() -> None:
 def test_the_moment_of_the_next_change_is_known() -> None:
     """Rendering learns when a report will be too old and when a call will leave the quota's window."""
     known, clock = tenant(), Clock()
-    standings = Standings({known.keys[0]: Standing()})
+    states = ReportStates({known.keys[0]: Standing()})
     budget = Budget(clock)
-    samples = TenantSamples(standings, budget, clock)
+    samples = TenantSamples(states, budget, clock)
     assert samples.changes_at(known) == float("inf")
-    record(standings, known.keys[0], good((A, (300, 2, 1))))
+    record(states, known.keys[0], good((A, (300, 2, 1))))
     assert samples.changes_at(known) == NOON + known.report.max_age
     budget.spend(known.keys[0], "csv")
     assert samples.changes_at(known) == NOON + WINDOW
@@ -126,10 +126,10 @@ def test_an_older_report_changes_no_number() -> None:
 
 def test_a_dropped_report_is_not_created_by_its_last_poll() -> None:
     """The outcome of a poll that was in flight while its tenant was disabled changes no table and no count."""
-    standings = Standings()
-    record(standings, KEY, good((A, (3, 2, 1))))
-    assert KEY not in standings
-    assert standings.polls(KEY) == (0, 0)
+    states = ReportStates()
+    record(states, KEY, good((A, (3, 2, 1))))
+    assert KEY not in states
+    assert states.polls(KEY) == (0, 0)
 
 
 def test_a_restored_snapshot_completes_what_has_none() -> None:
@@ -142,25 +142,25 @@ def test_a_restored_snapshot_completes_what_has_none() -> None:
         (failed, Standing(restored.snapshot, NOON, failed.last, 1)),
         (newer, newer),
     ):
-        standings = Standings({KEY: held})
-        standings.replace([KEY], {KEY: restored})
-        assert standings.get(KEY) == wanted
+        states = ReportStates({KEY: held})
+        states.replace([KEY], {KEY: restored})
+        assert states.get(KEY) == wanted
 
 
 def test_more_or_fewer_counts_than_columns_are_what_can_be_shown() -> None:
     """A report stored by a version with fewer or more columns shows every number that has a metric."""
     known = tenant()
     for counts, shown_families in (((3, 2), 2), ((3, 2, 1), 3), ((3, 2, 1, 9), 3)):
-        standings = Standings({known.keys[0]: Standing().after(good((A, counts)))})
-        found = [family for family, labels in shown(known, standings, Clock()) if family.endswith("_users")]
+        states = ReportStates({known.keys[0]: Standing().after(good((A, counts)))})
+        found = [family for family, labels in shown(known, states, Clock()) if family.endswith("_users")]
         assert len(found) == shown_families
 
 
 def test_a_success_in_the_future_counts_as_now() -> None:
     """After a clock that jumped back, numbers of "tomorrow" are shown, and expire max_age after that."""
     known, clock = tenant(), Clock()
-    standings = Standings({known.keys[0]: Standing().after(good((A, (3, 2, 1)), at=NOON + 9e6))})
-    samples = shown(known, standings, clock)
+    states = ReportStates({known.keys[0]: Standing().after(good((A, (3, 2, 1)), at=NOON + 9e6))})
+    samples = shown(known, states, clock)
     assert samples["assigned_users", (A,)] == 3
     assert samples["data_expires_timestamp_seconds", (USERS,)] == NOON + 9e6 + known.report.max_age
 
@@ -168,11 +168,11 @@ def test_a_success_in_the_future_counts_as_now() -> None:
 def test_a_price_is_shown_for_a_product_of_the_report_only() -> None:
     """license_price stands next to assigned_users where a price is configured, with its currency, until withdrawn."""
     known = tenant(prices=Prices(currency="EUR", product_types={A.lower(): 12.5, B: 9.0}))
-    standings, clock = Standings({known.keys[0]: Standing().after(good((A, (3, 2, 1))))}), Clock()
-    prices = {labels: value for (family, labels), value in shown(known, standings, clock).items() if "price" in family}
+    states, clock = ReportStates({known.keys[0]: Standing().after(good((A, (3, 2, 1))))}), Clock()
+    prices = {labels: value for (family, labels), value in shown(known, states, clock).items() if "price" in family}
     assert prices == {(A, "EUR"): 12.5}
     clock.now += known.report.max_age
-    assert not [family for family, _ in shown(known, standings, clock) if "price" in family]
+    assert not [family for family, _ in shown(known, states, clock) if "price" in family]
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_a_price_is_shown_for_a_product_of_the_report_only() -> None:
 def test_a_target_stands_where_it_applies(targets: Targets, expected: float | None) -> None:
     """target_ratio is there for a product type with a target and enough assigned users, and nowhere else."""
     known = tenant(targets=targets)
-    standings = Standings({known.keys[0]: Standing()})
-    record(standings, known.keys[0], good((A, (100, 2, 1))))
-    assert shown(known, standings, Clock()).get(("target_ratio", (A,))) == expected
+    states = ReportStates({known.keys[0]: Standing()})
+    record(states, known.keys[0], good((A, (100, 2, 1))))
+    assert shown(known, states, Clock()).get(("target_ratio", (A,))) == expected
 
 
 def test_a_rename_changes_the_label_and_nothing_else() -> None:

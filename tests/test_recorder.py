@@ -65,10 +65,10 @@ def test_a_tenant_disabled_during_its_poll_keeps_its_last_good_report(storage: S
     recorder = started(storage)
     poll(recorder, GOOD)
     poll(recorder, during, meanwhile=lambda: recorder.adopt([]))
-    assert KEY not in recorder.standings
+    assert KEY not in recorder.states
     for again in (recorder, started(storage)):
         again.adopt([CONTOSO])
-        standing = again.standings.get(KEY)
+        standing = again.states.get(KEY)
         assert (standing.snapshot, standing.last_success) == (GOOD.snapshot, GOOD.at)
 
 
@@ -82,7 +82,7 @@ def test_a_tenant_missing_for_one_reload_during_its_poll_loses_nothing(storage: 
         recorder.adopt([CONTOSO])
 
     poll(recorder, FAILED, meanwhile=flicker)
-    standing = recorder.standings.get(KEY)
+    standing = recorder.states.get(KEY)
     assert (standing.snapshot, standing.last_success, standing.consecutive_failures) == (GOOD.snapshot, GOOD.at, 1)
     assert storage.restore()[KEY] == standing
 
@@ -94,9 +94,9 @@ def test_a_deleted_database_begins_again_with_all_that_is_known(storage: Storage
     (tmp_path / "storage" / FILE_NAME).unlink()
     recorder.repair_storage()
     assert storage.up
-    assert storage.restore() == {KEY: recorder.standings.get(KEY)}
+    assert storage.restore() == {KEY: recorder.states.get(KEY)}
     storage.close()
-    assert started(Storage.open(tmp_path / "storage", clock=Clock())).standings.get(KEY).snapshot == GOOD.snapshot
+    assert started(Storage.open(tmp_path / "storage", clock=Clock())).states.get(KEY).snapshot == GOOD.snapshot
 
 
 def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storage) -> None:
@@ -114,6 +114,6 @@ def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storag
     folder.unlink()
     away.rename(folder)
     recorder.repair_storage()
-    standing = recorder.standings.get(KEY)
+    standing = recorder.states.get(KEY)
     assert (memory.problem, standing.snapshot, standing.consecutive_failures) == ("", GOOD.snapshot, 1)
     assert memory.restore()[KEY].snapshot == GOOD.snapshot

@@ -11,10 +11,10 @@ import pytest
 from exporter.exposition import Exposition
 from exporter.families import TENANT_FAMILIES
 from exporter.metrics import OwnMetrics, TenantSamples
+from exporter.process_metrics import ProcessMetrics
 from exporter.quota import Budget
 from exporter.rendering import Renderer
-from exporter.state import Outcome, Standing, Standings
-from exporter.tail import Tail
+from exporter.state import Outcome, ReportStates, Standing
 from tests.builders import NOON, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 GOOD = Standing().after(Outcome(NOON, 0.5, snapshot(("OFFICE", (3, 2, 1))), rejected_rows=0))
 
 
-def made(standings: Standings, clock: Callable[[], float]) -> tuple[Renderer, Exposition]:
+def made(states: ReportStates, clock: Callable[[], float]) -> tuple[Renderer, Exposition]:
     """Return a renderer that nothing drives, and where it renders to."""
     own = OwnMetrics()
-    exposition = Exposition(TENANT_FAMILIES, Tail(own))
-    return Renderer(exposition, TenantSamples(standings, Budget(clock), clock), own, clock), exposition
+    exposition = Exposition(TENANT_FAMILIES, ProcessMetrics(own))
+    return Renderer(exposition, TenantSamples(states, Budget(clock), clock), own, clock), exposition
 
 
 def page(exposition: Exposition) -> str:
@@ -39,14 +39,14 @@ def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:
     """Where one tenant's samples cannot be made, the others are shown, and that one has none."""
     good, bad = tenant("good", tenant_id="good.com"), tenant("bad", tenant_id="bad.com")
     broken = replace(GOOD, last_success="yesterday")  # type: ignore[arg-type]  # what no code path should ever make
-    standings = Standings({good.keys[0]: GOOD, bad.keys[0]: broken})
-    renderer, exposition = made(standings, Clock())
+    states = ReportStates({good.keys[0]: GOOD, bad.keys[0]: broken})
+    renderer, exposition = made(states, Clock())
     renderer.replace([bad, good])
     assert renderer.render()
     text = page(exposition)
     assert 'assigned_users{product_type="OFFICE",tenant="good"} 3.0' in text
     assert 'tenant="bad"' not in text
-    standings.record(bad.keys[0], GOOD)
+    states.record(bad.keys[0], GOOD)
     renderer.changed(bad)
     renderer.render()
     assert 'assigned_users{product_type="OFFICE",tenant="bad"} 3.0' in page(exposition)
@@ -55,7 +55,7 @@ def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:
 def test_a_clock_that_jumped_withdraws_and_returns_numbers_without_a_poll() -> None:
     """After a jump all is rendered again: numbers that are too old go, and those that no longer are come back."""
     known, clock = tenant(), Clock()
-    renderer, exposition = made(Standings({known.keys[0]: GOOD}), clock)
+    renderer, exposition = made(ReportStates({known.keys[0]: GOOD}), clock)
     for jump, are_shown in ((0, True), (73 * 3600, False), (-365 * 86400, True)):
         clock.now += jump
         renderer.replace([known])  # as after each jump that is noticed
@@ -67,8 +67,8 @@ def test_a_clock_that_jumped_withdraws_and_returns_numbers_without_a_poll() -> N
 def test_numbers_that_expire_while_they_are_rendered_are_withdrawn(reading: int) -> None:
     """Whichever reading of the clock is the first beyond max_age, the numbers are gone after the next rendering."""
     known, readings = tenant(), count(1)
-    standings = Standings({known.keys[0]: GOOD})
-    renderer, exposition = made(standings, lambda: NOON + (73 * 3600 if next(readings) >= reading else 0))
+    states = ReportStates({known.keys[0]: GOOD})
+    renderer, exposition = made(states, lambda: NOON + (73 * 3600 if next(readings) >= reading else 0))
     renderer.replace([known])
     while next(readings) <= reading:
         renderer.render()

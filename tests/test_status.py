@@ -34,8 +34,8 @@ def test_the_schema_in_the_docs_is_the_codes(golden: Callable[[Path, str], None]
 def test_the_json_keeps_the_schema(only: str | None) -> None:
     """Every answer is valid by the schema in the docs and has no other keys."""
     both = tenant(reports=(USERS, PLATFORMS))
-    standings = {"contoso": failed(REFUSED, reported()), "adatum": reported(), "waiting": Standing()}
-    of = status(standings, tenants=[both], storage=Stored([snapshot((PRODUCT, (9, 1, 0)))]), only=only)
+    states = {"contoso": failed(REFUSED, reported()), "adatum": reported(), "waiting": Standing()}
+    of = status(states, tenants=[both], storage=Stored([snapshot((PRODUCT, (9, 1, 0)))]), only=only)
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     for part in (schema, *schema["$defs"].values()):
         if "properties" in part:

@@ -115,7 +115,7 @@ class _RefusedError(yaml.MarkedYAMLError):
         super().__init__(problem=what, problem_mark=mark, note=fix)
 
 
-# The C parser is some twenty times as fast, but its composer has no place for a bound; some builds of PyYAML lack it.
+# The C parser is faster, but its composer has no place for a bound; some builds of PyYAML lack it.
 _BASES: Any = (Composer, yaml.CSafeLoader) if yaml.__with_libyaml__ else (yaml.SafeLoader,)
 
 

@@ -105,8 +105,8 @@ def test_date_age_and_polls() -> None:
 def test_filter_and_sort_by_links() -> None:
     """Links choose and order the tenants; what the page does not understand changes nothing."""
     rows = {"a": (100, 90, 0), "b": (100, 10, 0), "C": (100, 50, 0)}
-    standings = {name: reported(rows=((PRODUCT, counts),)) for name, counts in rows.items()}
-    of = status({**standings, "d": failed(PERMISSION)})
+    states = {name: reported(rows=((PRODUCT, counts),)) for name, counts in rows.items()}
+    of = status({**states, "d": failed(PERMISSION)})
     assert names(page(of)) == ["d", "a", "b", "C"]
     assert names(page(of, "sort=name")) == ["a", "b", "C", "d"]
     assert names(page(of, "sort=ratio")) == ["b", "C", "a", "d"]

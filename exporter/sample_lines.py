@@ -1,7 +1,7 @@
 """The lines of both exposition formats, byte for byte as prometheus-client writes them.
 
-They are written here because its writer takes a hundred times as long; a property test holds each line against it.
-The sample lines of both formats are the same.
+They are written here because the sample lines of both formats are the same, so that they are made and kept once; a
+property test holds each line against prometheus-client's writer.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/, https://prometheus.io/docs/specs/om/open_metrics_spec/
 """

@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 from prometheus_client import ProcessCollector
 
-from exporter.process import Process
+from exporter.process_metrics import FastProcessCollector
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
 
-def values(collector: Process | ProcessCollector) -> dict[str, float]:
+def values(collector: FastProcessCollector | ProcessCollector) -> dict[str, float]:
     """Return the samples."""
     return {sample.name: sample.value for metric in collector.collect() for sample in metric.samples}
 
 
 def test_it_tells_what_prometheus_clients_collector_tells() -> None:
     """Names, types and help are the same in the same order, and so are the numbers, up to their resolution."""
-    ours, theirs = list(Process().collect()), list(ProcessCollector(registry=None).collect())
+    ours, theirs = list(FastProcessCollector().collect()), list(ProcessCollector(registry=None).collect())
     described = [[(metric.name, metric.type, metric.documentation) for metric in one] for one in (ours, theirs)]
     assert described[0] == described[1]
-    mine, others = values(Process()), values(ProcessCollector(registry=None))
+    mine, others = values(FastProcessCollector()), values(ProcessCollector(registry=None))
     assert mine["process_start_time_seconds"] == others["process_start_time_seconds"]
     assert mine["process_max_fds"] == others["process_max_fds"]
     assert mine["process_cpu_seconds_total"] == pytest.approx(others["process_cpu_seconds_total"], abs=0.1)
@@ -35,7 +35,7 @@ def test_it_tells_what_prometheus_clients_collector_tells() -> None:
 
 def test_each_open_file_counts() -> None:
     """A file more is one more."""
-    process = Process()
+    process = FastProcessCollector()
     before = values(process)["process_open_fds"]
     with Path(os.devnull).open("rb"):
         assert values(process)["process_open_fds"] == before + 1
@@ -43,7 +43,7 @@ def test_each_open_file_counts() -> None:
 
 def test_it_tells_of_itself_when_no_file_can_be_opened() -> None:
     """Out of files, when an operator needs it most, memory and processor time are still told."""
-    process = Process()
+    process = FastProcessCollector()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -57,4 +57,4 @@ def test_it_tells_of_itself_when_no_file_can_be_opened() -> None:
 
 def test_without_proc_it_tells_nothing(tmp_path: Path) -> None:
     """On a system without /proc there is no metric rather than a wrong one."""
-    assert list(Process(proc=str(tmp_path)).collect()) == []
+    assert list(FastProcessCollector(proc=str(tmp_path)).collect()) == []
