@@ -157,7 +157,7 @@ class Process(Exporter):
     def restored(self) -> dict[Key, Standing]:
         """Return where every report stands in memory."""
         nothing = Standing()
-        return {key: standing for key, standing in self._standings._standings.items() if standing != nothing}
+        return {key: standing for key, standing in self._states._states.items() if standing != nothing}
 
     def check_counters(self, failures: int, stale: int) -> None:
         """Hold the process's own counters against what happened.
