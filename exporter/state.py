@@ -144,21 +144,21 @@ class ReportStates:
     Every method may be called from any thread; `get` and `polls` never wait.
 
     Args:
-        standings: where reports stand at the beginning.
+        states: where reports stand at the beginning.
     """
 
-    def __init__(self, standings: Mapping[Key, Standing] | None = None) -> None:
-        self._standings = dict(standings or {})
+    def __init__(self, states: Mapping[Key, Standing] | None = None) -> None:
+        self._states = dict(states or {})
         self._polls: Counter[Key] = Counter()
         self._failures: Counter[Key] = Counter()
         self._lock = threading.Lock()
 
     def __contains__(self, key: object) -> bool:
-        return key in self._standings
+        return key in self._states
 
     def get(self, key: Key) -> Standing:
         """Return the standing; an empty one before the first outcome."""
-        return self._standings.get(key, _NOTHING)
+        return self._states.get(key, _NOTHING)
 
     def polls(self, key: Key) -> tuple[int, int]:
         """Return how many polls ended since the start, and how many of them failed."""
@@ -167,16 +167,16 @@ class ReportStates:
     def record(self, key: Key, after: Standing) -> None:
         """Take in where the report stands after a poll; nothing if its tenant is no longer enabled."""
         with self._lock:
-            if key in self._standings:
-                self._standings[key] = after
+            if key in self._states:
+                self._states[key] = after
                 self._polls[key] += 1
                 self._failures[key] += after.consecutive_failures > 0
 
     def replace(self, keys: Iterable[Key], restored: Mapping[Key, Standing]) -> None:
         """Hold exactly these standings from now on; where one has no snapshot, what was restored completes it."""
         with self._lock:
-            self._standings = {
-                key: _completed(self._standings.get(key, _NOTHING), restored.get(key, _NOTHING)) for key in keys
+            self._states = {
+                key: _completed(self._states.get(key, _NOTHING), restored.get(key, _NOTHING)) for key in keys
             }
 
 
