@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def test_every_port_is_this_machines_only() -> None:
     """Nothing is published beyond loopback: neither Prometheus nor Grafana asks for a password."""
     for service in load("compose.yaml")["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_every_image_of_others_has_a_digest() -> None:
+    """An image that is not built here is named by tag and digest, which Renovate is set to raise together."""
+    services = load("compose.yaml")["services"].values()
+    for service in (one for one in services if "build" not in one):
+        assert re.fullmatch(r"[\w/]+:v?[\d.]+@sha256:[0-9a-f]{64}", service["image"]), service["image"]
+    assert "docker:pinDigests" in json.loads((ROOT / ".github/renovate.json").read_text("utf-8"))["extends"]
 
 
 def test_grafana_gets_every_dashboard() -> None:
