@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 import yaml
 
-from exporter.cli.simulation import write_configuration
+from exporter.cli.simulator import write_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

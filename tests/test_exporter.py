@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from exporter.cli.serve import Systemd
 from exporter.config import load
 from exporter.exporter import Exporter
 from exporter.storage import Storage
-from exporter.systemd import Systemd
 from exporter.watch import PeriodicTask, PeriodicTasks, Watch
 from tests.full_simulator import Simulator, SimulatorServer, Stage
 from tests.process import configure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import log
-from exporter.cli.arguments import DEMO_ADDRESS
+from exporter.cli.arguments import DEMO_ADDRESS, PROGRAM
 from exporter.cli.serve import serve_forever
-from exporter.cli.simulation import list_scenarios, program, simulation, write_configuration
+from exporter.cli.simulator import list_scenarios, simulation, write_configuration
 from exporter.config import load
 from exporter.simulator import SCENARIOS
 from exporter.state import Outcome, Row, Snapshot, Standing
@@ -95,6 +96,7 @@ def _past_report(simulator: Simulator, tenant: str, report: str, at: float) -> S
 def _what_to_try(address: str, tenant: str, what: str, path: Path) -> str:
     host, _, port = address.rpartition(":")
     url = f"http://{'localhost' if host in ('', '[::]', '0.0.0.0') else host}:{port}"  # noqa: S104 - nothing is bound
+    program = _program()
     return f"""
 The exporter runs against a simulated Microsoft: {what}.
 
@@ -102,9 +104,18 @@ The exporter runs against a simulated Microsoft: {what}.
   One tenant  curl '{url}/metrics?tenant={tenant}'
   Status      {url}/
 
-  Reports     {program()} history --config.file {shlex.quote(str(path))}
-  Scenarios   {program()} demo --scenario list
+  Reports     {program} history --config.file {shlex.quote(str(path))}
+  Scenarios   {program} demo --scenario list
 
 Ctrl-C ends it.
 
 """
+
+
+def _program() -> str:
+    """Return how this program was called, to print commands that work as they are printed."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m exporter"
+    found = shutil.which(PROGRAM)
+    return PROGRAM if found and Path(found).resolve() == called.resolve() else shlex.quote(sys.argv[0])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING
 from exporter import __version__, log
 from exporter.config import load, masked
 from exporter.exporter import Exporter, open_storage
-from exporter.systemd import Systemd
 from exporter.watch import PeriodicTasks
 from exporter.web.server import event_loop, serve
 
@@ -168,3 +169,27 @@ class _Service:
         while self._systemd.watchdog_seconds:
             self._systemd.tell("WATCHDOG=1")
             await asyncio.sleep(self._systemd.watchdog_seconds / 2)
+
+
+class Systemd:
+    """Tells systemd about a `Type=notify` service; does nothing where it did not ask.
+
+    Args:
+        environ: NOTIFY_SOCKET and WATCHDOG_USEC.
+
+    Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        meant = environ.get("WATCHDOG_PID", "") in {"", str(os.getpid())}
+        microseconds = environ.get("WATCHDOG_USEC", "")
+        self.watchdog_seconds = int(microseconds) / 1e6 if meant and microseconds.isdigit() else 0.0
+
+    def tell(self, state: str) -> None:
+        """Send READY=1, STOPPING=1 or WATCHDOG=1."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
+            to.sendto(state.encode(), address)

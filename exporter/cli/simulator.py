@@ -1,22 +1,39 @@
-"""`simulator`: runs the simulation in the foreground."""
+"""`simulator`: runs the simulation in the foreground, and makes it for `demo`."""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
 import tempfile
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from exporter.cli.simulation import list_scenarios, simulation, write_configuration
+import yaml
+
+from exporter.errors import ConfigError
+from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.cli.arguments import Arguments
-    from exporter.simulator import SimulatorServer
+
+_EXPIRES_IN = 20
+"""Days until the demonstration's first secret expires: soon enough for its warning."""
+
+_PRICES = {
+    "MICROSOFT 365 APPS FOR ENTERPRISE": 12.9,
+    "MICROSOFT 365 APPS FOR BUSINESS": 9.8,
+    "VISIO PLAN 2": 14.0,
+    "PROJECT PLAN 3": 28.0,
+    "PROJECT PLAN 5": 51.5,
+}
+"""Invented, in euros a month: none for the other products, as in many a contract."""
 
 
 def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
@@ -37,6 +54,65 @@ def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
             sys.stdout.flush()
             signal.sigwait(signals)
     return 0
+
+
+def list_scenarios() -> str:
+    """Return one line for each scenario."""
+    return "".join(f"{name:<15} {scenario.summary}\n" for name, scenario in SCENARIOS.items())
+
+
+def simulation(options: Mapping[str, Any]) -> SimulatorServer:
+    """Return the server of the simulation that the options ask for, not yet started.
+
+    Raises:
+        ConfigError: there is no such scenario; the message lists them.
+    """
+    name = options["scenario"]
+    if name not in SCENARIOS:
+        raise ConfigError((f"--scenario: {name!r} is none of these; choose one:\n{list_scenarios()}".rstrip(),))
+    # An expired secret is one that many tenants share: the case of a provider.
+    shared = SCENARIOS[name].secret_expired
+    simulator = Simulator(options["seed"], options["tenants"], name, shared_app=shared)
+    return SimulatorServer(simulator, latency=options.get("latency", 0.0))
+
+
+def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = False) -> Path:
+    """Write the configuration of an exporter for a started simulation, and its CA, into `folder`; return its path.
+
+    Args:
+        server: the simulation.
+        folder: where to.
+        demo: whether to show all there is: storage in the folder, prices, and for the first tenant both reports and
+            a secret with its date of expiry.
+    """
+    ca_file = folder / "ca.pem"
+    ca_file.write_bytes(server.ca_file.read_bytes())
+    tenants: list[dict[str, Any]] = [
+        {
+            "name": tenant.name,
+            "tenant_id": tenant.tenant_id,
+            "client_id": tenant.client_id,
+            "auth": {"client_secret": tenant.secret},
+        }
+        for tenant in server.simulator.tenants
+    ]
+    document: dict[str, Any] = {
+        "cloud": {"authority": server.cloud.login, "graph": server.cloud.graph},
+        "http": {"ca_file": str(ca_file), "download_hosts": [server.download_host]},
+    }
+    if demo:
+        document["storage"] = {"path": str(folder / "storage")}
+        document["prices"] = {"currency": "EUR", "product_types": _PRICES}
+        tenants[0]["reports"] = ["activations_user_counts", "activations_platform_counts"]
+        expired = server.simulator.state.scenario(server.simulator.tenants[0]).secret_expired
+        expiry = datetime.fromtimestamp(time.time(), UTC) + timedelta(days=-1 if expired else _EXPIRES_IN)
+        for tenant in tenants if expired else tenants[:1]:
+            tenant["auth"]["expires"] = expiry.date()
+    document["tenants"] = tenants
+    path = folder / "exporter.yaml"
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        yaml.dump(document, file, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    return path
 
 
 def _how_to_use(server: SimulatorServer, path: Path, scenario: str) -> str:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from exporter.cli.simulation import write_configuration
+from exporter.cli.simulator import write_configuration
 from exporter.simulator import Simulator, SimulatorServer
 from tests.delivery import release
 from tests.docs.markdown import blocks

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import demo
-from exporter.cli.simulation import write_configuration
+from exporter.cli.simulator import write_configuration
 from exporter.config import load
 from tests.full_simulator import Simulator, SimulatorServer
 from tests.monitoring.promtool import promtool
