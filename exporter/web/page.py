@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
+from exporter.web.markup import Html, aged, ago, bar, counted, facts, join, moment, percent, sparkline, stamp, tag
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from exporter.status import FailureStatus, ProductStatus, ReportStatus, Status, TenantStatus
 
@@ -34,7 +37,7 @@ _LIMITS_OF_THE_REPORT = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a reader chose by links: `/?state=failing&sort=ratio&q=cont&page=2`, or one tenant's own page."""
+    """What a reader chose: `/?state=failing&sort=ratio&q=cont&page=2`, or `/?tenant=contoso`."""
 
     state: str = ""
     sort: str = "state"
@@ -44,7 +47,7 @@ class View:
 
     @classmethod
     def parse(cls, query: str) -> View:
-        """Return the view that a query string asks for; what it does not understand is left at its default."""
+        """Return the view that a query string asks for; unknown values leave their defaults."""
         given = dict(parse_qsl(query))
         page = given.get("page", "")
         return cls(
@@ -70,7 +73,7 @@ def _style() -> str:
 
 
 def security_headers() -> tuple[tuple[str, str], ...]:
-    """Return the headers that keep the page from loading, sending or being framed by anything."""
+    """Return the headers by which the page can load nothing, send nothing elsewhere, and not be framed."""
     digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'"
     return (
@@ -86,58 +89,53 @@ def render(status: Status, view: View, telemetry_path: str) -> bytes:
     """Return the page.
 
     Args:
-        status: as `Source.status` gives it; of one tenant if the view is a tenant's own page.
+        status: from `Source.status`; of one tenant if `view.tenant` is set.
         view: what the reader chose.
-        telemetry_path: of the metrics, without the prefix.
+        telemetry_path: the path of the metrics, without the prefix.
     """
     if view.tenant is None:
         main, title = _overview(status, view), TITLE
     else:
         main, title = _own_page(status.tenants[0], status.time), f"{view.tenant}: {TITLE}"
-    document = _join(
-        (
-            _Html('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'),
-            _tag("title", title),
-            _Html('<meta name="viewport" content="width=device-width,initial-scale=1">'),
-            _Html(f"<style>{_style()}</style></head><body>"),
-            _tag("a", "Skip to the tenants", class_="skip", href="#tenants"),
-            _tag("header", _tag("h1", TITLE), _summary(status), _troubles(status)),
-            _tag("main", main, id="tenants"),
-            _footer(status, telemetry_path),
-            _Html("</body></html>\n"),
-        )
+    document = join(
+        Html('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'),
+        tag("title", title),
+        Html('<meta name="viewport" content="width=device-width,initial-scale=1">'),
+        Html(f"<style>{_style()}</style></head><body>"),
+        tag("a", "Skip to the tenants", class_="skip", href="#tenants"),
+        tag("header", tag("h1", TITLE), _summary(status), _problems(status)),
+        tag("main", main, id="tenants"),
+        _footer(status, telemetry_path),
+        Html("</body></html>\n"),
     )
     return document.encode("utf-8", "replace")
 
 
-# The parts around the tenants.
-
-
-def _summary(status: Status) -> _Html:
+def _summary(status: Status) -> Html:
     summary = status.summary
     counts = [
-        _tag("b", f"{count:,} {word}", class_=state if count else None)
+        tag("b", f"{count:,} {word}", class_=state if count else None)
         for state, word, count in (
             ("failing", "failing", summary.failing),
             ("pending", "waiting for a first report", summary.pending),
             ("ok", "ok", summary.ok),
         )
     ]
-    parts = [f"{_count(summary.tenants, 'tenant')}: ", counts[0], ", ", counts[1], ", ", counts[2], "."]
-    return _tag("p", *parts, _tag("span", f" {_stamp(status.time)}.", class_="soft"), role="status")
+    parts = [f"{counted(summary.tenants, 'tenant')}: ", counts[0], ", ", counts[1], ", ", counts[2], "."]
+    return tag("p", *parts, tag("span", f" {stamp(status.time)}.", class_="soft"), role="status")
 
 
-def _troubles(status: Status) -> _Html | None:
-    """Return what is wrong with the exporter itself."""
+def _problems(status: Status) -> Html | None:
+    """Return the exporter's own problems."""
     found = []
     if status.storage.problem:
         found.append(f"Reports are kept in memory only: {status.storage.problem}")
     if status.reload.problem:
-        found.append(f"The configuration of {_stamp(status.reload.at)} is still in use: {status.reload.problem}")
-    return _tag("div", *(_tag("p", text) for text in found), class_="trouble") if found else None
+        found.append(f"The configuration of {stamp(status.reload.at)} is still in use: {status.reload.problem}")
+    return tag("div", *(tag("p", text) for text in found), class_="trouble") if found else None
 
 
-def _footer(status: Status, telemetry_path: str) -> _Html:
+def _footer(status: Status, telemetry_path: str) -> Html:
     links = (
         (telemetry_path.lstrip("/") or ".", "Metrics"),
         ("api/v1/status", "Status as JSON"),
@@ -147,24 +145,21 @@ def _footer(status: Status, telemetry_path: str) -> _Html:
     storage = status.storage.path or "memory only: set storage.path to keep reports over restarts"
     if status.storage.problem:
         storage = f"memory only: {status.storage.path} cannot be used"
-    facts = (
+    about = (
         ("Version", status.version),
-        ("Started", _stamp(status.started)),
+        ("Started", stamp(status.started)),
         ("Configuration", status.config_file or "variables and flags"),
-        ("Configuration loaded", _stamp(status.reload.at)),
+        ("Configuration loaded", stamp(status.reload.at)),
         ("Storage", storage),
     )
-    return _tag(
+    return tag(
         "footer",
-        _tag("h2", "What the report cannot tell"),
-        _tag("ul", *(_tag("li", text) for text in _LIMITS_OF_THE_REPORT)),
-        _tag("h2", "Exporter"),
-        _pairs(facts),
-        _tag("nav", _tag("p", *(_tag("a", name, href=href) for href, name in links)), aria_label="Endpoints"),
+        tag("h2", "What the report cannot tell"),
+        tag("ul", *(tag("li", text) for text in _LIMITS_OF_THE_REPORT)),
+        tag("h2", "Exporter"),
+        facts(about),
+        tag("nav", tag("p", *(tag("a", name, href=href) for href, name in links)), aria_label="Endpoints"),
     )
-
-
-# The list of tenants.
 
 
 def _is_below_target(tenant: TenantStatus) -> bool:
@@ -201,7 +196,7 @@ _ORDERS: dict[str, tuple[str, Callable[[TenantStatus], object]]] = {
 }
 
 
-def _overview(status: Status, view: View) -> _Html:
+def _overview(status: Status, view: View) -> Html:
     wanted = view.q.casefold()
     named = [one for one in status.tenants if wanted in one.name.casefold() or wanted in one.tenant_id]
     counts = {name: sum(map(test, named)) for name, (_, test) in _FILTERS.items()}
@@ -210,147 +205,129 @@ def _overview(status: Status, view: View) -> _Html:
     pages = max(-(-len(found) // PAGE_SIZE), 1)
     page = min(view.page, pages)
     shown = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
-    return _join(
-        (
-            _tag("h2", "Tenants"),
-            _choices(view, counts),
-            *(_card(tenant, status.time) for tenant in shown),
-            None if shown else _tag("p", "No tenant matches. ", _tag("a", "Show all", href="?")),
-            _pages(view, page, pages),
-        )
+    return join(
+        tag("h2", "Tenants"),
+        _choices(view, counts),
+        *(_card(tenant, status.time) for tenant in shown),
+        None if shown else tag("p", "No tenant matches. ", tag("a", "Show all", href="?")),
+        _pages(view, page, pages),
     )
 
 
-def _choices(view: View, counts: dict[str, int]) -> _Html:
-    def link(text: str, href: str, *, chosen: bool) -> _Html:
-        return _tag("a", text, href=href, aria_current="true" if chosen else None)
+def _choices(view: View, counts: dict[str, int]) -> Html:
+    def link(text: str, chosen: str, **change: str) -> Html:
+        current = "true" if chosen in change.values() else None
+        return tag("a", text, href=view.href(**change, page=1), aria_current=current)
 
-    filters = [
-        link(f"{title} ({counts[name]:,})", view.href(state=name, page=1), chosen=name == view.state)
-        for name, (title, _) in _FILTERS.items()
-    ]
-    orders = [
-        link(title, view.href(sort=name, page=1), chosen=name == view.sort) for name, (title, _) in _ORDERS.items()
-    ]
-    kept = [
-        _Html(f'<input type="hidden" name="{key}" value="{escape(value)}">')
+    filters = (link(f"{title} ({counts[name]:,})", view.state, state=name) for name, (title, _) in _FILTERS.items())
+    orders = (link(title, view.sort, sort=name) for name, (title, _) in _ORDERS.items())
+    kept = (
+        Html(f'<input type="hidden" name="{key}" value="{escape(value)}">')
         for key, value in (("state", view.state), ("sort", view.sort))
-    ]
-    field = _Html(f'<input type="search" id="q" name="q" value="{escape(view.q)}">')
-    search = _tag("p", _tag("label", "Name or tenant ID", for_="q"), field, _tag("button", "Find"))
-    return _join(
-        (
-            _tag("nav", _tag("p", "Show:", *filters), _tag("p", "Sort:", *orders), aria_label="Filter and sort"),
-            _tag("form", search, *kept, role="search", action="?"),
-        )
+    )
+    field = Html(f'<input type="search" id="q" name="q" value="{escape(view.q)}">')
+    search = tag("p", tag("label", "Name or tenant ID", for_="q"), field, tag("button", "Find"))
+    return join(
+        tag("nav", tag("p", "Show:", *filters), tag("p", "Sort:", *orders), aria_label="Filter and sort"),
+        tag("form", search, *kept, role="search", action="?"),
     )
 
 
-def _pages(view: View, page: int, pages: int) -> _Html | None:
+def _pages(view: View, page: int, pages: int) -> Html | None:
     if pages == 1:
         return None
-    back = _tag("a", "← Previous", href=view.href(page=page - 1), rel="prev") if page > 1 else None
-    on = _tag("a", "Next →", href=view.href(page=page + 1), rel="next") if page < pages else None
-    return _tag("nav", _tag("p", back, f"Page {page:,} of {pages:,}", on), aria_label="Pages")
+    back = tag("a", "← Previous", href=view.href(page=page - 1), rel="prev") if page > 1 else None
+    on = tag("a", "Next →", href=view.href(page=page + 1), rel="next") if page < pages else None
+    return tag("nav", tag("p", back, f"Page {page:,} of {pages:,}", on), aria_label="Pages")
 
 
-# One tenant.
-
-
-def _card(tenant: TenantStatus, now: datetime) -> _Html:
-    """Return a tenant's place in the list."""
-    link = _tag("a", tenant.name, href="?" + urlencode({"tenant": tenant.name}, errors="replace"))
-    reports = (
-        _join(
-            (
-                _failure(name, report.failure, tenant) if report.failure else None,
-                _tag("p", _reading(report, now), class_="soft"),
-                None if _is_by_platform(report) and len(tenant.reports) > 1 else _numbers(report, now),
-            )
+def _card(tenant: TenantStatus, now: datetime) -> Html:
+    """Return a tenant's entry in the list."""
+    reports: list[Html | None] = []
+    for name, report in tenant.reports.items():
+        date_ = f"Report of {aged(report.refresh_date, now)}" if report.refresh_date else "No report yet"
+        polls = f"last poll {ago(report.last_poll, now)}, next {ago(report.next_poll, now)}"
+        reports += (
+            _failure(name, report.failure, tenant) if report.failure else None,
+            tag("p", f"{date_}; {polls}.", class_="soft"),
+            None if _is_by_platform(report) and len(tenant.reports) > 1 else _numbers(report, now),
         )
-        for name, report in tenant.reports.items()
-    )
-    return _tag("article", _tag("h2", link, " ", _badge(tenant.state)), *reports, class_=tenant.state)
+    link = tag("a", tenant.name, href="?" + urlencode({"tenant": tenant.name}, errors="replace"))
+    return tag("article", tag("h2", link, " ", _badge(tenant.state)), *reports, class_=tenant.state)
 
 
-def _own_page(tenant: TenantStatus, now: datetime) -> _Html:
-    """Return all that is known of a tenant, with the history of its ratios."""
+def _own_page(tenant: TenantStatus, now: datetime) -> Html:
+    """Return everything known about a tenant, with the history of its ratios."""
     reports = []
     for name, report in tenant.reports.items():
         known = (
-            ("Report of", _aged(report.refresh_date, now)),
-            ("Last successful poll", _moment(report.last_success, now)),
-            ("Last poll", _moment(report.last_poll, now)),
-            ("Next poll", _moment(report.next_poll, now)),
+            ("Report of", aged(report.refresh_date, now)),
+            ("Last successful poll", moment(report.last_success, now)),
+            ("Last poll", moment(report.last_poll, now)),
+            ("Next poll", moment(report.next_poll, now)),
             ("Failed polls in a row", f"{report.consecutive_failures:,}"),
-            ("Withdrawn unless a poll succeeds", _moment(report.data_expires, now)),
+            ("Withdrawn unless a poll succeeds", moment(report.data_expires, now)),
             ("Rows that could not be read", f"{report.rejected_rows:,}"),
             ("request-id of this report", report.request_id or "not known"),
         )
         reports.append(
-            _tag(
+            tag(
                 "article",
-                _tag("h3", f"Report {name} ", _badge(report.state)),
+                tag("h3", f"Report {name} ", _badge(report.state)),
                 _failure(name, report.failure, tenant) if report.failure else None,
                 _numbers(report, now),
-                _pairs(known),
+                facts(known),
                 class_=report.state,
             )
         )
     about = (("Tenant ID", tenant.tenant_id), ("Cloud", tenant.cloud))
-    back = _tag("nav", _tag("p", _tag("a", "← All tenants", href="?")), aria_label="Back")
-    return _join((back, _tag("h2", tenant.name, " ", _badge(tenant.state)), _pairs(about), *reports))
+    back = tag("nav", tag("p", tag("a", "← All tenants", href="?")), aria_label="Back")
+    return join(back, tag("h2", tenant.name, " ", _badge(tenant.state)), facts(about), *reports)
 
 
-def _failure(report: str, failure: FailureStatus, tenant: TenantStatus) -> _Html:
+def _failure(report: str, failure: FailureStatus, tenant: TenantStatus) -> Html:
     fix: list[str] = [failure.hint]
     consent = None
     if failure.consent_url and failure.consent_url.startswith("https://"):
         before, found, after = failure.hint.partition(failure.consent_url)
-        link = _tag("a", failure.consent_url, href=failure.consent_url, rel="noreferrer")
+        link = tag("a", failure.consent_url, href=failure.consent_url, rel="noreferrer")
         fix = [before, link, after] if found else fix
-        consent = None if found else _tag("p", _tag("b", "Consent: "), link)
+        consent = None if found else tag("p", tag("b", "Consent: "), link)
     several = f" ({report})" if len(tenant.reports) > 1 else ""
-    return _tag(
+    return tag(
         "div",
-        _tag("p", _tag("b", f"{failure.reason}{several}: ", class_="failing"), failure.message),
-        _tag("p", _tag("b", "Fix: "), *fix),
+        tag("p", tag("b", f"{failure.reason}{several}: ", class_="failing"), failure.message),
+        tag("p", tag("b", "Fix: "), *fix),
         consent,
-        _tag("p", f"request-id {failure.request_id}", class_="soft") if failure.request_id else None,
+        tag("p", f"request-id {failure.request_id}", class_="soft") if failure.request_id else None,
     )
 
 
-def _reading(report: ReportStatus, now: datetime) -> str:
-    date_ = f"Report of {_aged(report.refresh_date, now)}" if report.refresh_date else "No report yet"
-    polls = f"last poll {_ago(report.last_poll, now)}, next {_ago(report.next_poll, now)}"
-    return f"{date_}; {polls}."
-
-
-def _numbers(report: ReportStatus, now: datetime) -> _Html | None:
-    """Return the table of a report's products; with sparklines where the history is known."""
+def _numbers(report: ReportStatus, now: datetime) -> Html | None:
+    """Return the table of a report's products, or that its numbers were withdrawn."""
     products = report.products
     if not products:
         withdrawn = report.data_expires is not None and report.data_expires <= now
-        text = f"The numbers were withdrawn: no poll has succeeded since {_moment(report.last_success, now)}."
-        return _tag("p", text) if withdrawn else None
+        text = f"The numbers were withdrawn: no poll has succeeded since {moment(report.last_success, now)}."
+        return tag("p", text) if withdrawn else None
     columns = list(products[0].counts)
     has_ratio = not _is_by_platform(report)
-    head = [_tag("th", _USERS.get(column, column.replace("_", " ")), scope="col") for column in columns]
+    head = [tag("th", _USERS.get(column, column.replace("_", " ")), scope="col") for column in columns]
     rows = [
-        _tag(
+        tag(
             "tr",
-            _tag("th", product.product_type, scope="row"),
-            *(_tag("td", f"{product.counts[column]:,}" if column in product.counts else "?") for column in columns),
-            _tag("td", _ratio(product), _history(product), class_="graph") if has_ratio else None,
+            tag("th", product.product_type, scope="row"),
+            *(tag("td", f"{product.counts[column]:,}" if column in product.counts else "?") for column in columns),
+            tag("td", *_graphs(product), class_="graph") if has_ratio else None,
         )
         for product in products
     ]
-    ratio = _tag("th", "Ratio and target", scope="col", class_="graph") if has_ratio else None
-    return _tag(
+    ratio = tag("th", "Ratio and target", scope="col", class_="graph") if has_ratio else None
+    return tag(
         "table",
-        _tag("caption", "Users by product type" if has_ratio else "Activations by platform"),
-        _tag("thead", _tag("tr", _tag("th", "Product type", scope="col"), *head, ratio)),
-        _tag("tbody", *rows),
+        tag("caption", "Users by product type" if has_ratio else "Activations by platform"),
+        tag("thead", tag("tr", tag("th", "Product type", scope="col"), *head, ratio)),
+        tag("tbody", *rows),
     )
 
 
@@ -358,128 +335,27 @@ def _is_by_platform(report: ReportStatus) -> bool:
     return any("assigned_users" not in product.counts for product in report.products)
 
 
-def _ratio(product: ProductStatus) -> _Html:
-    ratio, target = product.ratio, product.target
-    if ratio is None:
-        return _tag("span", "nobody is assigned", class_="soft")
-    below = target is not None and ratio < target
-    words = "no target" if target is None else f"{'below ' if below else ''}target {_percent(target)}"
-    mark = "" if target is None else f'<path class="mark" d="M{min(target, 1) * 100:.1f} 0v10"/>'
-    bar = (
-        f'<svg class="{"bar below" if below else "bar"}" viewBox="0 0 100 10" preserveAspectRatio="none"'
-        ' aria-hidden="true">'
-        f'<path class="all" d="M0 1h100v8H0z"/><path class="part" d="M0 1h{min(ratio, 1) * 100:.1f}v8H0z"/>{mark}</svg>'
-    )
-    return _join((_tag("b", _percent(ratio)), " ", _tag("span", words, class_="low" if below else "soft"), _Html(bar)))
-
-
-def _history(product: ProductStatus) -> _Html | None:
+def _graphs(product: ProductStatus) -> Iterator[Html]:
+    """Yield a product's ratio as a bar and, where the history is known, as a sparkline."""
+    if product.ratio is None:
+        yield tag("span", "nobody is assigned", class_="soft")
+    else:
+        yield bar(product.ratio, product.target)
     if product.history is None:
-        return None
+        return
     ratios = [(point.refresh_date, point.ratio) for point in product.history if point.ratio is not None]
     if len({day for day, _ in ratios}) < 2:  # noqa: PLR2004 - a line has two ends
-        return _tag("span", "no history yet", class_="soft")
+        yield tag("span", "no history yet", class_="soft")
+        return
+    yield sparkline(ratios, product.target)
     day, ratio = ratios[0]
-    return _join((_sparkline(ratios, product.target), _tag("span", f"from {_percent(ratio)} on {day}", class_="soft")))
-
-
-def _sparkline(ratios: Sequence[tuple[date, float]], target: float | None) -> _Html:
-    """Return the ratios as a line over their dates, from 0 at the bottom to 100 % (or the highest) at the top."""
-    (first, start), (last, end) = ratios[0], ratios[-1]
-    days = (last - first).days
-    top = max(1.0, *(ratio for _, ratio in ratios))
-
-    def y(ratio: float) -> float:
-        return 39 - ratio / top * 37
-
-    line = " ".join(f"{(day - first).days / days * 200:.1f},{y(ratio):.1f}" for day, ratio in ratios)
-    mark = "" if target is None else f'<path class="mark" d="M0 {y(target):.1f}h200"/>'
-    title = f"Ratio from {_percent(start)} on {first} to {_percent(end)} on {last}"
-    return _Html(
-        f'<svg class="spark" viewBox="0 0 200 40" preserveAspectRatio="none" role="img" aria-label="{escape(title)}">'
-        f'<path class="area" d="M0,39 L{line} L200,39z"/>{mark}<polyline class="now" points="{line}"/></svg>'
-    )
+    yield tag("span", f"from {percent(ratio)} on {day}", class_="soft")
 
 
 def _products_of(tenant: TenantStatus) -> list[ProductStatus]:
-    """Return the rows of all its reports."""
+    """Return the products of all reports."""
     return [product for report in tenant.reports.values() for product in report.products]
 
 
-def _badge(state: str) -> _Html:
-    return _tag("span", _STATES[state], class_=f"state {state}")
-
-
-# Markup that escapes every text by construction, and numbers and times for people.
-
-
-class _Html(str):
-    """Markup; any other text is escaped where `tag` takes it."""
-
-    __slots__ = ()
-
-
-def _tag(name: str, *children: str | None, **attributes: object) -> _Html:
-    """Return an element; `class_` stands for class, `aria_label` for aria-label; None leaves out."""
-    head = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    body = "".join(child if isinstance(child, _Html) else escape(child) for child in children if child is not None)
-    return _Html(f"<{name}{head}>{body}</{name}>")
-
-
-def _join(parts: Iterable[str | None]) -> _Html:
-    """Return the parts in a row, texts escaped."""
-    return _Html("".join(part if isinstance(part, _Html) else escape(part) for part in parts if part is not None))
-
-
-def _pairs(facts: Iterable[tuple[str, str]]) -> _Html:
-    """Return names and their values as a description list."""
-    return _tag("dl", *(_join((_tag("dt", name), _tag("dd", value))) for name, value in facts), class_="facts")
-
-
-def _percent(ratio: float) -> str:
-    """Return a ratio in per cent: `49.5%`, `50%`."""
-    return f"{round(ratio * 100, 1):g}%"
-
-
-def _count(number: int, noun: str) -> str:
-    """Return `1 tenant`, `2 tenants`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _stamp(at: datetime) -> str:
-    """Return a moment in UTC, to the minute."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _moment(at: datetime | None, now: datetime) -> str:
-    """Return a moment and how far it is from now."""
-    return "not known" if at is None else f"{_stamp(at)} ({_ago(at, now)})"
-
-
-def _aged(day: date | None, now: datetime) -> str:
-    """Return a day and how old it is."""
-    if day is None:
-        return "not known"
-    return f"{day} ({_span(now - datetime(day.year, day.month, day.day, tzinfo=now.tzinfo))} old)"
-
-
-def _ago(at: datetime | None, now: datetime) -> str:
-    """Return how far a moment is from now: `3 hours ago`, `in 5 minutes`."""
-    if at is None:
-        return "not known"
-    if abs(now - at) < timedelta(seconds=1):
-        return "now"
-    return f"{_span(now - at)} ago" if at < now else f"in {_span(at - now)}"
-
-
-def _span(time: timedelta) -> str:
-    """Return a length of time in the largest unit of which it has two; 0 seconds where it is negative."""
-    seconds = max(time.total_seconds(), 0)
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return _count(int(seconds // length), unit)
-    return _count(int(seconds), "second")
+def _badge(state: str) -> Html:
+    return tag("span", _STATES[state], class_=f"state {state}")
