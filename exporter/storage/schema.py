@@ -110,9 +110,7 @@ WITHDRAWALS = 2
 
 def connect_memory() -> sqlite3.Connection:
     """Open an empty database in memory, with the newest tables."""
-    connection = _opened(":memory:")
-    migrate(connection)
-    return connection
+    return _opened(":memory:", migrate)
 
 
 def connect(file: Path) -> sqlite3.Connection:
@@ -132,9 +130,9 @@ def connect(file: Path) -> sqlite3.Connection:
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        return _prepared(file, _use_wal)
+        return _opened(file, _use_wal)
     except sqlite3.OperationalError:
-        return _prepared(file, _use_rollback_journal)
+        return _opened(file, _use_rollback_journal)
 
 
 def connect_readonly(file: Path) -> sqlite3.Connection:
@@ -145,11 +143,13 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: it is missing, unreadable or damaged.
-        StorageError: it was not closed cleanly, and its folder cannot be written to repair that.
+        StorageError: it is no regular file, or was not closed cleanly, and its folder cannot be written to repair that.
         StorageNewerError: its schema is newer than this program.
     """
+    refuse_irregular(file)
+    uri = file.absolute().as_uri()
     try:
-        return _readable(file, "mode=ro")
+        return _opened(f"{uri}?mode=ro", _refuse_newer)
     except sqlite3.OperationalError as error:
         if primary_code(error) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
             raise
@@ -159,7 +159,19 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
                     f"{file}: cannot be read: {log.name} must be merged first, and the folder cannot be written",
                     hint="run this where the folder is writable, or on a copy of the whole folder",
                 ) from error
-        return _readable(file, "immutable=1")
+        return _opened(f"{uri}?immutable=1", _refuse_newer)
+
+
+def refuse_irregular(file: Path) -> None:
+    """Refuse a named pipe, a device or a folder in the place of the database: opening one may wait for ever.
+
+    Raises:
+        StorageError: `file` is one.
+    """
+    if file.exists() and not file.is_file():
+        raise StorageError(
+            f"{file}: is not a regular file", hint="move it away, or give storage.path a folder without one"
+        )
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:
@@ -204,21 +216,16 @@ def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
     return "" if answer == "ok" or time.monotonic() >= deadline else answer.replace("\n", " ")
 
 
-def _opened(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+def _opened(file: Path | str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
     # Guarded by a lock of `Storage`, so any thread may use it.
-    connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=uri)
-    # A text that is no UTF-8 must cost its own row only, not the whole query.
-    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
-
-
-def _prepared(file: Path, use_journal: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-    connection = _opened(file)
+    connection = sqlite3.connect(
+        file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=isinstance(file, str)
+    )
     try:
-        use_journal(connection)
-        with connection:  # a first write lock: only here a file system without shared memory shows itself
-            connection.execute("BEGIN IMMEDIATE")
+        # A text that is no UTF-8 must cost its own row only, not the whole query.
+        connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+        connection.execute("PRAGMA foreign_keys = ON")
+        prepare(connection)
     except BaseException:
         connection.close()
         raise
@@ -231,6 +238,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     if mode != "wal":
         raise sqlite3.OperationalError("the file system cannot do WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    _take_write_lock(connection)
 
 
 def _use_rollback_journal(connection: sqlite3.Connection) -> None:
@@ -241,16 +249,13 @@ def _use_rollback_journal(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA locking_mode = NORMAL")
     connection.execute("PRAGMA synchronous = FULL")
+    _take_write_lock(connection)
 
 
-def _readable(file: Path, query: str) -> sqlite3.Connection:
-    connection = _opened(f"{file.absolute().as_uri()}?{query}", uri=True)
-    try:
-        _refuse_newer(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _take_write_lock(connection: sqlite3.Connection) -> None:
+    """Lock once for writing: only here a file system without shared memory shows itself."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
 
 
 def _refuse_newer(connection: sqlite3.Connection) -> None:

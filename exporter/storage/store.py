@@ -305,6 +305,7 @@ class Storage:
     def _open_file(self, file: Path) -> sqlite3.Connection:
         if not os.access(file.parent, os.W_OK):  # SQLite would call that an I/O error of the disk
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
+        schema.refuse_irregular(file)
         if file.exists():
             if damage := schema.find_damage(file):
                 self.errors += 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 from exporter.log import set_up
 from exporter.state import Standing
 from exporter.storage import Storage, StorageError
+from exporter.storage.history import History
 from tests.storage.samples import CONTOSO, DAY, START, good, report
 
 
@@ -72,6 +74,28 @@ def open_full(folder: Path) -> None:
     say(storage.file, sorted(key.cloud for key in storage.restore()))
 
 
+def open_or_memory(folder: Path) -> None:
+    """Open a storage that may not be usable; say why it is not."""
+    with closing(Storage.open_or_memory(folder, clock=time.time)) as storage:
+        say(storage.problem)
+
+
+def read(folder: Path) -> None:
+    """Open a storage as `history` does; say why it cannot be read."""
+    try:
+        History.open(folder).close()
+    except StorageError as error:
+        say(error.message)
+
+
 if __name__ == "__main__":
     set_up()
-    {"hold": hold, "write": write, "fill": fill, "open-full": open_full}[sys.argv[1]](Path(sys.argv[2]))
+    tasks = {
+        "hold": hold,
+        "write": write,
+        "fill": fill,
+        "open-full": open_full,
+        "open-or-memory": open_or_memory,
+        "read": read,
+    }
+    tasks[sys.argv[1]](Path(sys.argv[2]))

@@ -155,9 +155,19 @@ def test_a_failed_opening_gives_the_lock_back(folder: Path, clock: Clock) -> Non
     folder.mkdir()
     (folder / FILE).mkdir()
     for _ in range(2):
-        with pytest.raises(StorageError, match=r"cannot open the storage") as caught:
+        with pytest.raises(StorageError, match=r"is not a regular file") as caught:
             Storage.open(folder, clock=clock)
         assert not isinstance(caught.value, StorageLockedError)
+
+
+def test_a_named_pipe_in_the_place_of_the_file_is_refused_at_once(folder: Path) -> None:
+    """Where a program that waits for a named pipe would wait for ever, `history` and `serve` say what is wrong."""
+    folder.mkdir()
+    os.mkfifo(folder / FILE)
+    with started("open-or-memory", folder) as serve, started("read", folder) as history:
+        for process in (serve, history):
+            said, _ = process.communicate(timeout=60)
+            assert said == f"{folder / FILE}: is not a regular file\n"
 
 
 def test_the_schema_has_a_version(storage: Storage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -61,3 +61,23 @@ def test_a_file_system_that_declines_wal_is_noticed() -> None:
         pytest.raises(sqlite3.OperationalError, match="the file system cannot do WAL"),
     ):
         schema._use_wal(connection)
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SQLite refuses a PRAGMA, no connection is left open."""
+    opened: list[sqlite3.Connection] = []
+
+    class Refusing(sqlite3.Connection):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+            opened.append(self)
+
+    monkeypatch.setattr(sqlite3, "connect", Refusing)
+    for connect in (schema.connect, schema.connect_readonly):
+        with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+            connect(tmp_path / schema.FILE_NAME)
+    assert opened
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            connection.execute("SELECT 1")
