@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.simulator import Simulator
+from exporter.simulator.state import SCENARIOS
 from exporter.simulator.tenants import Tenant
 
 __all__ = ["SCENARIOS", "Simulator", "SimulatorServer", "Tenant"]

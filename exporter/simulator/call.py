@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
-from exporter.simulator.chance import make_uuid
 from exporter.simulator.reports import refresh_date, render_csv, render_json
+from exporter.simulator.tenants import make_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

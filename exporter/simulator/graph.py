@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from exporter.simulator.messages import Response, json_response
 from exporter.simulator.reports import BY_FUNCTION, REPORTS
-from exporter.simulator.tokens import encode_part
+from exporter.simulator.state import encode_part
 
 if TYPE_CHECKING:
     from exporter.simulator.call import Call

@@ -1,8 +1,9 @@
-"""The login host: discovery and the token endpoint, as MSAL uses them, for apps with a client secret.
+"""Where tokens come from: the login host for apps with a client secret, and managed identities of virtual machines.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import base64
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
-from exporter.simulator.chance import make_uuid
 from exporter.simulator.messages import Stage, json_response
-from exporter.simulator.state import PERMISSION
-from exporter.simulator.tokens import encode_part
+from exporter.simulator.state import PERMISSION, encode_part
+from exporter.simulator.tenants import make_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from exporter.simulator.tenants import Tenant
 
 LIFETIME = 3599
+IMDS_PATH = "/metadata/identity/oauth2/token"
 NO_CACHE = (("Cache-Control", "no-store, no-cache"), ("Pragma", "no-cache"))
 _STAGES: Mapping[str, Stage] = {
     "v2.0/.well-known/openid-configuration": Stage.DISCOVERY,
@@ -267,3 +268,51 @@ def _token(call: Call, tenant: Tenant) -> Response:
     if call.state.secret_is_expired(tenant, secret):
         raise RefusedError(EXPIRED_SECRET, app=app.client_id)
     return application_token(call, tenant, app.client_id, form)
+
+
+# Managed identities
+
+
+def answer_identity(call: Call) -> Response:
+    """Answer a request for a managed identity's token."""
+    if call.request.path != IMDS_PATH:
+        return json_response(404, {"error": "not_found"})
+    if call.request.headers.get("metadata", "").lower() != "true":
+        return _identity_error("Required metadata header not specified")
+    if not identify(call):
+        return _identity_error("Identity not found")
+    return call.may_fail(lambda: identity_token(call) or _identity_error("Invalid resource"))
+
+
+def identify(call: Call) -> bool:
+    """Set the call's tenant: a user-assigned identity goes by its client id, the machine's own by the state."""
+    client_id = call.request.query.get("client_id")
+    if client_id is None:
+        call.tenant = call.state.find(call.state.system_identity)
+    else:
+        app = call.state.apps.get(client_id.lower())
+        home = min(app.tenant_ids) if app and app.tenant_ids else ""
+        call.tenant = call.state.find(home)
+    return call.tenant is not None
+
+
+def identity_token(call: Call) -> Response | None:
+    """Return a token for the identity, or None where there is no such resource."""
+    tenant, resource = call.tenant, call.request.query.get("resource", "")
+    audience = call.request.cloud.resources.get(resource.rstrip("/"))
+    if tenant is None or audience is None:
+        return None
+    client_id = call.request.query.get("client_id") or make_uuid(call.state.seed, "system identity")
+    document: dict[str, Any] = {
+        "access_token": call.state.seal.close(application_claims(call, tenant, client_id, audience)),
+        "client_id": client_id,
+        "expires_in": str(LIFETIME),
+        "expires_on": str(int(call.now) + LIFETIME),
+        "resource": resource,
+        "token_type": "Bearer",
+    }
+    return json_response(200, document)
+
+
+def _identity_error(sentence: str) -> Response:
+    return json_response(400, {"error": "invalid_request", "error_description": sentence})

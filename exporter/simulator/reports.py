@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from exporter.simulator.chance import between, draw
-from exporter.simulator.tenants import COMPANIES
+from exporter.simulator.tenants import COMPANIES, between, draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

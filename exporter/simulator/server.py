@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 import tempfile
 import threading
 import time
 import warnings
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +17,11 @@ from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import parse_qsl, unquote
 
 import httptools
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from exporter.simulator.messages import Cloud, Origin, Request
 
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from exporter.simulator.simulator import Simulator
 
 _ADDRESS = "127.0.0.1"
+_AUTHORITY = "Simulation of Microsoft: authority"
+_LIFETIME, _SKEW = timedelta(days=7), timedelta(hours=1)
 
 
 class Connection(asyncio.Protocol):
@@ -254,16 +263,67 @@ class SimulatorServer:
 
 
 def _credentials(folder: Path, names: tuple[str, ...]) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a new certificate authority and a TLS context with a certificate of it."""
-    from exporter.simulator.authority import issue  # noqa: PLC0415 - 60 ms of cryptography that only a start needs
+    """Return the file of a new certificate authority and a TLS context with a certificate of it.
 
-    issued = issue(names)
+    Both are valid for a week; the authority's key is not kept.
+    """
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
+    signs_certificates = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    root = (
+        _certificate(_AUTHORITY, root_key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(signs_certificates, critical=True)
+        .add_extension(root_id, critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
+    leaf = (
+        _certificate("Simulation of Microsoft", key)
+        .add_extension(x509.SubjectAlternativeName([_alternative(each) for each in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(root_id), critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
     ca_file, pair = folder / "ca.pem", folder / "server.pem"
-    ca_file.write_bytes(issued.authority)
+    ca_file.write_bytes(root.public_bytes(Encoding.PEM))
     pair.touch(mode=0o600)
-    pair.write_bytes(issued.key + issued.certificate)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pair.write_bytes(private + leaf.public_bytes(Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(pair)
     pair.unlink()
     return ca_file, context
+
+
+def _certificate(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    """Return the beginning of a certificate that the authority signs."""
+    subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (name, _AUTHORITY))
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + _LIFETIME)
+    )
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.simulator.call import Call
-from exporter.simulator.chance import draw
 from exporter.simulator.faults import FAULTS
 from exporter.simulator.graph import answer_download, answer_graph
-from exporter.simulator.identity import answer_identity
-from exporter.simulator.login import answer_login, login_stage
+from exporter.simulator.login import answer_identity, answer_login, login_stage
 from exporter.simulator.messages import Origin, Stage, json_response
 from exporter.simulator.reports import REPORTS, refresh_date
 from exporter.simulator.state import State
-from exporter.simulator.tenants import make_tenants
+from exporter.simulator.tenants import draw, make_tenants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,30 +1,133 @@
-"""What the simulation knows and counts: tenants, apps and secrets, calls and Microsoft's limits."""
+"""What the simulation knows and counts: scenarios, apps and secrets, signed tokens, calls and Microsoft's limits."""
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from exporter.simulator.chance import digest
+from exporter.simulator.messages import Stage
 from exporter.simulator.reports import make_rows
-from exporter.simulator.scenarios import SCENARIOS
-from exporter.simulator.tokens import Seal
+from exporter.simulator.tenants import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
-    from exporter.simulator.messages import Stage
     from exporter.simulator.reports import Report, Row
-    from exporter.simulator.scenarios import Scenario
     from exporter.simulator.tenants import Tenant
 
 PERMISSION = "Reports.Read.All"
 _WINDOW = 600.0
 # https://learn.microsoft.com/graph/throttling-limits#microsoft-365-reports-service-limits
 _CSV_PER_APP, _CSV_PER_TENANT, _JSON_PER_APP = 14, 40, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """How Microsoft treats a tenant.
+
+    Attributes:
+        name: what users type.
+        summary: one line about it.
+        faults: the faults that a stage's calls may end in, in equal parts.
+        chance: how many of these calls do end in one, from 0 to 1.
+        low: whether products are activated by well under half of those who hold them.
+        consent: whether tokens carry Reports.Read.All.
+        secret_expired: whether every client secret has expired.
+        has_past: whether there were reports on the days before.
+    """
+
+    name: str
+    summary: str
+    faults: Mapping[Stage, tuple[str, ...]] = field(default_factory=dict)
+    chance: float = 1.0
+    low: bool = False
+    consent: bool = True
+    secret_expired: bool = False
+    has_past: bool = True
+
+    def fault(self, stage: Stage, chance: float, *, data: bool) -> str | None:
+        """Return the fault that a call ends in, given a number from 0 up to 1 that is the call's own."""
+        choices = self.faults.get(stage, ()) or (self.faults.get(Stage.REPORT, ()) if data else ())
+        if not choices or chance >= self.chance:
+            return None
+        return choices[int(chance / self.chance * len(choices))]
+
+
+_FLAKY: Mapping[Stage, tuple[str, ...]] = {
+    Stage.TOKEN: ("503", "cut"),
+    Stage.GRAPH: ("500-empty", "503", "429-short", "401-expired", "cut", "direct-csv", "403-missing-credentials"),
+    Stage.DOWNLOAD: ("download-403-html", "download-410-xml", "cut-body", "503", "two-boms", "gzip"),
+}
+_GARBAGE = (
+    "html",
+    "invalid-utf-8",
+    "utf-16",
+    "nul-bytes",
+    "no-header",
+    "bad-numbers",
+    "negative",
+    "truncated",
+    "binary",
+)
+
+SCENARIOS: Mapping[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("healthy", "everything works"),
+        Scenario("low-activation", "everything works, but licences lie unused", low=True),
+        Scenario("flaky", "one call in four fails in a way that a second try avoids", _FLAKY, chance=0.25),
+        Scenario("throttled", "another app has used up the limit: every call is 429", {Stage.GRAPH: ("429",)}),
+        Scenario("outage", "Graph answers nothing but 5xx", {Stage.GRAPH: ("500-empty", "502-html", "503", "504")}),
+        Scenario("no-consent", "Reports.Read.All has not been granted", consent=False),
+        Scenario("expired-secret", "the one app of all tenants has a secret that expired", secret_expired=True),
+        Scenario("new-tenant", "Microsoft has no report yet", {Stage.GRAPH: ("404-unknown-tenant",)}, has_past=False),
+        Scenario("garbage", "the report cannot be read", {Stage.REPORT: _GARBAGE}),
+    )
+}
+
+
+def encode_part(data: bytes) -> str:
+    """Return base64url without padding, as JWT uses it."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode_part(text: str) -> bytes:
+    """Return the bytes of base64url without padding; ValueError if it is none."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class Seal:
+    """Writes and reads JWT-shaped texts that only this simulation can have written.
+
+    Args:
+        key: the secret behind the signatures.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._header = encode_part(json.dumps({"typ": "JWT", "alg": "RS256", "kid": "simulation"}).encode())
+
+    def close(self, claims: dict[str, Any]) -> str:
+        """Return `claims` as header.payload.signature; the signature is as long as Microsoft's (RS256)."""
+        signed = f"{self._header}.{encode_part(json.dumps(claims, separators=(',', ':')).encode())}"
+        return f"{signed}.{encode_part(self._sign(signed))}"
+
+    def open(self, text: str) -> dict[str, Any] | None:
+        """Return the claims of a text that this seal closed, or None for any other text."""
+        signed, _, signature = text.rpartition(".")
+        if not signed or not hmac.compare_digest(encode_part(self._sign(signed)).encode(), signature.encode()):
+            return None
+        claims: dict[str, Any] = json.loads(decode_part(signed.partition(".")[2]))
+        return claims
+
+    def _sign(self, text: str) -> bytes:
+        return hmac.digest(self._key, text.encode(), "sha256") * 8
 
 
 @dataclass(slots=True)

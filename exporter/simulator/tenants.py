@@ -1,11 +1,11 @@
-"""The simulated tenants: names, ids and credentials, all from a seed."""
+"""The simulated tenants: names, ids and credentials, drawn from a seed and the same in every process."""
 
 from __future__ import annotations
 
 import base64
+import uuid
 from dataclasses import dataclass
-
-from exporter.simulator.chance import digest, make_uuid
+from hashlib import blake2b
 
 # Microsoft's own sample companies: https://learn.microsoft.com/microsoft-365/enterprise/contoso-overview and others.
 COMPANIES = (
@@ -77,3 +77,26 @@ def _secret(*parts: object) -> str:
     """Return a client secret in the shape that Microsoft gives them: 40 characters with `8Q~` near the start."""
     text = base64.urlsafe_b64encode(digest("secret", *parts, size=32)).decode()
     return f"{text[:3]}8Q~{text[3:37]}"
+
+
+# What looks random
+
+
+def digest(*parts: object, size: int = 16) -> bytes:
+    """Return `size` bytes (at most 64) that look random and depend on nothing but `parts`."""
+    return blake2b("\x1f".join(map(str, parts)).encode(), digest_size=size).digest()
+
+
+def draw(*parts: object) -> float:
+    """Return a number from 0 up to, but not including, 1 that depends on nothing but `parts`."""
+    return (int.from_bytes(digest(*parts, size=7)) >> 3) / (1 << 53)
+
+
+def between(low: float, high: float, *parts: object) -> float:
+    """Return a number from `low` up to `high` that depends on nothing but the arguments."""
+    return low + (high - low) * draw(*parts)
+
+
+def make_uuid(*parts: object) -> str:
+    """Return a UUID of version 4's shape that depends on nothing but `parts`."""
+    return str(uuid.UUID(bytes=digest("uuid", *parts), version=4))

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from exporter.simulator.login import Aadsts, RefusedError
-from exporter.simulator.tokens import decode_part, encode_part
+from exporter.simulator.state import decode_part, encode_part
 
 if TYPE_CHECKING:
     from exporter.simulator.call import Call

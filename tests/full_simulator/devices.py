@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.simulator.chance import digest, draw
 from exporter.simulator.login import Aadsts
+from exporter.simulator.tenants import digest, draw
 
 LIFETIME = 900
 _LETTERS = "BCDFGHJKLMNPQRSTVWXYZ23456789"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-from exporter.simulator import identity as shipped
-from exporter.simulator.identity import identify, identity_token
+from exporter.simulator import login as shipped
+from exporter.simulator.login import identify, identity_token
 from exporter.simulator.messages import json_response
 from tests.full_simulator.state import state_of
 

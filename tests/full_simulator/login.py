@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter.simulator import login as shipped
-from exporter.simulator.chance import make_uuid
 from exporter.simulator.login import (
     NO_CACHE,
     Aadsts,
@@ -22,8 +21,8 @@ from exporter.simulator.login import (
     required,
 )
 from exporter.simulator.messages import Stage, json_response
-from exporter.simulator.state import PERMISSION
-from exporter.simulator.tokens import encode_part
+from exporter.simulator.state import PERMISSION, encode_part
+from exporter.simulator.tenants import make_uuid
 from tests.full_simulator.assertions import check_assertion
 from tests.full_simulator.devices import BLOCKED, LIFETIME, ORDINARY_USER, Decision, make_device
 from tests.full_simulator.state import state_of

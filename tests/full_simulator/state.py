@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.simulator import SCENARIOS
 from exporter.simulator import state as shipped
-from exporter.simulator.chance import digest
 from exporter.simulator.state import PERMISSION, App
+from exporter.simulator.tenants import digest
 from tests.full_simulator.assertions import Proofs
 from tests.full_simulator.devices import WAITING, Device, Plan
 from tests.full_simulator.faults import FAULTS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.simulator.call import Call, Fault
     from exporter.simulator.messages import Stage
     from exporter.simulator.reports import Report, Row
-    from exporter.simulator.scenarios import Scenario
+    from exporter.simulator.state import Scenario
     from exporter.simulator.tenants import Tenant
     from tests.full_simulator.assertions import Federation
 
