@@ -15,7 +15,7 @@ from exporter.log import get_logger
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.process_metrics import ProcessMetrics, process_collectors
 from exporter.recorder import Recorder
-from exporter.rendering import Renderer
+from exporter.rendering import AgeClock, Renderer
 from exporter.storage import Storage, StorageLockedError
 from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
@@ -59,6 +59,7 @@ class Exporter:
         storage: where reports are kept.
         environ: for HTTPS_PROXY and NO_PROXY.
         clock: Unix seconds.
+        monotonic: seconds; never jumps.
         revision: the source's revision, for `build_info`.
         process_metrics: whether `/metrics` has `process_*` and `python_info`.
     """
@@ -71,6 +72,7 @@ class Exporter:
         *,
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         revision: str = "",
         process_metrics: bool = True,
     ) -> None:
@@ -78,18 +80,20 @@ class Exporter:
         self._storage = storage
         self._environ = environ
         self._clock = clock
+        self._monotonic = monotonic
+        self._age_clock = AgeClock(clock, monotonic)
         self._config = config
         self._tenants = config.tenants
         self._own = OwnMetrics(revision, storage)
         self._own.reloaded_at = clock()
-        self._recorder = Recorder(storage, self._own, clock)
+        self._recorder = Recorder(storage, self._own, clock, monotonic)
         self._recorder.adopt(self._tenants)
         self._states, self._budget = self._recorder.states, self._recorder.budget
-        samples = TenantSamples(self._states, self._budget, clock)
+        samples = TenantSamples(self._states, self._budget, self._age_clock)
         self._exposition = Exposition(
             TENANT_FAMILIES, ProcessMetrics(self._own, process_collectors() if process_metrics else ())
         )
-        self._renderer = Renderer(self._exposition, samples, self._own, clock)
+        self._renderer = Renderer(self._exposition, samples, self._own, self._age_clock)
         self._urgent: set[Key] = set()
         self._watch = Watch(lambda: watched(self._config))
         self._microsoft: Microsoft | None = None
@@ -142,7 +146,7 @@ class Exporter:
         from exporter.schedule import Schedule  # noqa: PLC0415 - the web endpoints answer before APScheduler is imported
 
         self.connect()
-        self._schedule = Schedule(self._config.poll.concurrency, clock=self._clock)
+        self._schedule = Schedule(self._config.poll.concurrency, clock=self._clock, monotonic=self._monotonic)
         self._schedule.replace(self._tasks(), self._config.poll.concurrency)
         self._schedule.start()
 
@@ -221,6 +225,7 @@ class Exporter:
             self._storage,
             only=tenant,
             now=self._clock(),
+            expired_by=self._age_clock(),
             started_at=self._started_at,
             reloaded_at=self._own.reloaded_at,
             reload_error=self._reload_error,

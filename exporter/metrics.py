@@ -38,7 +38,7 @@ class TenantSamples:
     Args:
         states: read, never written.
         budget: of Graph calls.
-        clock: Unix seconds.
+        clock: Unix seconds, as of which numbers are too old.
     """
 
     def __init__(self, states: ReportStates, budget: Budget, clock: Callable[[], float]) -> None:
@@ -66,8 +66,8 @@ class TenantSamples:
         """Return when the samples change without a poll, Unix seconds: a report too old, a call out of the window."""
         now, moments = self._clock(), [float("inf")]
         for key in tenant.keys:
-            if (frees := self._budget.changes_at(key)) is not None:
-                moments.append(frees)
+            if (frees_in := self._budget.changes_in(key)) is not None:
+                moments.append(now + frees_in)
             if (expires := expiry_of(tenant, self._states.get(key))) is not None and expires > now:
                 moments.append(expires)
         return min(moments)

@@ -29,7 +29,7 @@ class Recorder:
         storage: keeps it over restarts; what it kept is where this begins.
         own: the exporter's counters.
         clock: Unix seconds.
-        monotonic: seconds, for the budget; `clock` where left out.
+        monotonic: seconds, for the budget.
 
     Attributes:
         states: where every report stands.
@@ -41,7 +41,7 @@ class Recorder:
         storage: Storage,
         own: OwnMetrics,
         clock: Callable[[], float],
-        monotonic: Callable[[], float] | None = None,
+        monotonic: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._own = own

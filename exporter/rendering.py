@@ -20,8 +20,47 @@ log = get_logger(__name__)
 _LOOK = 1.0
 """How often time itself is checked, seconds: reports grow too old, calls leave the quota's window."""
 
+_JUMP = 5.0
+"""Seconds that the clock may gain on the monotonic one between two readings."""
+
+_HELD = 300.0
+"""Seconds after a jump ahead in which polls, which are all due then, may show what is still true."""
+
 _REST = 2.0
 """After rendering, the thread rests this many times as long as that took: a storm of polls is shown in batches."""
+
+
+class AgeClock:
+    """The clock by which numbers grow too old: a jump ahead does not withdraw what was read a moment ago.
+
+    It follows such a jump five minutes later. Until then polls, which are due at once, replace what they can; a machine
+    that was paused for days withdraws the rest.
+
+    Args:
+        clock: Unix seconds; may jump.
+        monotonic: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._ahead = clock() - monotonic()
+        self._lag = 0.0
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        """Return Unix seconds."""
+        with self._lock:
+            now, steady = self._clock(), self._monotonic()
+            jump, self._ahead = now - steady - self._ahead, now - steady
+            lag = self._lag if steady < self._until else 0.0
+            if jump > _JUMP:
+                lag, self._until = lag + jump, steady + _HELD
+            elif jump < -_JUMP:
+                lag = max(lag + jump, 0.0)
+            self._lag = lag
+            return now - lag
 
 
 class Renderer:
@@ -31,7 +70,7 @@ class Renderer:
         exposition: where to.
         samples: what from.
         own: learns how many tenants are pending.
-        clock: Unix seconds.
+        clock: Unix seconds, as of which numbers are too old.
     """
 
     def __init__(

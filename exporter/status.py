@@ -172,6 +172,7 @@ def status(
     *,
     only: str | None,
     now: float,
+    expired_by: float,
     started_at: float,
     reloaded_at: float,
     reload_error: str,
@@ -186,6 +187,7 @@ def status(
         storage: for the history.
         only: the one tenant's name; None for all.
         now: Unix seconds.
+        expired_by: numbers that expire before are withdrawn, Unix seconds.
         started_at: Unix seconds.
         reloaded_at: when the configuration in force was loaded, Unix seconds.
         reload_error: why the last reload failed; empty where it did not.
@@ -202,7 +204,7 @@ def status(
                 tenant,
                 REPORTS[key.report],
                 states.get(key),
-                now=now,
+                expired_by=expired_by,
                 next_poll=next_poll(tenant, key),
                 earlier=None if only is None else _history(storage, tenant, key, since),
             )
@@ -250,14 +252,14 @@ def _report(
     report: Report,
     standing: Standing,
     *,
-    now: float,
+    expired_by: float,
     next_poll: float,
     earlier: Sequence[Snapshot] | None,
 ) -> ReportStatus:
     snapshot, success, last = standing.snapshot, standing.last_success, standing.last
     failure = last.failure if last is not None else None
     expires = None if success is None else success + tenant.report.max_age
-    shown = snapshot if expires is not None and now < expires else None
+    shown = snapshot if expires is not None and expired_by < expires else None
     return ReportStatus(
         state=_state(standing),
         refresh_date=snapshot.refresh_date if snapshot is not None else None,

@@ -76,6 +76,7 @@ def status(
         storage or Storage(None, lambda: NOON),
         only=only,
         now=now,
+        expired_by=now,
         started_at=NOON - 86400,
         reloaded_at=NOON - 3600,
         reload_error=reload_error,

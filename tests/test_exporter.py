@@ -13,6 +13,7 @@ from exporter.config import load
 from exporter.exporter import Exporter
 from exporter.storage import Storage
 from exporter.watch import PeriodicTask, PeriodicTasks, Watch
+from tests.builders import USERS
 from tests.full_simulator import Simulator, SimulatorServer, Stage
 from tests.process import configure
 from tests.soak.disk import FailingConnection
@@ -38,12 +39,24 @@ class Service:
         path: its configuration.
         storage: where it keeps reports.
         clock: Unix seconds.
+        monotonic: seconds.
     """
 
-    def __init__(self, path: Path, storage: Storage | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
         self.exporter = Exporter(
-            self.load(), self.load, storage or Storage.open(None, clock=clock), environ={}, clock=clock
+            self.load(),
+            self.load,
+            storage or Storage.open(None, clock=clock),
+            environ={},
+            clock=clock,
+            monotonic=monotonic,
         )
 
     def load(self) -> Config:
@@ -71,6 +84,13 @@ class Service:
                 return text
             time.sleep(0.02)
         raise AssertionError(f"no line with {parts} in:\n{text}")
+
+    def wait_without(self, part: str, seconds: float = 20) -> None:
+        """Wait for the first scrape without `part`."""
+        end = time.monotonic() + seconds
+        while part in self.metrics():
+            assert time.monotonic() < end, part
+            time.sleep(0.02)
 
     def run_tasks(self, times: int = 1) -> None:
         """Run every periodic task."""
@@ -245,18 +265,58 @@ def test_storage_that_fails_stops_neither_polling_nor_serving(server: SimulatorS
 
 def test_a_report_that_grows_too_old_is_withdrawn_though_no_poll_runs(server: SimulatorServer, tmp_path: Path) -> None:
     """Time alone withdraws the gauges of a report whose last good poll is max_age ago."""
-    now = [time.time()]
-    path = configure(server, tmp_path)
-    service = Service(path, clock=lambda: now[0]).start()
+    passed = [0.0]
+    service = Service(
+        configure(server, tmp_path),
+        clock=lambda: time.time() + passed[0],
+        monotonic=lambda: time.monotonic() + passed[0],
+    ).start()
     for name in ("contoso", "fabrikam"):  # a poll still in flight would succeed at the new time
         service.wait_for("assigned_users{", f'tenant="{name}"')
     server.latency = 3600
-    now[0] += 73 * 3600
-    end = time.monotonic() + 10
-    while "assigned_users{" in service.metrics() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert "assigned_users{" not in service.metrics()
+    passed[0] += 73 * 3600
+    service.wait_without("assigned_users{")
     assert "last_success_timestamp_seconds{" in service.metrics()
+    service.exporter.stop()
+
+
+def test_a_clock_that_jumps_ahead_withdraws_nothing_before_the_polls_due_then_had_their_time(
+    server: SimulatorServer, tmp_path: Path
+) -> None:
+    """Numbers read a moment ago outlast a jump by days; where no poll replaces them, they go five minutes later."""
+    ahead, passed = [0.0], [0.0]
+    service = Service(
+        configure(server, tmp_path),
+        clock=lambda: time.time() + ahead[0] + passed[0],
+        monotonic=lambda: time.monotonic() + passed[0],
+    ).start()
+    for name in ("contoso", "fabrikam"):
+        service.wait_for("assigned_users{", f'tenant="{name}"')
+    server.latency = 3600
+    ahead[0] = 73 * 3600
+    for _ in range(3):
+        service.run_tasks()
+        service.exporter._renderer.render()
+    assert service.metrics().count("assigned_users{") > 2
+    assert service.exporter.status().tenants[0].reports[USERS].products
+    passed[0] = 301
+    service.wait_without("assigned_users{")
+    assert not service.exporter.status().tenants[0].reports[USERS].products
+    service.exporter.stop()
+
+
+def test_a_clock_that_jumps_gives_no_calls_back(server: SimulatorServer, tmp_path: Path) -> None:
+    """The quota's window is ten minutes of real time, whatever the clock says."""
+    ahead = [0.0]
+    service = Service(configure(server, tmp_path), clock=lambda: time.time() + ahead[0]).start()
+    remaining = 'quota_remaining_calls{report="activations_user_counts",tenant="fabrikam"} '
+    service.wait_for("assigned_users{", 'tenant="fabrikam"')
+    before = service.metrics().split(remaining)[1].split()[0]
+    server.latency = 3600
+    ahead[0] = 3600
+    service.exporter._renderer.replace(service.exporter._tenants)
+    service.exporter._renderer.render()
+    assert before == service.metrics().split(remaining)[1].split()[0] != "7.0"
     service.exporter.stop()
 
 

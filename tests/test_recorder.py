@@ -54,7 +54,7 @@ def storage(tmp_path: Path) -> Storage:
 
 def started(storage: Storage) -> Recorder:
     """Return a recorder that holds contoso."""
-    recorder = Recorder(storage, OwnMetrics(storage=storage), Clock())
+    recorder = Recorder(storage, OwnMetrics(storage=storage), Clock(), Clock())
     recorder.adopt([CONTOSO])
     return recorder
 

@@ -13,7 +13,7 @@ from exporter.families import TENANT_FAMILIES
 from exporter.metrics import OwnMetrics, TenantSamples
 from exporter.process_metrics import ProcessMetrics
 from exporter.quota import Budget
-from exporter.rendering import Renderer
+from exporter.rendering import AgeClock, Renderer
 from exporter.state import Outcome, ReportStates, Standing
 from tests.builders import NOON, Clock, snapshot, tenant
 
@@ -74,3 +74,24 @@ def test_numbers_that_expire_while_they_are_rendered_are_withdrawn(reading: int)
         renderer.render()
     renderer.render()
     assert "assigned_users{" not in page(exposition)
+
+
+def test_the_clock_of_ages_follows_a_jump_ahead_five_minutes_later() -> None:
+    """Time that passes, and a jump back, count at once; of a jump ahead, that does after five minutes."""
+    clock, steady = Clock(), Clock()
+    ages = AgeClock(clock, steady)
+
+    def after(passed: float, jumped: float = 0) -> float:
+        clock.now += passed + jumped
+        steady.now += passed
+        return clock.now - ages()
+
+    assert after(1e6) == 0
+    assert after(1, jumped=4) == 0  # a clock that is adjusted has not jumped
+    assert after(1, jumped=1e6) == 1e6
+    assert after(200, jumped=-1000) == 1e6 - 1000
+    assert after(98) == 1e6 - 1000
+    assert after(2) == 0
+    assert after(1, jumped=-1e6) == 0
+    assert after(1, jumped=60) == 60
+    assert after(1, jumped=-90) == 0

@@ -30,6 +30,8 @@ COLUMNS = ("assigned_users", "activated_users", "shared_computer_users")
 WITHOUT_TARGET = "microsoft excel advanced analytics"
 PLATFORM_LABELS = ("windows", "mac", "android", "ios", "windows_10_mobile")
 _ENOUGH = 700.0
+_HELD = 300.0
+"""Seconds for which a clock that jumped ahead withdraws nothing by time alone."""
 _UNAUTHORIZED = 401
 
 
@@ -56,6 +58,7 @@ class Oracle:
         self._time = time
         self._fresh: dict[Key, bool] = {}
         self._next_end = 0.0
+        self._lag = self._lag_until = 0.0
         self._met: dict[str, set[str]] = {}
         self._accounts_of: dict[str, Account] = {}
         self.accounts: dict[str, Account] = {}
@@ -76,6 +79,7 @@ class Oracle:
         self.failures.clear()
         self.stale = 0
         self.standings = {}
+        self._lag = 0.0
         self.reload(accounts, stored)
 
     def reload(self, accounts: Iterable[Account], stored: Mapping[Key, Standing]) -> None:
@@ -107,6 +111,10 @@ class Oracle:
         """
         self._look_at_ages()
         self._next_end = 0.0
+        if seconds > 0:
+            self._lag, self._lag_until = self._lag + seconds, self._time.true + _HELD
+        else:
+            self._lag = max(self._lag + seconds, 0.0)
         self.doubtful |= {key for key, fresh in self._fresh.items() if not fresh}
         known_from = max(self.quota_known_from, self._time.true)
         self.quota_known_from = max(known_from + abs(seconds), self._time.true + abs(seconds) + _ENOUGH)
@@ -231,7 +239,7 @@ class Oracle:
         }
 
     def _look_at_ages(self) -> None:
-        self._next_end = float("inf")
+        self._next_end = float("inf") if not self._lag else self._time.now()
         for account in self.accounts.values():
             for key in account.report_keys():
                 if fresh := self._is_fresh(key, account):
@@ -243,7 +251,9 @@ class Oracle:
 
     def _is_fresh(self, key: Key, account: Account) -> bool:
         success = self.standings.get(key, Standing()).last_success
-        return success is not None and self._time.now() - success < account.max_age
+        if self._time.true >= self._lag_until:
+            self._lag = 0.0
+        return success is not None and self._time.now() - self._lag - success < account.max_age
 
     def _samples(self, account: Account, left_out: set[Key]) -> Iterator[tuple[Series, float]]:
         name = account.name

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import heapq
 import random
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
-from unittest import mock
 
 from exporter.config import load
 from exporter.exporter import Exporter
 from exporter.microsoft import Microsoft
 from exporter.poller import Poller
-from exporter.recorder import Recorder
 from exporter.state import Standing
 from exporter.watch import PeriodicTasks
 from tests.soak.errors import ViolationError
@@ -125,8 +122,9 @@ class Process(Exporter):
         self._time = time
         self._oracle = oracle
         self._rng = random.Random(seed)
-        with mock.patch("exporter.exporter.Recorder", partial(Recorder, monotonic=time.truth)):
-            super().__init__(load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now)
+        super().__init__(
+            load(flags, {}), lambda: load(flags, {}), disk, environ={}, clock=time.now, monotonic=time.truth
+        )
         self._replica = ""  # the storage's id is random, and a seed must tell the same story twice
         self.disk = disk
         self._errors_at_start = disk.errors - disk.failed
