@@ -17,7 +17,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
-from exporter.config.crontab import parse_crontab
+from exporter.config.times import parse_crontab
 from exporter.errors import NEEDS_OPERATOR
 from exporter.log import get_logger
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from exporter.config import load
-from exporter.config.durations import parse_duration
 from exporter.config.errors import config_error
+from exporter.config.times import parse_duration
 from exporter.errors import ConfigError
 from exporter.families import TENANT_FAMILIES
 from exporter.labels import product_labels

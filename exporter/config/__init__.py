@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from exporter.config.clouds import CLOUDS, Cloud
 from exporter.config.credential import Auth, AuthKind, DeviceCode, ManagedIdentity
-from exporter.config.load import load
+from exporter.config.load import load, watched
 from exporter.config.masked import masked
 from exporter.config.models import Http, Invocation, Log, Poll, Prices, ProductTarget, Report, Storage, Targets, Web
 from exporter.config.result import Config, Tenant
 from exporter.config.settings import FLAGS, Flag
-from exporter.config.watched import watched
 
 __all__ = [
     "CLOUDS",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
 from exporter.config.base import Settings, setting
 from exporter.config.errors import rule
-from exporter.config.fields import Day, FilePath, Flag, Secret, Uuid  # noqa: TC001 - pydantic reads the annotations
+from exporter.config.fields import Day, FilePath, Flag, Secret, Uuid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 AuthKind = Literal["client_secret", "certificate", "federated_token", "managed_identity", "device_code"]
 

@@ -7,12 +7,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, SecretStr
 
-from exporter.config import crontab
 from exporter.config.base import Kind
-from exporter.config.durations import parse_duration, print_duration
-from exporter.config.errors import nearest, rule
+from exporter.config.errors import rule
 
 UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
 # Where Microsoft puts personal accounts; they have no such report.
@@ -45,41 +43,6 @@ def _name(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004 - ASCII's controls
         raise rule("holds a control character", "use printable characters")
     return value
-
-
-def _duration(value: object) -> float:
-    fix = "write one such as 90s, 1h30m or 5y, largest unit first"
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str):
-        raise rule("must be a duration", fix)
-    if text.isdecimal() and text != "0":
-        raise rule("is a duration without a unit", fix)
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise rule(f"is {error}", fix) from None
-
-
-def at_least(low: float) -> AfterValidator:
-    """Return the check that a duration is not shorter than this many seconds."""
-
-    def check(seconds: float) -> float:
-        if seconds < low:
-            raise rule(f"is shorter than {print_duration(low)}", f"write {print_duration(low)} or more")
-        return seconds
-
-    return AfterValidator(check)
-
-
-def at_most(high: float) -> AfterValidator:
-    """Return the check that a duration is not longer than this many seconds."""
-
-    def check(seconds: float) -> float:
-        if seconds > high:
-            raise rule(f"is longer than {print_duration(high)}", f"write {print_duration(high)} or less")
-        return seconds
-
-    return AfterValidator(check)
 
 
 def _date(value: object) -> date:
@@ -123,28 +86,6 @@ def _tenant_id(value: str) -> str:
     raise rule("is neither a UUID nor a domain", f"{UUID_FIX} or as contoso.onmicrosoft.com")
 
 
-def _crontab(value: str) -> str:
-    try:
-        crontab.parse_crontab(value)
-    except ValueError as error:
-        raise rule(str(error), 'write minute hour day month weekday, such as "15 */6 * * *"') from None
-    return " ".join(value.split())
-
-
-def _timezone(value: str) -> str:
-    if value == "UTC":
-        return value
-    import zoneinfo  # noqa: PLC0415 - most configurations name no time zone
-
-    try:
-        zoneinfo.ZoneInfo(value)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        match = nearest(value, zoneinfo.available_timezones())
-        fix = f"did you mean {match}?" if match else "write a name such as Europe/Berlin, or UTC"
-        raise rule("is not a known time zone", fix) from None
-    return value
-
-
 def _currency(value: str) -> str:
     if not _CURRENCY.fullmatch(value):
         raise rule("is not an ISO 4217 code", "write three capital letters, such as EUR")
@@ -163,11 +104,8 @@ Count = Annotated[int, Field(strict=True), Kind("number")]
 Ratio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False), Kind("number, or null")]
 Price = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Kind("number")]
 Currency = Annotated[Text, AfterValidator(_currency), Kind("currency")]
-Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(print_duration), Kind("duration")]
 Day = Annotated[date, PlainValidator(_date), PlainSerializer(date.isoformat), Kind("date")]
 FilePath = Annotated[Path, PlainValidator(_path), PlainSerializer(_print_path), Kind("path")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), Kind("secret")]
 Uuid = Annotated[Text, AfterValidator(_uuid), Kind("UUID")]
 TenantId = Annotated[Text, AfterValidator(_tenant_id), Kind("UUID or domain")]
-CrontabLine = Annotated[Text, AfterValidator(_crontab), Kind("crontab")]
-TimeZone = Annotated[Text, AfterValidator(_timezone), Kind("time zone")]

@@ -12,9 +12,8 @@ from pydantic import ValidationError
 
 from exporter.config import azure
 from exporter.config.errors import findings, sentence
-from exporter.config.merge import overlay
 from exporter.config.models import Http, Root
-from exporter.config.resolve import Entry, Resolver, Top, validated, version_finding
+from exporter.config.resolve import Entry, Resolver, Top, overlay, validated, version_finding
 from exporter.config.result import Config, Tenant
 from exporter.config.settings import NOT_IN_FILE, settings
 from exporter.config.sources import Places, from_environment, from_flags, rooted
@@ -65,6 +64,24 @@ def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterato
         paths = sorted(path for real, path in fresh.items() if real not in seen and not real.is_dir())
         seen.update(fresh)
         yield pattern, tuple(paths)
+
+
+def watched(config: Config) -> tuple[Path, ...]:
+    """Return every file whose change means a reload, each once.
+
+    The configuration file, the files that `tenant_files` matches now, and the files of secrets, certificates, the proxy
+    and the private CA. A federated token is read for each use, and its file changes every hour or so. The web
+    configuration is watched by the web server itself.
+    """
+    files: dict[Path, None] = dict.fromkeys(config.files)
+    for _, paths in tenant_files(config.config_file, config.root.tenant_files):
+        files.update(dict.fromkeys(paths))
+    for path in (config.http.proxy_file, config.http.ca_file):
+        if path is not None:
+            files[path] = None
+    for tenant in config.configured:
+        files.update(dict.fromkeys(path for path in tenant.auth.files if path != tenant.auth.federated_token_file))
+    return tuple(files)
 
 
 class _Loading:

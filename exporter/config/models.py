@@ -5,13 +5,12 @@ The flags, the variables and docs/configuration.md are derived from these models
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from exporter.config.addresses import (  # noqa: TC001 - pydantic reads the annotations
+from exporter.config.addresses import (
     CloudChoice,
     DownloadHost,
     ExternalUrl,
@@ -22,13 +21,11 @@ from exporter.config.addresses import (  # noqa: TC001 - pydantic reads the anno
 )
 from exporter.config.base import Kind, Settings, block, setting
 from exporter.config.clouds import CLOUDS
-from exporter.config.credential import Auth  # noqa: TC001 - pydantic reads the annotations
+from exporter.config.credential import Auth
 from exporter.config.errors import quoted, rule
 from exporter.config.fields import (
     Count,
-    CrontabLine,
     Currency,
-    Duration,
     FilePath,
     Flag,
     Name,
@@ -36,15 +33,14 @@ from exporter.config.fields import (
     Ratio,
     TenantId,
     Text,
-    TimeZone,
     Uuid,
-    at_least,
-    at_most,
 )
+from exporter.config.times import CrontabLine, Duration, TimeZone, at_least, at_most
 from exporter.reports import DEFAULT_REPORTS, REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Value = TypeVar("Value")
 

@@ -1,4 +1,4 @@
-"""One tenant's entry + the top's defaults → a resolved tenant, or its errors."""
+"""One tenant's entry over the top's defaults → a resolved tenant, or its errors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from exporter.config.credential import AUTH_KINDS
 from exporter.config.errors import Finding, findings, sentence
-from exporter.config.merge import overlay
 from exporter.config.models import Poll, Prices, Report, Root, Targets, TenantSettings
 from exporter.config.result import Tenant
 from exporter.state import Key
@@ -30,6 +30,17 @@ _BLOCKS: Final[Mapping[str, type[BaseModel]]] = {
     "prices": Prices,
 }
 _WHOLE: Final = ("poll", "concurrency")
+# Two ways to say one thing: the layer on top says it, and silences the other below.
+_RIVALS: Final[Mapping[tuple[str, ...], str]] = {
+    ("poll", "interval"): "schedule",
+    ("poll", "schedule"): "interval",
+    ("http", "proxy"): "proxy_file",
+    ("http", "proxy_file"): "proxy",
+    ("auth", "certificate_password"): "certificate_password_file",
+    ("auth", "certificate_password_file"): "certificate_password",
+}
+# Their keys are names of products, whose case does not matter.
+_ANY_CASE: Final = frozenset({"product_names", "product_types"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,37 @@ class Entry:
     def place(self, *path: str | int) -> str:
         """Return the place of one of its keys."""
         return self.places.at(("tenants", self.index, *path))
+
+
+def overlay(low: Mapping[str, Any], high: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return `low` with `high` on top; neither is changed.
+
+    A credential on top replaces all of `auth` below, and what has a rival (`interval` and `schedule`) silences it.
+
+    Args:
+        low: the settings below.
+        high: the settings on top.
+        path: where both stand.
+    """
+    result = _kept(low, high, path)
+    for key, value in high.items():
+        below = result.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            result[key] = overlay(below, value, (*path, key))
+        else:
+            result[key] = value
+    return result
+
+
+def _kept(low: Mapping[str, Any], high: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Return what of `low` is not silenced as a whole by `high`."""
+    if path == ("auth",) and not AUTH_KINDS.keys().isdisjoint(high):
+        return {}
+    silenced = {_RIVALS[*path, key] for key in high if (*path, key) in _RIVALS}
+    if path and path[-1] in _ANY_CASE:
+        folded = {key.casefold() for key in high}
+        silenced |= {key for key in low if key.casefold() in folded and key not in high}
+    return {key: value for key, value in low.items() if key not in silenced}
 
 
 def validated(model: type[Model], data: Mapping[str, Any]) -> tuple[Model, list[Finding]]:

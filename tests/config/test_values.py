@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.addresses import split_host
-from exporter.config.crontab import parse_crontab
-from exporter.config.durations import parse_duration, print_duration
+from exporter.config.times import parse_crontab, parse_duration, print_duration
 
 YEAR = 365 * 86400.0
 

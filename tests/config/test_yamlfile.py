@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from exporter.config import yamlfile
 from exporter.config.base import Settings, setting
-from exporter.config.fields import Count, Text  # noqa: TC001 - pydantic reads the annotations
+from exporter.config.fields import Count, Text
 from exporter.config.yamlfile import parse_file, parse_yaml, read_yaml
 from exporter.errors import ConfigError
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from exporter import graph
 from exporter.config import load
-from exporter.config.crontab import parse_crontab
-from exporter.config.durations import parse_duration, print_duration
+from exporter.config.times import parse_crontab, parse_duration, print_duration
 from exporter.errors import ConfigError, RedirectError, ReportError
 from exporter.http import retry_after
 from exporter.reports import REPORTS
