@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from exporter.config import load
 from exporter.config.errors import config_error
-from exporter.web import listener
+from exporter.web import listen_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     variables = {name: value for name, value in environ.items() if name.startswith("OFFICE365_EXPORTER_WEB__")}
     web = load(flags, variables, need_tenants=False).web
     written = web.listen_address[0]
-    address = listener.parse(written)
+    address = listen_address.parse(written)
     if not address.path and not address.port:
         raise config_error("--web.listen-address", f"{written!r} lets the system choose the port", "name the port")
     try:
@@ -43,7 +43,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _ask(address: listener.Address, path: str, *, may_be_tls: bool) -> int | None:
+def _ask(address: listen_address.Address, path: str, *, may_be_tls: bool) -> int | None:
     """Return the status, or None where a handshake was refused by the server's own word."""
     if may_be_tls:
         try:
@@ -57,7 +57,7 @@ def _ask(address: listener.Address, path: str, *, may_be_tls: bool) -> int | Non
         return _get(plain, path)
 
 
-def _ask_encrypted(address: listener.Address, path: str) -> int:
+def _ask_encrypted(address: listen_address.Address, path: str) -> int:
     # Any certificate is taken: it names whom others ask, not this machine.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -72,7 +72,7 @@ def _ask_encrypted(address: listener.Address, path: str) -> int:
             return _get(encrypted, path)
 
 
-def _connect(address: listener.Address) -> socket.socket:
+def _connect(address: listen_address.Address) -> socket.socket:
     if address.path:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_TIMEOUT)

@@ -22,23 +22,23 @@ Users = Mapping[bytes, bytes]
 """Bcrypt hashes by user name."""
 
 _LONGEST = 72
-"""Bytes of a password that bcrypt reads; the rest is cut off here, as Go does when it checks one."""
+"""Bytes of a password that bcrypt uses; the rest is cut off, as Go does when it checks one."""
 
 _WAITING = 16
 _WAITING_FROM_ONE = 4
 _RESERVED = 4
-"""Checks that may wait from addresses which have guessed nothing wrong."""
+"""Checks that may wait from addresses that have sent no wrong password."""
 
 _REMEMBERED = 1024
 _ADDRESSES = 16_384
 
 
 class _Attempt(NamedTuple):
-    """One pair of user and password, to be checked against one hash.
+    """A user's password, to be checked against a hash.
 
     Attributes:
-        digest: what it is remembered by.
-        known: whether there is such a user; if not, the result does not count.
+        digest: the key under which the result is remembered.
+        known: whether the user exists; if not, no password is right.
     """
 
     digest: bytes
@@ -47,18 +47,18 @@ class _Attempt(NamedTuple):
     known: bool
 
     def is_right(self) -> bool:
-        """Compute whether the password is right; at cost 18 for some twenty seconds, without the interpreter's lock."""
+        """Compute whether the password is right; without the interpreter's lock, for some twenty seconds at cost 18."""
         return bcrypt.checkpw(self.password[:_LONGEST], self.hashed) and self.known
 
 
 class Passwords:
-    """Checks user names and passwords against one web configuration.
+    """Checks users and passwords against the web configuration.
 
-    Each pair is computed once, in a thread, and remembered, right or wrong, by a keyed digest; nothing is remembered
-    beyond a change of the web configuration. Of new pairs only so many wait, and from one address only a few of these,
-    so that a flood of guesses keeps neither scrapes nor polls from the processor. A few places, with a thread of their
-    own, are left to addresses that have guessed nothing wrong: guesses do not lock out a new client that knows its
-    password. An unknown user costs what the most expensive known one costs.
+    Each pair is computed once, in a thread, and remembered, right or wrong, by a keyed digest until the web
+    configuration changes. The number of pairs that wait is bounded, in all and for each client, so that a flood of
+    guesses takes the processor neither from scrapes nor from polls. A few places, with a thread of their own, are
+    reserved for clients that have sent no wrong password: guesses do not lock out a new client that knows its password.
+    An unknown user takes as long as the most expensive known one.
     """
 
     def __init__(self, users: Users) -> None:
@@ -70,50 +70,39 @@ class Passwords:
         self._from: Counter[str] = Counter()
 
     def use(self, users: Users) -> None:
-        """Check against these users, one at least, from now on, and forget what was remembered of others."""
+        """Check against these users, at least one, from now on, and forget all results."""
         self._users = users
         self._key = os.urandom(32)
         self._right: _Memory[bytes] = _Memory(_REMEMBERED)
         self._wrong: _Memory[bytes] = _Memory(_REMEMBERED)
 
-    def check(self, authorization: str | None) -> bool | None:
-        """Say whether a request's Authorization header is right, or None if that has to be computed.
+    async def check(self, authorization: str | None, client: str) -> bool:
+        """Return whether a request's Authorization header has a known user and the right password.
 
         Args:
             authorization: the header; None if there was none.
+            client: whom a new check is counted for.
+
+        Raises:
+            BusyError: too many checks are waiting, or too many of this client's.
         """
         attempt = self._attempt(authorization)
-        if attempt is None:
+        if attempt is None or attempt.digest in self._wrong:
             return False
         if attempt.digest in self._right:
             return True
-        return False if attempt.digest in self._wrong else None
-
-    async def compute(self, authorization: str | None, client: str) -> bool:
-        """Say whether the header is right, by computing it; requests with the same one share the work.
-
-        Args:
-            authorization: the header.
-            client: whom its guesses are counted for.
-
-        Raises:
-            BusyError: too many checks are waiting, or too many of this client.
-        """
-        attempt = self._attempt(authorization)
-        if attempt is None:
-            return False
         task = self._under_way.get(attempt.digest)
         if task is None:
-            # Begun before the task, so that this request gets the answer of a full queue.
+            # Outside the task: it is this request that is refused if the queue is full.
             future = self._begin(attempt, client)
             task = asyncio.get_running_loop().create_task(self._remember(future, attempt, client))
             self._under_way[attempt.digest] = task
             self._from[client] += 1
-        # Whoever gives up takes the result neither from the others nor from the memory.
+        # A request that is cancelled leaves the check to the others, which share it, and to the memory.
         return await asyncio.shield(task)
 
     def end(self) -> None:
-        """Compute no more than what is being computed."""
+        """Start no more checks."""
         self._worker.end()
         self._reserved.end()
 
@@ -146,17 +135,14 @@ class Passwords:
         hashed = self._users.get(user)
         known = hashed is not None
         if hashed is None:
-            hashed = max(self._users.values(), key=cost)
-        return _Attempt(self._digest(user, hashed, password, b"\1" if known else b""), password, hashed, known)
-
-    def _digest(self, *parts: bytes) -> bytes:
-        """Return a digest of `parts` that means nothing outside this process."""
+            hashed = max(self._users.values(), key=lambda one: one[4:6])  # the cost, in two digits
+        parts = (user, hashed, password, b"\1" if known else b"")
         whole = b"".join(len(part).to_bytes(8) + part for part in parts)
-        return hmac.digest(self._key, whole, hashlib.sha256)
+        return _Attempt(hmac.digest(self._key, whole, hashlib.sha256), password, hashed, known)
 
 
 class _Memory(Generic[T]):
-    """A set that forgets what was added or used longest ago."""
+    """A set of bounded size that forgets the least recently used items."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -169,20 +155,14 @@ class _Memory(Generic[T]):
         return True
 
     def add(self, item: T) -> None:
-        """Remember `item`."""
         self._held[item] = None
         self._held.move_to_end(item)
         if len(self._held) > self._size:
             self._held.popitem(last=False)
 
 
-def cost(hashed: bytes) -> int:
-    """Return the cost of a bcrypt hash, which its time doubles with."""
-    return int(hashed[4:6])
-
-
 def _pair(authorization: str | None) -> tuple[bytes, bytes] | None:
-    """Return user and password of a header; None if it is no basic authentication."""
+    """Return the user and password of a header; None if it is not basic authentication."""
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -1,4 +1,4 @@
-"""One connection as one coroutine, and all of them together."""
+"""One client's connection, as one coroutine: a request, its response, the next request."""
 
 from __future__ import annotations
 
@@ -8,123 +8,63 @@ import socket
 import ssl
 import struct
 import sys
-from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger, is_verbose
-from exporter.web.http import CONTINUE, Client, Reader, Request, Response, chunks, text
-from exporter.web.limits import Shares, client_of
+from exporter.web.http import CONTINUE, Reader, Request, Response, text
+from exporter.web.limits import Client, client_key
 
 if sys.platform != "win32":
     import fcntl
     import termios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from exporter.web.http import Handler
-    from exporter.web.limits import Limits
-    from exporter.web.site import Security
+    from exporter.web.server import Connections
 
 log = get_logger(__name__)
 
 _SEGMENT = 64 * 1024
+
+_CHUNK = 512 * 1024
+"""Bytes written at once: enough for a large body to take few rounds of the loop, and few enough for a round to be short
+and for a copy of what the kernel does not take to be small."""
+
+_CHUNK_TLS = 64 * 1024
+"""The same for TLS, which takes longer than a copy."""
+
 _DISCARDED = 8 * 1024 * 1024
-"""Bytes that a client may go on sending once nothing is read any more."""
+"""Bytes that a client may still send once nothing is read any more."""
 
 _LOGGED = 200
-"""Characters of a path that the log shows."""
+"""Characters of a path in the log."""
 
 _RESET = struct.pack("ii", 1, 0)
 _SHORTEST_NAP, _LONGEST_NAP = 0.001, 0.1
 
 
-class Connections:
-    """The open connections.
-
-    Attributes:
-        handler: answers their requests.
-        limits: what each may hold.
-        draining: no new ones, and each ends with the response under way.
-    """
-
-    def __init__(self, handler: Handler, limits: Limits, room: int) -> None:
-        self.handler = handler
-        self.limits = limits
-        self.draining = False
-        self._room = room
-        self._open: set[Connection] = set()
-        self._waiting: Shares[Connection] = Shares()
-
-    def accept(self, sock: socket.socket, address: str, security: Security) -> None:
-        """Serve a new connection, at the cost of one that waits if there are too many; or close it."""
-        if self.draining or (len(self._open) >= self._room and not self.make_room()):
-            sock.close()
-            return
-        connection = Connection(self, sock, address, security)
-        self._open.add(connection)
-        self.wait(connection)
-
-    def make_room(self) -> bool:
-        """End the connection that has waited longest, of the client that has most; say whether there was one."""
-        largest = self._waiting.largest()
-        if largest is None:
-            return False
-        _, connection, _ = largest
-        self.leave(connection)
-        connection.cut()
-        return True
-
-    def wait(self, connection: Connection) -> None:
-        """Note that a connection waits for a request."""
-        if connection in self._open:
-            self._waiting.add(connection.client.share, connection, asyncio.get_running_loop().time())
-
-    def work(self, connection: Connection) -> None:
-        """Note that a connection has a request, and waits no more."""
-        self._waiting.discard(connection.client.share, connection)
-
-    def leave(self, connection: Connection) -> None:
-        """Forget a connection."""
-        self._open.discard(connection)
-        self.work(connection)
-
-    async def stop(self) -> None:
-        """End all connections: those without a request now, the others when answered or when `limits.stop` is over."""
-        self.draining = True
-        while self.make_room():
-            pass
-        tasks = [connection.task for connection in self._open]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.limits.stop)
-        for connection in list(self._open):
-            connection.cut()
-        # One round of the loop for the transports to end.
-        await asyncio.sleep(0)
-
-
 class Connection:
     """One client's connection.
 
-    A request is read whole, under a deadline, then answered, under another, then the next one is read; what a client
-    sends ahead waits. What cannot be a request is answered by a 4xx or 5xx, after which nothing is read any more.
+    A request is read whole by a deadline, then answered by another, then the next one is read; what a client sends
+    ahead waits. An invalid request is answered by a 4xx or 5xx, after which nothing more is read.
 
     Attributes:
         client: the other end.
         task: runs it.
     """
 
-    def __init__(self, connections: Connections, sock: socket.socket, address: str, security: Security) -> None:
-        self.client = Client(address, client_of(address), self.cut)
+    def __init__(self, connections: Connections, sock: socket.socket, address: str) -> None:
+        self.client = Client(address, client_key(address), self.cut)
         self._all = connections
         self._limits = connections.limits
-        self._loop = asyncio.get_running_loop()
+        self._security = connections.site.security
         self._sock = sock
-        self._security = security
-        self._tls = security.context is not None
+        self._loop = asyncio.get_running_loop()
         self._reader = Reader(self._limits, self.client)
-        self._opened = False
-        self._refusal: Response | None = None
+        self._stream = asyncio.StreamReader(self._limits.head, self._loop)
+        self._has_transport = False
         self._writer: asyncio.StreamWriter | None = None
         self._done: Callable[[], None] | None = None
         self._delivery: asyncio.TimerHandle | None = None
@@ -132,7 +72,7 @@ class Connection:
         self._is_late = False
         self._timer: asyncio.TimerHandle | None = None
         self.task = self._loop.create_task(self._run())
-        # Not in the coroutine: one that is cancelled before its first step runs none of it.
+        # Not in the coroutine, which does not run at all if it is cancelled before its first step.
         self.task.add_done_callback(self._end)
 
     def cut(self) -> None:
@@ -141,97 +81,79 @@ class Connection:
 
     async def _run(self) -> None:
         try:
-            stream, self._writer = await self._open()
-            await self._serve(stream, self._writer)
+            writer, refusal = await self._open()
+            await self._serve(writer, refusal)
         except (OSError, ssl.SSLError) as error:
-            # Anybody can send anything to an open port: no line of the log for each.
+            # Anybody can send anything to an open port, which must not fill the log.
             log.debug("a connection failed", client=self.client.address, error=str(error))
         except Exception:
             log.exception("a connection failed", client=self.client.address)
 
-    def _end(self, _task: asyncio.Task[None]) -> None:
-        self._all.leave(self)
-        self._deliver()
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._opened:
-            self._sock.close()
-        if self._writer is None:
-            return
-        transport = self._writer.transport
-        if transport.get_write_buffer_size() or _unsent(self._sock):
-            # Otherwise the kernel would keep what the client does not read, for minutes and counted by nothing.
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        transport.abort()
-        self._writer = None
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Shake hands, where that is asked for."""
-        stream = asyncio.StreamReader(self._limits.head, self._loop)
-        protocol = asyncio.StreamReaderProtocol(stream, loop=self._loop)
-        # From here on the transport closes the socket.
-        self._opened = True
-        if not self._tls:
+    async def _open(self) -> tuple[asyncio.StreamWriter, Response | None]:
+        """Do the TLS handshake, if any; return how to write, and the refusal of a client that is not allowed."""
+        protocol = asyncio.StreamReaderProtocol(self._stream, loop=self._loop)
+        refusal = None
+        # From now on the transport closes the socket.
+        self._has_transport = True
+        if self._security.context is None:
             transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, self._sock)
         else:
-            from exporter.web import tls  # noqa: PLC0415 - only where TLS is
+            from exporter.web import tls  # noqa: PLC0415 - only with TLS
 
-            transport = await tls.shake_hands(protocol, self._sock, self._security, self._limits, self.client.address)
+            address = self.client.address
+            transport = await tls.shake_hands(protocol, self._sock, self._security.context, self._limits, address)
             allowed = self._security.allowed_sans
             if allowed is not None and not tls.has_name(allowed, transport.get_extra_info("peercert")):
-                # Python's ssl cannot refuse a certificate once it is verified: the client reads why in plain words.
-                log.warning("a client's certificate has no allowed name: refused", client=self.client.address)
-                self._refusal = text(403, "the client's certificate has no name of client_allowed_sans")
-        return stream, asyncio.StreamWriter(transport, protocol, stream, self._loop)
+                # Python's ssl cannot refuse a certificate that it has verified: the client is refused over HTTP.
+                log.warning("a client's certificate has no allowed name: refused", client=address)
+                refusal = text(403, "the client's certificate has no name of client_allowed_sans")
+        self._writer = asyncio.StreamWriter(transport, protocol, self._stream, self._loop)
+        return self._writer, refusal
 
-    async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, writer: asyncio.StreamWriter, refusal: Response | None) -> None:
         seconds = self._limits.request
-        while (found := self._refusal or await self._read(stream, writer, seconds)) is not None:
-            # A client may close its half early.
-            over = stream.at_eof() and not self._reader.reading
-            last = isinstance(found, Response) or not found.keep_alive or self._all.draining or over
-            self._allow(self._limits.response)
+        while (found := refusal or await self._read(writer, seconds)) is not None:
+            # A client may close its sending side early.
+            ended = self._stream.at_eof() and not self._reader.reading
+            last = isinstance(found, Response) or not found.keep_alive or self._all.draining or ended
+            self._set_deadline(self._limits.response)
             if self._done is not None:
-                await self._delivered(writer.transport)
+                await self._wait_until_delivered(writer.transport)
             response = found if isinstance(found, Response) else await self._answer(found)
             await self._send(writer, response, found, last=last)
             if last or self._all.draining:
                 if response.done is not None:
-                    await self._delivered(writer.transport)
-                await self._hang_up(stream, writer, refused=isinstance(found, Response))
+                    await self._wait_until_delivered(writer.transport)
+                await self._close(writer, refused=isinstance(found, Response))
                 return
             if response.done is None:
-                self._all.wait(self)
+                self._all.note_idle(self)
             else:
                 until = self._loop.time() + self._limits.response
-                self._delivery = self._loop.call_later(_SHORTEST_NAP, self._expect, writer.transport, until)
+                self._delivery = self._loop.call_later(_SHORTEST_NAP, self._check_delivery, writer.transport, until)
             seconds = self._limits.idle
-        # The client has closed its half, and may be reading still.
-        self._allow(self._limits.response)
-        await self._delivered(writer.transport)
+        # The client has closed its sending side, and may still be reading.
+        self._set_deadline(self._limits.response)
+        await self._wait_until_delivered(writer.transport)
 
-    async def _read(
-        self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
-    ) -> Request | Response | None:
-        """Return the next request, the refusal of what cannot be one, or None if there is none any more.
+    async def _read(self, writer: asyncio.StreamWriter, seconds: float) -> Request | Response | None:
+        """Return the next request, the refusal of an invalid or late one, or None if there are no more.
 
         Args:
-            stream: where it comes from.
-            writer: takes the leave to send a body.
-            seconds: how long it may take to begin.
+            writer: takes `100 Continue`.
+            seconds: by when it must begin.
         """
         reader = self._reader
         has_begun = reader.reading
-        self._allow(self._limits.request if has_begun else seconds)
+        self._set_deadline(self._limits.request if has_begun else seconds)
         try:
             while (found := reader.next()) is None:
                 if reader.reading and not has_begun:
                     has_begun = True
-                    self._allow(self._limits.request)
-                if reader.waits_for_continue:
+                    self._set_deadline(self._limits.request)
+                if reader.take_expectation():
                     writer.write(CONTINUE)
-                data = await stream.read(_SEGMENT)
+                data = await self._stream.read(_SEGMENT)
                 if not data:
                     return None
                 reader.feed(data)
@@ -240,13 +162,12 @@ class Connection:
                 raise
             self._is_late = False
             found = reader.expire()
-        self._all.work(self)
+        self._all.note_busy(self)
         return found
 
     async def _answer(self, request: Request) -> Response:
         try:
-            answer = self._all.handler(request)
-            return await answer if isawaitable(answer) else answer
+            return await self._all.site.handle(request)
         except Exception:
             log.exception("a request failed", path=request.path)
             return text(500, "this is an error of the exporter: its log says more")
@@ -254,49 +175,83 @@ class Connection:
     async def _send(
         self, writer: asyncio.StreamWriter, response: Response, found: Request | Response, *, last: bool
     ) -> None:
-        """Send a response, no faster than the client takes it."""
+        """Send a response, no faster than the client reads it."""
         request = found if isinstance(found, Request) else None
         self._done = response.done
         if is_verbose():
-            self._log(response, request)
+            method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
+            client, size = self.client.address, sum(map(len, response.body))
+            log.debug("answered", client=client, method=method, path=path, status=response.status, bytes=size)
         head = response.head(keep_alive=not last, old=request is not None and request.old)
         body = () if request is not None and request.method == "HEAD" else response.body
-        for chunk in chunks(head, body, tls=self._tls):
+        is_tls = self._security.context is not None
+        for chunk in _chunks(head, body, _CHUNK_TLS if is_tls else _CHUNK):
             if writer.transport.is_closing():
                 raise ConnectionResetError("the client has gone")
-            # One record of TLS for all pieces, in place of one for each.
-            writer.writelines((b"".join(chunk),) if self._tls else chunk)
+            # With TLS, one record for all pieces instead of one for each.
+            writer.writelines((b"".join(chunk),) if is_tls else chunk)
             await writer.drain()
         if self._reader.reading:
-            # A client that sends many requests ahead keeps nobody from the event loop.
+            # A client that sends many requests ahead must not keep others from the event loop.
             await asyncio.sleep(0)
 
-    async def _delivered(self, transport: asyncio.WriteTransport) -> None:
-        """Wait until the client has the last response: until then it takes up memory, the kernel's at least."""
+    async def _close(self, writer: asyncio.StreamWriter, *, refused: bool) -> None:
+        """Close the connection, but leave a client that is still sending time to read its response."""
+        self._all.note_idle(self)
+        self._set_deadline(self._limits.linger)
+        if writer.can_write_eof():
+            writer.write_eof()
+        if refused or writer.can_write_eof():
+            discarded = 0
+            while discarded < _DISCARDED and (data := await self._stream.read(_SEGMENT)):
+                discarded += len(data)
+        writer.close()
+        await writer.wait_closed()
+
+    def _end(self, _task: asyncio.Task[None]) -> None:
+        self._all.forget(self)
+        self._note_delivered()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._has_transport:
+            self._sock.close()
+        if self._writer is None:
+            return
+        transport = self._writer.transport
+        if transport.get_write_buffer_size() or _unsent(self._sock):
+            # Otherwise the kernel keeps for minutes what the client does not read, and no limit counts it.
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+        self._writer = None
+
+    # Delivery: until the client has received a response, the response takes up memory, at least the kernel's.
+
+    async def _wait_until_delivered(self, transport: asyncio.WriteTransport) -> None:
         nap = 0.0
-        while self._is_on_the_way(transport):
+        while self._is_undelivered(transport):
             await asyncio.sleep(nap)
             nap = min(_LONGEST_NAP, nap * 2 or _SHORTEST_NAP)
-        self._deliver()
+        self._note_delivered()
 
-    def _expect(self, transport: asyncio.WriteTransport, until: float, nap: float = _SHORTEST_NAP) -> None:
-        """Do the same while the next request is awaited, but not longer than `until`."""
-        if not self._is_on_the_way(transport):
-            self._deliver()
-            self._all.wait(self)
+    def _check_delivery(self, transport: asyncio.WriteTransport, until: float, nap: float = _SHORTEST_NAP) -> None:
+        """Check, while the next request is read, whether the response has been delivered; cut it off after `until`."""
+        if not self._is_undelivered(transport):
+            self._note_delivered()
+            self._all.note_idle(self)
             if self._all.draining:
                 self.cut()
         elif self._loop.time() > until:
             self.cut()
         else:
             nap = min(_LONGEST_NAP, nap * 2)
-            self._delivery = self._loop.call_later(nap, self._expect, transport, until, nap)
+            self._delivery = self._loop.call_later(nap, self._check_delivery, transport, until, nap)
 
-    def _is_on_the_way(self, transport: asyncio.WriteTransport) -> bool:
+    def _is_undelivered(self, transport: asyncio.WriteTransport) -> bool:
         return not transport.is_closing() and (transport.get_write_buffer_size() > 0 or _unsent(self._sock) > 0)
 
-    def _deliver(self) -> None:
-        """Note that the client has the last response, or never will."""
+    def _note_delivered(self) -> None:
+        """Note that the client has received the last response, or never will."""
         if self._delivery is not None:
             self._delivery.cancel()
             self._delivery = None
@@ -304,24 +259,13 @@ class Connection:
             self._done()
             self._done = None
 
-    async def _hang_up(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter, *, refused: bool) -> None:
-        """Close, but not before a client that is still sending could read its answer."""
-        self._all.wait(self)
-        self._allow(self._limits.linger)
-        if writer.can_write_eof():
-            writer.write_eof()
-        if refused or writer.can_write_eof():
-            discarded = 0
-            while discarded < _DISCARDED and (data := await stream.read(_SEGMENT)):
-                discarded += len(data)
-        writer.close()
-        await writer.wait_closed()
+    # Deadlines.
 
-    def _allow(self, seconds: float) -> None:
-        """Let what is done next take so long, in place of what was allowed before; then the task is cancelled.
+    def _set_deadline(self, seconds: float) -> None:
+        """Set the deadline, in place of the previous one, at which the task is cancelled.
 
-        The timer is set for no later than a request's deadline: the longer ones, which every request passes through,
-        move none.
+        The timer fires no later than after a request's time. So the longer deadlines, which every request sets, need
+        not move it.
         """
         now = self._loop.time()
         self._deadline = now + seconds
@@ -342,14 +286,25 @@ class Connection:
             self._is_late = True
             self.task.cancel()
 
-    def _log(self, response: Response, request: Request | None) -> None:
-        method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
-        size = sum(map(len, response.body))
-        log.debug("answered", client=self.client.address, method=method, path=path, status=response.status, bytes=size)
+
+def _chunks(head: bytes, body: Sequence[bytes], size: int) -> Iterator[Sequence[bytes | memoryview]]:
+    """Yield head and body in chunks of `size`, each in pieces; pieces are cut where a chunk ends."""
+    chunk: list[bytes | memoryview] = [head]
+    room = size - len(head)
+    for piece in body:
+        rest = memoryview(piece)
+        while len(rest) > room:
+            chunk.append(rest[:room])
+            rest = rest[room:]
+            yield chunk
+            chunk, room = [], size
+        chunk.append(rest)
+        room -= len(rest)
+    yield chunk
 
 
 def _unsent(sock: socket.socket) -> int:
-    """Return how many bytes the kernel holds that the other end has not acknowledged; 0 where that is not known."""
+    """Return how many bytes the other end has not acknowledged; 0 where the system does not tell."""
     if sys.platform == "win32":
         return 0
     try:

@@ -1,13 +1,14 @@
-"""HTTP/1.1 as bytes and as values: requests, which httptools parses, and responses (RFC 9110, RFC 9112).
+"""HTTP/1.1 requests and responses, as values and as bytes (RFC 9110, RFC 9112); httptools parses the requests.
 
-A head is found and bounded here, and parsed once it is whole, each request by a parser of its own: what a request comes
-to does not depend on how the network cut it, nor on what follows it.
+A head is delimited and bounded here, and parsed once it is whole, by a new parser for each request: what a request
+means depends neither on how the network cuts it nor on what follows it.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,50 +17,27 @@ from urllib.parse import unquote
 import httptools
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from exporter.web.limits import Limits
-
-    Handler = Callable[["Request"], "Response | Awaitable[Response]"]
+    from exporter.web.limits import Client, Limits
 
 PLAIN = "text/plain; charset=utf-8"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-_CHUNK = 512 * 1024
-"""Bytes handed to a transport at once: enough that a large body needs few rounds of the loop, little enough that none
-of them takes long, nor much memory where the loop copies what the kernel does not take. TLS is slower than copying."""
-_CHUNK_TLS = 64 * 1024
-
-
-class Client(NamedTuple):
-    """The other end of a connection.
-
-    Attributes:
-        address: its IP address; empty on a Unix socket.
-        share: whom what it holds is counted for.
-        cut: ends the connection at once, whatever is still to be sent.
-    """
-
-    address: str
-    share: str
-    cut: Callable[[], None]
 
 
 class Request(NamedTuple):
-    """One request; its body has been read and forgotten, since no endpoint has a use for one.
+    """One request; its body has been read and discarded, since no endpoint uses one.
 
     Attributes:
-        method: in upper case, as it came.
-        path: with percent-escapes decoded, nothing else touched.
-        query: what stood behind the question mark, as it came.
-        headers: by name in lower case; the values of a repeated one are joined by a comma.
+        method: in upper case.
+        path: with percent-escapes decoded, otherwise as sent.
+        query: what follows the question mark, as sent.
+        headers: by name in lower case; the values of a repeated header are joined by commas.
         client: who sent it.
-        keep_alive: whether the client wants to go on after the answer.
-        old: whether the client speaks HTTP/1.0.
+        keep_alive: whether another request may follow on the connection.
+        old: whether it is HTTP/1.0.
     """
 
     method: str
@@ -76,9 +54,9 @@ class Response(NamedTuple):
 
     Attributes:
         status: the HTTP status code.
-        headers: name and value; length, date and connection are added on sending.
-        body: in pieces, which are sent as they are.
-        done: called once, when the client has the whole of it or the connection is lost.
+        headers: names and values; `head` adds Date, Connection and Content-Length.
+        body: in pieces.
+        done: called once, when the client has received all of it or the connection is lost.
     """
 
     status: int
@@ -87,7 +65,7 @@ class Response(NamedTuple):
     done: Callable[[], None] | None = None
 
     def with_headers(self, headers: tuple[tuple[str, str], ...]) -> Response:
-        """Return this response with `headers` set, each in place of its namesake."""
+        """Return this response with `headers` set, each replacing a header of the same name."""
         if not headers:
             return self
         names = {name.lower() for name, _ in headers}
@@ -99,7 +77,7 @@ class Response(NamedTuple):
 
         Args:
             keep_alive: whether the connection is kept open.
-            old: whether the client speaks HTTP/1.0, which expects that in the answer.
+            old: whether the request is HTTP/1.0, which needs to be answered that it is kept open.
         """
         lines = [_STATUS_LINES[self.status], _date(int(time.time()))]
         for name, value in self.headers:
@@ -110,54 +88,34 @@ class Response(NamedTuple):
             lines.append(b"Connection: close\r\n")
         elif old:
             lines.append(b"Connection: keep-alive\r\n")
-        # Also for HEAD, the length that GET would have.
+        # For HEAD, too: the length of the response to GET.
         lines.append(b"Content-Length: %d\r\n\r\n" % sum(map(len, self.body)))
         return b"".join(lines)
 
 
 def text(status: int, sentence: str, *headers: tuple[str, str]) -> Response:
-    """Return a response for people: one line of plain text."""
+    """Return a response of one line of plain text."""
     fixed = (("Content-Type", PLAIN), ("X-Content-Type-Options", "nosniff"))
     return Response(status, (*fixed, *headers), (sentence.encode("utf-8", "replace") + b"\n",))
 
 
 @lru_cache(maxsize=2)
 def _date(now: int) -> bytes:
-    """Return the Date header (RFC 9110, section 5.6.7) of Unix second `now`."""
-    t = time.gmtime(now)
-    day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
-    clock = f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
-    return f"Date: {day}, {t.tm_mday:02} {month} {t.tm_year:04} {clock} GMT\r\n".encode("ascii")
-
-
-def chunks(head: bytes, body: Sequence[bytes], *, tls: bool) -> Iterator[Sequence[bytes | memoryview]]:
-    """Yield head and body in chunks fit to be written at once, each in pieces; large pieces are cut."""
-    size = _CHUNK_TLS if tls else _CHUNK
-    chunk: list[bytes | memoryview] = [head]
-    room = size - len(head)
-    for piece in body:
-        rest = memoryview(piece)
-        while len(rest) > room:
-            chunk.append(rest[:room])
-            rest = rest[room:]
-            yield chunk
-            chunk, room = [], size
-        chunk.append(rest)
-        room -= len(rest)
-    yield chunk
+    """Return the Date header (RFC 9110, section 5.6.7) for `now` in Unix seconds."""
+    return f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
 
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _REQUEST_LINE = re.compile(_TOKEN + rb"+ [!-~]+ HTTP/(\d\.\d)\r\n")
 _LINE_STARTS = re.compile(_TOKEN)
-# A client may end its last request with empty lines too many.
+# A client may send extra empty lines after a request.
 _EMPTY_LINES = re.compile(rb"(?:\r\n){0,8}")
 _HOST = re.compile(
     r"(?:\[[0-9A-Fa-fv:.]+(?:%25[\w.~-]+)?\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?", re.ASCII
 )
 _DIGITS = 12
 _LONGEST_PATH = 1024
-"""Characters beyond which a path is no endpoint's, and not worth the time of decoding it."""
+"""Characters; a longer path belongs to no endpoint, and is not decoded."""
 
 _TOO_LONG = text(414, "the request's line is too long")
 _HEAD_TOO_LARGE = text(431, "the request's head is too large")
@@ -172,7 +130,7 @@ _TOO_SLOW = text(408, "the request took too long")
 
 
 class Reader:
-    """Reads one connection's requests.
+    """Reads the requests of one connection.
 
     Args:
         limits: how large a request may be.
@@ -188,65 +146,64 @@ class Reader:
 
     @property
     def reading(self) -> bool:
-        """Whether a request has begun that is not whole yet."""
+        """Whether part of a request has arrived."""
         return bool(self._buffer) or self._message is not None
 
-    @property
-    def waits_for_continue(self) -> bool:
-        """Whether the client waits for leave to send the body of the request that has begun; said once."""
-        message = self._message
-        if message is None or not message.waits_for_continue or self._buffer:
-            return False
-        message.waits_for_continue = False
-        return True
-
     def feed(self, data: bytes) -> None:
-        """Take in what has arrived."""
+        """Add what has arrived."""
         self._buffer += data
 
     def next(self) -> Request | Response | None:
-        """Return the next request, the refusal of what cannot be one, after which nothing follows, or None for now."""
+        """Return the next request; or the refusal of an invalid one, after which none follows; or None for now."""
         try:
             if self._message is None:
                 head = self._take_head()
                 if head is None:
                     return None
-                self._message = _Message(head, self._limits.headers, self._limits.body)
+                self._message = _Message(head, self._limits)
             if not self._message.take_body(self._buffer):
                 return None
             request = self._message.request(self._client)
-        except RefusedError as refused:
+        except _RefusedError as refused:
             return refused.response
         self._message = None
         return request
 
+    def take_expectation(self) -> bool:
+        """Return, once for each request, whether the client waits for `100 Continue` before it sends the body."""
+        message = self._message
+        if message is None or not message.expects_continue or self._buffer:
+            return False
+        message.expects_continue = False
+        return True
+
     def expire(self) -> Response | None:
-        """Return the refusal of a request that has not become whole in time; None if none has begun."""
+        """Return the refusal of a request that is late; None if none has begun."""
         return _TOO_SLOW if self.reading else None
 
     def _take_head(self) -> bytes | None:
-        """Take a head, from its first line through its empty line; None as long as it is not whole."""
+        """Remove the request line and headers, with the empty line, from the buffer; None if they are not whole yet."""
         buffer, limits = self._buffer, self._limits
-        start = _EMPTY_LINES.match(buffer).end()  # type: ignore[union-attr] # nothing at all matches too
+        start = _EMPTY_LINES.match(buffer).end()  # type: ignore[union-attr] # it also matches nothing
         if start == len(buffer):
             return None
         if not _LINE_STARTS.match(buffer, start) and buffer[start:] != b"\r":
-            raise RefusedError(_MALFORMED)
+            raise _RefusedError(_MALFORMED)
         line = buffer.find(b"\n", start, start + limits.line) + 1
         if not line:
             if len(buffer) - start >= limits.line:
-                raise RefusedError(_TOO_LONG)
+                raise _RefusedError(_TOO_LONG)
             return None
         match = _REQUEST_LINE.fullmatch(buffer, start, line)
         if match is None:
-            raise RefusedError(_MALFORMED)
+            raise _RefusedError(_MALFORMED)
         if match[1] not in (b"1.1", b"1.0"):
-            raise RefusedError(_VERSION)
+            raise _RefusedError(_VERSION)
         end = buffer.find(b"\r\n\r\n", max(line - 2, self._searched - 3), start + limits.head)
         self._searched = len(buffer)
         if end < 0:
             if len(buffer) - start >= limits.head:
-                raise RefusedError(_HEAD_TOO_LARGE)
+                raise _RefusedError(_HEAD_TOO_LARGE)
             return None
         head = bytes(buffer[start : end + 4])
         del buffer[: end + 4]
@@ -254,8 +211,8 @@ class Reader:
         return head
 
 
-class RefusedError(Exception):
-    """A request cannot be one; the response says why."""
+class _RefusedError(Exception):
+    """A request is invalid; the response says why."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
@@ -263,27 +220,42 @@ class RefusedError(Exception):
 
 
 class _Message:
-    """One request: its head, and how much of its body is still to come."""
+    """One request: its head, and how much of its body is still to come. httptools calls its `on_` methods."""
 
-    def __init__(self, head: bytes, most_headers: int, largest_body: int) -> None:
+    def __init__(self, head: bytes, limits: Limits) -> None:
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._headers: dict[str, str] = {}
         self._head_done = self._complete = self._keep_alive = False
         self._parser = httptools.HttpRequestParser(self)
-        self._named: dict[str, str] = {}
-        upgrades = self._feed(head)
-        if len(self._headers) > most_headers:
-            raise RefusedError(_HEAD_TOO_LARGE)
+        upgrades = self._parse(head)
+        if len(self._pairs) > limits.headers:
+            raise _RefusedError(_HEAD_TOO_LARGE)
         self._old = self._parser.get_http_version() == "1.0"
-        # What follows a request for another protocol, or a body in chunks, is read no more.
-        self._keep_alive &= not upgrades
-        self._check_host()
-        self._chunked = self._check_coding() and not upgrades
-        self._left = 0 if upgrades else largest_body if self._chunked else self._length(largest_body)
-        self.waits_for_continue = self._left > 0 and self._named.get("expect", "").lower() == "100-continue"
+        hosts = sum(name.lower() == b"host" for name, _ in self._pairs)
+        if hosts > 1 or (hosts == 0 and not self._old) or not _HOST.fullmatch(self._headers.get("host", "")):
+            raise _RefusedError(_ONE_HOST)
+        coding = self._headers.get("transfer-encoding")
+        if coding is not None and self._old:
+            raise _RefusedError(_FRAMING)
+        if coding is not None and coding.lower() != "chunked":
+            raise _RefusedError(_CODING)
+        self._chunked = coding is not None and not upgrades
+        # Nothing is read after a request for another protocol, or after a chunked body.
+        self._keep_alive &= not upgrades and not self._chunked
+        length = self._headers.get("content-length", "0")
+        if upgrades:
+            self._left = 0
+        elif self._chunked:
+            self._left = limits.body
+        elif len(length) > _DIGITS or int(length) > limits.body:
+            raise _RefusedError(_BODY_TOO_LARGE)
+        else:
+            self._left = int(length)
+        self.expects_continue = self._left > 0 and self._headers.get("expect", "").lower() == "100-continue"
 
     def take_body(self, buffer: bytearray) -> bool:
-        """Take what belongs to the body, which nobody needs; say whether it is whole."""
+        """Remove this request's body from the buffer as far as it is there; return whether it is whole."""
         if not self._left:
             return True
         taken = bytes(buffer[: self._left])
@@ -291,85 +263,57 @@ class _Message:
         self._left -= len(taken)
         if not self._chunked:
             return not self._left
-        # Its framing and its trailers count as well.
-        self._keep_alive = False
+        # The bound also covers the chunks' framing and the trailers.
         if taken:
-            self._feed(taken)
+            self._parse(taken)
         if not self._complete and not self._left:
-            raise RefusedError(_BODY_TOO_LARGE)
+            raise _RefusedError(_BODY_TOO_LARGE)
         return self._complete
 
     def request(self, client: Client) -> Request:
-        """Return the request as a whole."""
+        """Return the request, which is whole."""
         path, query = _target(self._url)
         method = self._parser.get_method().decode("ascii")
-        return Request(method, path, query, self._named, client, self._keep_alive, self._old)
+        return Request(method, path, query, self._headers, client, self._keep_alive, self._old)
 
-    def _feed(self, data: bytes) -> bool:
-        """Parse `data`; say whether another protocol would follow."""
+    def _parse(self, data: bytes) -> bool:
+        """Parse `data`; return whether the client asks for another protocol."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             return True
         except httptools.HttpParserError as error:
-            # What follows the last chunk is no part of this request.
+            # What follows the last chunk does not belong to this request.
             if self._complete:
                 return False
             if isinstance(error, httptools.HttpParserInvalidMethodError):
-                raise RefusedError(_METHOD) from None
-            self._named = _joined(self._headers)
-            raise RefusedError(_MALFORMED if self._coding() in (None, "chunked") else _CODING) from None
+                raise _RefusedError(_METHOD) from None
+            coding = _joined(self._pairs).get("transfer-encoding", "chunked")
+            raise _RefusedError(_MALFORMED if coding.lower() == "chunked" else _CODING) from None
         return False
 
-    def _check_host(self) -> None:
-        hosts = sum(name.lower() == b"host" for name, _ in self._headers)
-        if hosts > 1 or (hosts == 0 and not self._old) or not _HOST.fullmatch(self._named.get("host", "")):
-            raise RefusedError(_ONE_HOST)
-
-    def _check_coding(self) -> bool:
-        coding = self._coding()
-        if coding is None:
-            return False
-        if self._old:
-            raise RefusedError(_FRAMING)
-        if coding != "chunked":
-            raise RefusedError(_CODING)
-        return True
-
-    def _coding(self) -> str | None:
-        coding = self._named.get("transfer-encoding")
-        return None if coding is None else coding.lower()
-
-    def _length(self, largest: int) -> int:
-        written = self._named.get("content-length", "0")
-        if len(written) > _DIGITS or int(written) > largest:
-            raise RefusedError(_BODY_TOO_LARGE)
-        return int(written)
-
-    # What the parser finds.
-
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the request's target."""
+        """Add a piece of the request's target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is none."""
+        """Add a header; trailers are ignored."""
         if not self._head_done:
-            self._headers.append((name, value))
+            self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Take no more headers; the parser forgets what they said when the message is complete."""
+        """Note what the parser forgets when the message is complete."""
         self._head_done = True
-        self._named = _joined(self._headers)
+        self._headers = _joined(self._pairs)
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
-        """Take no more of the body."""
+        """Note that the body is whole."""
         self._complete = True
 
 
 def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers by name in lower case, the values of a repeated one joined by a comma."""
+    """Return headers by name in lower case, the values of a repeated one joined by commas."""
     found: dict[str, str] = {}
     for name, value in pairs:
         key, content = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
@@ -378,7 +322,7 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _target(url: bytes) -> tuple[str, str]:
-    """Return path and query of a request's target, in origin form or (as to a proxy) in absolute form."""
+    """Return the path and query of a request's target, which may also be absolute, as sent to a proxy."""
     line = url.decode("latin-1")
     if not line.startswith("/"):
         _, scheme, rest = line.partition("://")

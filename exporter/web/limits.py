@@ -6,7 +6,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
@@ -16,22 +16,23 @@ class Limits:
     """The bounds; sizes in bytes, times in seconds.
 
     Attributes:
-        connections: open at once; fewer where the process may open fewer files. Beyond, a connection that waits for its
-            next request makes room: the one that has waited longest, of the client that has most of them.
-        scrapes: scrapes, status pages and their like under way at once; beyond, the answer is 503, or the oldest
-            one of the client that has most of them makes room.
-        grace: a scrape under way for so long makes room even for a client that has as many.
-        unsent: what the kernel takes over for one connection before the client has it (it reserves twice as much).
-        unread: what the kernel takes in for one connection before it is read (it reserves twice as much).
-        line: the request's line.
-        head: the request's line and headers.
-        headers: how many of them.
-        body: the request's body, which nothing here needs.
-        request: from a request's first byte (at first: from the connection) to its last; also the TLS handshake.
-        idle: between a response and the next request; longer than Prometheus' longest sensible scrape interval.
+        connections: open at once; fewer where the process may open fewer files. When all are taken, an idle one is
+            closed: of the client with the most idle connections, the one that has been idle longest.
+        scrapes: scrapes, status pages and status requests at once. When all are taken, the oldest one of the client
+            with the most is cut off, or the new one gets a 503.
+        grace: after this time a scrape may be cut off even for a client that has as many of them.
+        unsent: the kernel's send buffer of a connection (it reserves twice as much).
+        unread: the kernel's receive buffer of a connection (it reserves twice as much).
+        line: the request line.
+        head: the request line and headers.
+        headers: the number of headers.
+        body: the request body, which no endpoint uses.
+        request: from a request's first byte (for the first request: from the connection) to its last; also the TLS
+            handshake.
+        idle: between a response and the next request; longer than any sensible scrape interval.
         response: from the request to the response's last byte.
-        linger: how long a refused client may go on sending, so that it can read why it was refused.
-        stop: for responses under way when the server stops.
+        linger: how long a refused client may keep sending, so that it can read why it was refused.
+        stop: for responses in progress when the server stops.
     """
 
     connections: int = 16_384
@@ -50,8 +51,22 @@ class Limits:
     stop: float = 2.0
 
 
-def client_of(address: str) -> str:
-    """Return whom what `address` holds is counted for: itself, or of IPv6 the /64 that one client usually has whole."""
+class Client(NamedTuple):
+    """The other end of a connection.
+
+    Attributes:
+        address: its IP address; empty on a Unix socket.
+        key: what its use is counted under, from `client_key`.
+        cut: ends the connection at once, whatever is still to be sent.
+    """
+
+    address: str
+    key: str
+    cut: Callable[[], None]
+
+
+def client_key(address: str) -> str:
+    """Return what an address is counted under: itself, or its /64 in IPv6, which one client usually has to itself."""
     if ":" not in address:
         return address
     found = ipaddress.IPv6Address(address.partition("%")[0])
@@ -61,7 +76,7 @@ def client_of(address: str) -> str:
 
 
 class Shares(Generic[T]):
-    """Who holds what, each client's oldest first."""
+    """What each client holds, oldest first."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[T, float]] = {}
@@ -71,16 +86,16 @@ class Shares(Generic[T]):
         return self._size
 
     def of(self, client: str) -> int:
-        """Return how much `client` holds."""
+        """Return how many items `client` holds."""
         return len(self._held.get(client, ()))
 
     def add(self, client: str, item: T, now: float) -> None:
-        """Give `client` an item that it does not hold."""
+        """Give `client` an item that it does not hold yet."""
         self._held.setdefault(client, {})[item] = now
         self._size += 1
 
     def discard(self, client: str, item: T) -> None:
-        """Take an item back; nothing to do if `client` does not hold it."""
+        """Take an item from `client`, if it holds it."""
         held = self._held.get(client, {})
         if held.pop(item, None) is not None:
             self._size -= 1
@@ -88,7 +103,7 @@ class Shares(Generic[T]):
                 del self._held[client]
 
     def largest(self) -> tuple[str, T, float] | None:
-        """Return the client that holds most, its oldest item and since when; of equals, the one with the oldest."""
+        """Return the client with the most items, its oldest item and its time; of equals, the one with the oldest."""
         if not self._held:
             return None
         found = ((len(held), -next(iter(held.values())), client) for client, held in self._held.items())
@@ -96,14 +111,14 @@ class Shares(Generic[T]):
         return client, next(iter(self._held[client])), -since
 
 
-class Places:
-    """The scrapes under way, at most `limit` of them.
+class Slots:
+    """The slots for scrapes.
 
-    A client that reads slowly, or not at all, must not keep others out: where all places are taken, the oldest scrape
-    of the client that has most makes room, for another client at once, among equals after `grace` seconds.
+    A client that reads slowly, or not at all, must not keep others out. When all slots are taken, the client with the
+    most loses its oldest: at once to a client with at least two fewer, to the others after `grace` seconds.
 
     Args:
-        limit: how many at once.
+        limit: the number of slots.
         grace: seconds.
         clock: seconds, monotonic.
     """
@@ -117,26 +132,20 @@ class Places:
     def __len__(self) -> int:
         return len(self._shares)
 
-    def enter(self, client: str, cut: Callable[[], None]) -> Callable[[], None] | None:
-        """Take a place; None if there is none, else the function that gives it back.
+    def acquire(self, client: Client) -> Callable[[], None] | None:
+        """Take a slot; return the function that releases it, or None if there is no slot.
 
-        Args:
-            client: whom it is counted for.
-            cut: ends this scrape's connection.
+        The slot may be taken back: the client's connection is then cut.
         """
         now = self._clock()
-        if len(self._shares) >= self._limit and not self._make_room(client, now):
-            return None
-        self._shares.add(client, cut, now)
-        return lambda: self._shares.discard(client, cut)
-
-    def _make_room(self, client: str, now: float) -> bool:
-        largest = self._shares.largest()
-        if largest is None:
-            return False
-        holder, cut, since = largest
-        if self._shares.of(holder) <= self._shares.of(client) + 1 and now - since < self._grace:
-            return False
-        self._shares.discard(holder, cut)
-        cut()
-        return True
+        if len(self._shares) >= self._limit:
+            largest = self._shares.largest()
+            if largest is None:
+                return None
+            holder, cut, since = largest
+            if self._shares.of(holder) <= self._shares.of(client.key) + 1 and now - since < self._grace:
+                return None
+            self._shares.discard(holder, cut)
+            cut()
+        self._shares.add(client.key, client.cut, now)
+        return lambda: self._shares.discard(client.key, client.cut)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from exporter.errors import ConfigError
     from exporter.web.limits import Limits
-    from exporter.web.site import Security
     from exporter.web.webconfig import Tls
 
 log = get_logger(__name__)
@@ -32,7 +31,7 @@ log = get_logger(__name__)
 _VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
 
-def context(tls: Tls, path: Path) -> ssl.SSLContext:
+def server_context(tls: Tls, path: Path) -> ssl.SSLContext:
     """Return a context that serves what `tls` asks for.
 
     Args:
@@ -88,14 +87,14 @@ _ON_FAILURE: ContextVar[Callable[[ssl.SSLError], None] | None] = ContextVar("_ON
 
 
 async def shake_hands(
-    protocol: asyncio.Protocol, sock: socket.socket, security: Security, limits: Limits, client: str
+    protocol: asyncio.Protocol, sock: socket.socket, context: ssl.SSLContext, limits: Limits, client: str
 ) -> asyncio.Transport:
     """Return a transport whose handshake is done.
 
     Args:
         protocol: takes what arrives.
         sock: the connection.
-        security: what it has to obey.
+        context: TLS, made by `server_context`.
         limits: how long the handshake may take.
         client: the client's address, for the log.
 
@@ -111,7 +110,7 @@ async def shake_hands(
 
     _ON_FAILURE.set(failed)
     times = {"ssl_handshake_timeout": limits.request, "ssl_shutdown_timeout": limits.linger}
-    transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=security.context, **times)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=context, **times)
     return transport
 
 

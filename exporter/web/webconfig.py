@@ -345,4 +345,4 @@ class WebConfigFile:
 
         names = config.tls.client_allowed_sans
         allowed = None if names is None else frozenset(names)
-        return Security(tls.context(config.tls, self._path), allowed, headers, users)
+        return Security(tls.server_context(config.tls, self._path), allowed, headers, users)

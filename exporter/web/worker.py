@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,14 +19,14 @@ class BusyError(Exception):
 
 
 class Worker:
-    """One daemon thread, started with the first work, that does one piece of work after the other.
+    """One daemon thread, started with the first job, that does one job after the other.
 
     The standard library's executors are joined when the interpreter ends: a password check that takes a minute would
-    hold up SIGTERM for that long.
+    delay SIGTERM by that long.
 
     Args:
-        name: the thread's.
-        limit: how much work may wait or be under way.
+        name: the thread's name.
+        limit: how many jobs may wait or run.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -38,9 +37,9 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def do(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Have `work` done in the thread; await the result. To be called on the event loop.
+        """Do `work` in the thread; return the future of its result. To be called on the event loop.
 
-        Giving up the wait does not stop the work.
+        Cancelling the future does not stop the work.
 
         Raises:
             BusyError: `limit` is reached, or this worker has ended.
@@ -50,14 +49,34 @@ class Worker:
         self._load += 1
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(lambda: self._deliver(loop, future, work))
+
+        def finish(result: T | None, error: BaseException | None) -> None:
+            self._load -= 1
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(cast("T", result))
+
+        def job() -> None:
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as raised:  # noqa: BLE001 - it belongs to whoever awaits the future
+                error = raised
+            # On a closed loop nobody awaits the future any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(finish, result, error)
+
+        self._queue.put(job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         return future
 
     def end(self) -> None:
-        """Take no more work, forget what waits, and end the thread after the work that is under way."""
+        """Take no more jobs, drop those that wait, and end the thread after the one that runs."""
         self._limit = 0
         with contextlib.suppress(Empty):
             while True:
@@ -65,30 +84,5 @@ class Worker:
         self._queue.put(None)
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            work()
-
-    def _deliver(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]) -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - it belongs to whoever awaits the future
-            finish = partial(_set_exception, future, error)
-        else:
-            finish = partial(_set_result, future, result)
-        # A closed loop has nobody left who waits.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._finish, finish)
-
-    def _finish(self, finish: Callable[[], None]) -> None:
-        self._load -= 1
-        finish()
-
-
-def _set_result(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _set_exception(future: asyncio.Future[T], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+        while (job := self._queue.get()) is not None:
+            job()

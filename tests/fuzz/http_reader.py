@@ -9,8 +9,8 @@ from typing import NamedTuple
 import h11
 from hypothesis import strategies as st
 
-from exporter.web.http import Client, Reader, Request, Response
-from exporter.web.limits import Limits
+from exporter.web.http import Reader, Request, Response
+from exporter.web.limits import Client, Limits
 
 _CLIENT = Client("192.0.2.1", "192.0.2.1", lambda: None)
 _LIMITS = Limits(line=200, head=400, headers=6, body=60)

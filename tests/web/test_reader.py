@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.http import Client, Reader, Request, Response
-from exporter.web.limits import Limits
+from exporter.web.http import Reader, Request, Response
+from exporter.web.limits import Client, Limits
 
 SMALL = Limits(line=64, head=256, headers=4, body=32)
 PIECES = st.sampled_from(

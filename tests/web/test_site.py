@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from exporter.web.http import text
-from exporter.web.limits import Places
+from exporter.web.limits import Client, Slots
 from tests.statuses import reported, status
 from tests.web.serving import BODY, Fake, running, until
 
@@ -183,7 +183,8 @@ def test_a_header_cannot_end_its_line() -> None:
 
 def test_a_long_query_is_refused(server: Running) -> None:
     """More parameters than anybody has tenants to select are refused before they cost time."""
-    assert httpx.get(f"{server.url}/metrics?" + "a&" * 300).status_code == 400
+    for path in ("/metrics", "/api/v1/status"):
+        assert httpx.get(f"{server.url}{path}?" + "a&" * 300).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -211,32 +212,32 @@ def test_prefixes(settings: dict[str, Any], prefix: str, redirects: dict[str, st
         assert 'href="m"' in client.get(prefix + "/").text
 
 
-def test_places_among_equals() -> None:
+def test_slots_among_equals() -> None:
     """The oldest scrape of equals makes room once it has had its time, not before, and leaving twice does no harm."""
     now = [0.0]
     cut: list[str] = []
-    places = Places(2, 5.0, clock=lambda: now[0])
-    first = places.enter("a", lambda: cut.append("first"))
+    slots = Slots(2, 5.0, clock=lambda: now[0])
+    first = slots.acquire(Client("", "a", lambda: cut.append("first")))
     assert first is not None
     now[0] = 0.1
-    assert places.enter("b", lambda: cut.append("second")) is not None
+    assert slots.acquire(Client("", "b", lambda: cut.append("second"))) is not None
     now[0] = 4.9
-    assert places.enter("c", lambda: None) is None
+    assert slots.acquire(Client("", "c", lambda: None)) is None
     now[0] = 5.0
-    assert places.enter("c", lambda: None) is not None
+    assert slots.acquire(Client("", "c", lambda: None)) is not None
     assert cut == ["first"]
     first()
     first()
-    assert len(places) == 2
+    assert len(slots) == 2
 
 
 def test_who_holds_most_makes_room() -> None:
     """A client that fills all places loses its oldest to another client at once, and takes none from one with fewer."""
     cut: list[str] = []
-    places = Places(4, 60.0, clock=lambda: 0.0)
+    slots = Slots(4, 60.0, clock=lambda: 0.0)
 
     def enter(client: str, name: str) -> bool:
-        return places.enter(client, lambda: cut.append(name)) is not None
+        return slots.acquire(Client("", client, lambda: cut.append(name))) is not None
 
     assert all(enter("crowd", f"{number}") for number in range(4))
     assert enter("prometheus", "scrape")

@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import ConfigError
-from exporter.web import listener
-from exporter.web.listener import Address
+from exporter.web import listen_address
+from exporter.web.listen_address import Address
 from tests.web.serving import running
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ HAS_IPV6 = socket.has_dualstack_ipv6()
 )
 def test_addresses(written: str, address: Address, loopback: bool) -> None:  # noqa: FBT001 - a table's column
     """Every form of the flag means its address, and is known as loopback or not."""
-    assert listener.parse(written) == address
-    assert listener.parse(written).is_loopback() is loopback
+    assert listen_address.parse(written) == address
+    assert listen_address.parse(written).is_loopback() is loopback
 
 
 def test_several_addresses(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_address_in_use_is_named() -> None:
 def test_a_name_that_is_unknown_is_named() -> None:
     """A host that cannot be found is an error that names it."""
     with pytest.raises(ConfigError, match=r"cannot listen at nowhere\.invalid:1"):
-        listener.bind("nowhere.invalid:1")
+        listen_address.bind("nowhere.invalid:1")
 
 
 def test_unix_sockets_left_behind(tmp_path: Path) -> None:
@@ -82,11 +82,11 @@ def test_unix_sockets_left_behind(tmp_path: Path) -> None:
     with running(listen_address=(f"unix:{path}",)) as server:
         assert server.addresses == (f"unix:{path}",)
         with pytest.raises(ConfigError, match="Address already in use"):
-            listener.bind(f"unix:{path}")
+            listen_address.bind(f"unix:{path}")
         assert path.exists()
     path.write_text("a file")
     with pytest.raises(ConfigError, match="Address already in use"):
-        listener.bind(f"unix:{path}")
+        listen_address.bind(f"unix:{path}")
     assert path.read_text() == "a file"
 
 
@@ -113,6 +113,6 @@ def test_without_permission(monkeypatch: pytest.MonkeyPatch, address: str, fix: 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("socket.create_server", forbid)
-    monkeypatch.setattr("exporter.web.listener._bind_unix", forbid)
+    monkeypatch.setattr("exporter.web.listen_address._bind_unix", forbid)
     with pytest.raises(ConfigError, match=f"cannot listen at {address}: Permission denied; {fix}"):
-        listener.bind(address)
+        listen_address.bind(address)
