@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import helm_python
@@ -17,6 +19,7 @@ from tests.delivery.chart import CHART, CI, container, every_values, loaded, one
 from tests.delivery.manifests import refusals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STORAGE = "/var/lib/office365-activations-exporter"
@@ -143,6 +146,108 @@ def test_schema_is_complete() -> None:
                 compare(value, schema["properties"][key], f"{path}.{key}")
 
     compare(loaded().values, whole, "values")
+
+
+SETTINGS: dict[str, Any] = {
+    "image.registry": "r.example",
+    "image.repository": "exporter",
+    "revisionHistoryLimit": 5,
+    "workloadIdentity.audience": "api://theirs",
+    "persistence.accessModes": ["ReadWriteOncePod"],
+    "podSecurityContext.supplementalGroups": [1],
+    "securityContext.readOnlyRootFilesystem": False,
+    "readinessProbe.periodSeconds": 20,
+    "startupProbe.periodSeconds": 20,
+    "serviceMonitor.annotations": {"a": "b"},
+    "serviceMonitor.interval": "5m",
+    "serviceMonitor.jobLabel": "team",
+    "serviceMonitor.scrapeTimeout": "20s",
+    "prometheusRule.annotations": {"a": "b"},
+    "alertmanagerConfig.annotations": {"a": "b"},
+    "dashboards.annotations": {"a": "b"},
+    "dashboards.label": "board",
+    "dashboards.labelValue": "yes",
+    "dashboards.folderAnnotation": "folder",
+    "dashboards.additionalLabels": {"team": "licences"},
+    "networkPolicy.egress.fqdns": ["login.microsoftonline.us"],
+}
+"""Values that no file of `ci/` sets."""
+
+WHOLE = {"podSecurityContext", "securityContext", "resources", "livenessProbe", "readinessProbe", "startupProbe"}
+"""Maps that are handed on as they are."""
+
+NOT_OF_PODS = {"podMonitor.targetLabels"}
+"""What values.yaml says to be a ServiceMonitor's only."""
+
+
+def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each single value."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value and key not in WHOLE:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def settings_of(path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yield values with a setting at the path: those of `ci/`, and the settings above in the middle of such."""
+    bases = [CI[name] for name in ("operator", "everything", "cilium", "projected-identity", "secret")]
+    wanted = ".".join(path).replace("podMonitor", "serviceMonitor")
+    more = [{name: value} for name, value in SETTINGS.items() if name.startswith(wanted)]
+    for values in (*CI.values(), *(merged(base, setting) for base in bases for setting in more)):
+        found = values if path[0] != "podMonitor" else monitoring_pods(values)
+        if value_at(found, path) is not None:
+            yield copy.deepcopy(found)
+
+
+def merged(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return values with settings, each under its path."""
+    result = copy.deepcopy(values)
+    for name, value in settings.items():
+        *folders, last = name.split(".")
+        place = result
+        for folder in folders:
+            place[folder] = place.get(folder) or {}
+            place = place[folder]
+        place[last] = value
+    return result
+
+
+def monitoring_pods(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with a PodMonitor in the place of the ServiceMonitor."""
+    others = {name: value for name, value in values.items() if name not in {"serviceMonitor", "podMonitor"}}
+    return others | {"podMonitor": values.get("podMonitor") or values.get("serviceMonitor", {})}
+
+
+def value_at(values: Any, path: tuple[str, ...]) -> Any:
+    """Return the value at a path; None where there is none."""
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+@cache
+def outcome(values: str) -> dict[str, str] | str:
+    """Return what is rendered of values in JSON, or why nothing is."""
+    try:
+        return texts(json.loads(values))
+    except (helm_python.HelmRenderError, helm_python.HelmValuesError) as error:
+        return str(error)
+
+
+def test_every_value_has_an_effect() -> None:
+    """For each value of values.yaml there are values that render differently without it."""
+    without_effect = set[str]()
+    for path in leaves(loaded().values):
+        for values in settings_of(path):
+            with_it = outcome(json.dumps(values))
+            *folders, last = path
+            value_at(values, tuple(folders)).pop(last)
+            if outcome(json.dumps(values)) != with_it:
+                break
+        else:
+            without_effect.add(".".join(path))
+    assert without_effect == NOT_OF_PODS
 
 
 def test_storage_decides_the_kind() -> None:
