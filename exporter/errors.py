@@ -43,7 +43,7 @@ class ExporterError(Exception):
     reason: ClassVar[Reason] = Reason.INTERNAL
     transient: bool = False
     """Whether trying again within the same poll may succeed."""
-    default_hint: ClassVar[str] = "this is an error in the exporter: please report it with the log lines around it"
+    default_hint: ClassVar[str] = "this is a bug in the exporter: please report it with the log lines around it"
     support_hint: ClassVar[str] = ""
     """Follows the class's own hint where there is a request-id to give."""
 
@@ -114,7 +114,7 @@ class NetworkError(ExporterError):
 
     reason = Reason.NETWORK
     transient = True
-    default_hint = "check DNS, firewall and proxy for the host named (http.proxy, http.ca_file)"
+    default_hint = "check DNS, firewall and proxy for the named host (http.proxy, http.ca_file)"
 
 
 class ServerError(ExporterError):
@@ -122,7 +122,7 @@ class ServerError(ExporterError):
 
     reason = Reason.SERVER
     transient = True
-    default_hint = "an error on Microsoft's side: it is tried again"
+    default_hint = "an error on Microsoft's side: the poll is tried again"
     support_hint = "; if it persists, give the request-id to Microsoft's support"
 
     def __init__(self, message: str, *, transient: bool = True, hint: str = "", request_id: str = "") -> None:
@@ -136,7 +136,7 @@ class DownloadError(ExporterError):
     reason = Reason.DOWNLOAD
     transient = True
     default_hint = (
-        "the short-lived download expired: it is tried again from Graph; if it persists, check the host's clock"
+        "the short-lived download address expired: Graph is asked for a new one; if it persists, check the host's clock"
     )
 
 
@@ -151,5 +151,5 @@ class ReportError(ExporterError):
     """The report cannot be read, is too large, or has no good row."""
 
     reason = Reason.REPORT
-    default_hint = "it is read again at the next poll; Microsoft gives such reports for a day or so"
+    default_hint = "it is read again at the next poll; Microsoft sometimes sends such reports for a day or so"
     support_hint = "; if it persists, give the request-id to Microsoft's support"

@@ -262,7 +262,7 @@ class Exporter:
 
     def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
         if config.storage.path != self._config.storage.path:
-            log.warning("storage.path changes only with a restart", path=str(config.storage.path))
+            log.warning("a new storage.path takes effect only after a restart", path=str(config.storage.path))
         if self._microsoft is not None:
             # Polls that run at this moment end with the old one.
             closing = threading.Timer(self._config.poll.timeout, self._microsoft.close)

@@ -97,10 +97,10 @@ TENANT_FAMILIES = (
         "last_poll_rejected_rows",
         "gauge",
         _REPORT,
-        "Rows of the last report that was read which could not be understood.",
+        "Rows of the last report read that could not be understood.",
     ),
-    Family("polls_total", "counter", _REPORT, "Polls of the report that ended, since the start."),
-    Family("poll_failures_total", "counter", _REPORT, "Polls of the report that failed, since the start."),
+    Family("polls_total", "counter", _REPORT, "Completed polls of the report since the start."),
+    Family("poll_failures_total", "counter", _REPORT, "Failed polls of the report since the start."),
     Family(
         "quota_remaining_calls",
         "gauge",
@@ -116,7 +116,9 @@ TENANT_FAMILIES = (
 )
 """The metrics of each tenant, in the order of `/metrics`."""
 
-SCRAPE_DURATION = Family("exporter_scrape_duration_seconds", "gauge", (), "What the previous scrape cost the exporter.")
+SCRAPE_DURATION = Family(
+    "exporter_scrape_duration_seconds", "gauge", (), "How long the exporter took to answer the previous scrape."
+)
 
 OWN_FAMILIES = (
     Family("exporter_failures_total", "counter", ("reason",), "Failed polls of all tenants, by reason."),
@@ -124,9 +126,9 @@ OWN_FAMILIES = (
         "exporter_stale_reports_total",
         "counter",
         (),
-        "Reports that were older than the one held; they change nothing.",
+        "Reports that were ignored because they were older than the one held.",
     ),
-    Family("exporter_storage_errors_total", "counter", (), "Operations of storage that failed."),
+    Family("exporter_storage_errors_total", "counter", (), "Storage operations that failed."),
     Family(
         "exporter_storage_up",
         "gauge",
@@ -138,7 +140,7 @@ OWN_FAMILIES = (
         "exporter_credential_expiry_timestamp_seconds",
         "gauge",
         ("client_id", "kind"),
-        "When a certificate, or a secret whose end is configured, expires; the earliest of its kind for a client.",
+        "When a certificate, or a secret with a configured expiry, expires; the earliest of its kind for a client.",
     ),
     Family(
         "exporter_http_requests_total",

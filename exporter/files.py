@@ -34,7 +34,7 @@ def read_file(path: Path, limit: int) -> bytes:
                 raise OSError(errno.EINVAL, "it is not a regular file", str(path))
             content = file.read(limit + 1)
     except ValueError:
-        raise OSError(errno.EINVAL, "this is not a path of a file", str(path)) from None
+        raise OSError(errno.EINVAL, "this is not a file path", str(path)) from None
     if len(content) > limit:
         size = f"{limit // MIB} MiB" if limit >= MIB else f"{limit // KIB} KiB"
         raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))

@@ -86,7 +86,7 @@ def _tls(config: Config) -> ssl.SSLContext:
     try:
         return tls_context(path)
     except ssl.SSLError:
-        why = "it holds no readable certificate"
+        why = "it contains no readable certificate"
     except OSError as error:
         why = error.strerror or "it cannot be read"
-    raise ConfigError((f"http.ca_file: {path}: {why}; name a PEM file of CA certificates",))
+    raise ConfigError((f"http.ca_file: {path}: {why}; use a PEM file of CA certificates",))

@@ -97,8 +97,8 @@ class Poller:
         except ExporterError as error:
             failure = _failure(tenant, error)
         except Exception as error:  # an error of the exporter costs one poll, never the process
-            log.exception("a poll met an error of the exporter", tenant=tenant.name, report=key.report)
-            failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's own code"))
+            log.exception("a poll failed: this is a bug in the exporter", tenant=tenant.name, report=key.report)
+            failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's code"))
         return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)
 
     def _read(self, tenant: Tenant, report: Report, key: Key, *, fresh: bool) -> graph.RawReport:
@@ -141,7 +141,7 @@ class Poller:
         def spend() -> None:
             if not self._budget.spend(key, tenant.report.format):
                 wait = self._budget.free_at(key, tenant.report.format) - self._clock()
-                raise ThrottledError(f"{tenant.name}: the exporter's call budget is spent", retry_after=wait)
+                raise ThrottledError(f"{tenant.name}: the exporter's call budget is used up", retry_after=wait)
 
         return graph.read(
             self._clients,
@@ -176,7 +176,7 @@ class Poller:
             )
         if kept := kept_names([row.product_type for row in parsed.rows], tenant.report.product_names):
             log.warning(
-                "product_names would give two product types one label: the names stay as Microsoft gave them",
+                "product_names would map two product types to one label: Microsoft's names are used",
                 tenant=tenant.name,
                 report=report.name,
                 product_types=", ".join(kept),

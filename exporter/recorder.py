@@ -52,7 +52,7 @@ class Recorder:
         try:
             calls = storage.calls_since(clock() - WINDOW)
         except StorageError as error:
-            _log_storage("the calls to Graph before the start are not known", error)
+            _log_storage("the calls to Graph before this start are not known", error)
         self.budget = Budget(clock, calls, self._record_call, monotonic)
 
     def adopt(self, tenants: Iterable[Tenant]) -> None:
@@ -73,7 +73,7 @@ class Recorder:
             try:
                 self._storage.save(key, tenant.name, recorded.after, outcome.snapshot, tenant.report.max_age)
             except StorageError as error:
-                _log_storage("a poll was not stored; its numbers are shown", error)
+                _log_storage("a poll could not be stored; its numbers are served", error)
             self.states.record(key, recorded.after)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
@@ -120,21 +120,21 @@ class Recorder:
             try:
                 restored = self._storage.restore()
             except StorageError as error:
-                _log_storage("storage does not return the last reports; polls bring them", error)
+                _log_storage("the last reports could not be read from storage; the next polls fetch them again", error)
         self.states.replace(self._tenants, restored)
 
     def _stored(self, key: Key) -> Standing:
         try:
             return self._storage.restore(key).get(key, Standing())
         except StorageError as error:
-            _log_storage("storage does not return the last report", error)
+            _log_storage("the last report could not be read from storage", error)
             return Standing()
 
     def _record_call(self, key: Key, at: float) -> None:
         try:
             self._storage.record_call(key, at)
         except StorageError as error:
-            _log_storage("a call to Graph was not stored", error)
+            _log_storage("a call to Graph could not be stored", error)
 
 
 def _log_storage(what: str, error: StorageError) -> None:
@@ -148,7 +148,7 @@ def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> N
         log.warning(
             "poll failed; the last good report is kept"
             if recorded.after.snapshot
-            else "poll failed; no report was read yet",
+            else "poll failed; no report has been read yet",
             **about,
             reason=failure.reason.value,
             error=failure.message,
@@ -160,7 +160,7 @@ def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> N
         first = recorded.before.last is None or recorded.before.consecutive_failures > 0
         say = log.info if first else log.debug
         say(
-            "report read" if not recorded.stale else "report read, older than the one held: it changes nothing",
+            "report read" if not recorded.stale else "report read, but older than the one held: it is ignored",
             **about,
             refresh_date=snapshot.refresh_date.isoformat(),
             product_types=len(snapshot.rows),

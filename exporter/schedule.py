@@ -196,7 +196,7 @@ class Schedule:
         jump = drift - self._drift
         if abs(jump) < _JUMP:
             return False
-        log.warning("the clock jumped: every poll is planned again", seconds=round(jump, 1))
+        log.warning("the clock jumped: every poll is scheduled again", seconds=round(jump, 1))
         with self._lock:
             self._drift = drift
             for task in self._tasks.values():
@@ -245,7 +245,7 @@ class Schedule:
             if task.due() <= self._clock():
                 task.run()
         except Exception:
-            log.exception("a poll failed: this is an error in the exporter", report=key.report, tenant_id=key.tenant_id)
+            log.exception("a poll failed: this is a bug in the exporter", report=key.report, tenant_id=key.tenant_id)
         finally:
             with self._lock:
                 self._running.discard(key)

@@ -46,7 +46,7 @@ class FailureStatus:
 
     reason: Annotated[Reason, Field(description="the label `reason` of office365_activations_failing")]
     message: Annotated[str, Field(description="what failed, where and why")]
-    hint: Annotated[str, Field(description="what fixes it")]
+    hint: Annotated[str, Field(description="how to fix it")]
     request_id: Annotated[str, Field(description="Graph's request-id, for Microsoft's support; empty if there is none")]
     consent_url: Annotated[
         str | None, Field(description="where an administrator of the tenant consents, if that is the fix")
@@ -68,7 +68,9 @@ class ProductStatus:
 
     product_type: Annotated[str, Field(description="the label `product_type`")]
     counts: Annotated[dict[str, int], Field(description="the report's columns, named as in `history`")]
-    ratio: Annotated[float | None, Field(description="activated / assigned users; null where nobody is assigned")]
+    ratio: Annotated[
+        float | None, Field(description="activated / assigned users; null where there are no assigned users")
+    ]
     target: Annotated[float | None, Field(description="the ratio's target, where one applies")]
     history: Annotated[
         tuple[Point, ...] | None,
@@ -87,7 +89,7 @@ class ReportStatus:
     next_poll: Moment
     data_expires: Annotated[
         datetime | None,
-        Field(description="when the numbers are withdrawn unless a poll succeeds; past: they have been"),
+        Field(description="when the numbers are withdrawn unless a poll succeeds; in the past: they have been"),
     ]
     consecutive_failures: int
     rejected_rows: Annotated[int, Field(description="rows of the last report that could not be read")]

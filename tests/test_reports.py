@@ -118,12 +118,12 @@ def test_a_product_type_without_a_usable_name_is_rejected(name: str) -> None:
 @pytest.mark.parametrize("point", [0, 7, 9, 0x1B, 0x7F, 0x85, 0x9B, 0x61C, 0x200E, 0x2028, 0x202E, 0x2066, 0x2069])
 @pytest.mark.parametrize("parse", [parse_csv, parse_json])
 def test_a_product_type_that_steers_is_rejected(parse: Callable[..., Any], point: int) -> None:
-    """A row whose product type holds a control character, or one that turns the direction of text, is rejected."""
+    """A row whose product type contains a control character, or one that turns the direction of text, is rejected."""
     name = f"VISIO{chr(point)}PLAN"
     text = f"{DOCUMENTED_CSV}2017-09-01,{name},1,2,3\n"
     parsed = parse(text if parse is parse_csv else {"value": [json_row(), json_row(productType=name)]})
     assert [row.product_type for row in parsed.rows] == ["Office 365 ProPlus"]
-    assert parsed.rejected == ("row 2: its product type holds a control character",)
+    assert parsed.rejected == ("row 2: its product type contains a control character",)
 
 
 def test_a_lone_surrogate_is_rejected() -> None:
@@ -326,4 +326,4 @@ def test_a_last_line_without_its_end_is_rejected_where_nothing_said_how_long_the
     assert [row.product_type for row in whole.rows] == ["Office 365 ProPlus", "VISIO"]
     unsure = REPORTS[USERS].parse([cut.encode()], "csv", now=NOON, measured=False)
     assert [row.product_type for row in unsure.rows] == ["Office 365 ProPlus"]
-    assert unsure.rejected == ("row 2: its line has no end, and the answer did not say where it ends: it may be cut",)
+    assert unsure.rejected == ("row 2: its line is incomplete, and the answer has no length: it may have been cut off",)

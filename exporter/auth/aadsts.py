@@ -24,7 +24,7 @@ _TENANT_NOT_FOUND = 90002
 _LONGEST = 200
 _TRACE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NO_SUCH_TENANT = "check tenant_id; and cloud, if the tenant is in a national cloud"
-_NOT_MICROSOFT = "check cloud.authority: what answers there does not behave like Microsoft's login"
+_NOT_MICROSOFT = "check cloud.authority: the server there does not behave like Microsoft's login"
 _SIGN_IN = "run: office365-activations-exporter login {name}"
 _SECRETS = "in the app registration (Certificates & secrets)"
 _FEDERATED = "in the app registration (Certificates & secrets, Federated credentials)"
@@ -39,36 +39,37 @@ _HINTS = {
     _TENANT_NOT_FOUND: _NO_SUCH_TENANT,
     900023: "tenant_id is neither a tenant's id nor one of its domains: copy it from the app registration's overview",
     90072: _ANOTHER_ACCOUNT,
-    500011: "there is no Microsoft Graph of this cloud in the tenant: check cloud and tenant_id",
+    500011: "this cloud's Microsoft Graph does not exist in the tenant: check cloud and tenant_id",
     700016: (
-        "the tenant does not know the app: check client_id and tenant_id; if both are right, "
-        "an administrator of the tenant consents to the app at {consent_url}"
+        "the app is not known in the tenant: check client_id and tenant_id; if both are right, "
+        "an administrator of the tenant must consent to the app at {consent_url}"
     ),
     7000112: "the app is disabled in the tenant: enable it there, under Enterprise applications",
     7000229: (
-        "the app has no service principal in the tenant: an administrator of the tenant consents to it at {consent_url}"
+        "the app has no service principal in the tenant: an administrator of the tenant must consent to it at "
+        "{consent_url}"
     ),
     # Client secrets
     7000215: (
         f"the client secret is wrong; often its Secret ID was copied instead of its Value: make a new one {_SECRETS}, "
-        "and copy the column Value"
+        "and copy its Value"
     ),
     7000222: f"the client secret has expired: make a new one {_SECRETS}",
     # Certificates
     700027: (
         f"the certificate is not registered with the app, or has expired: upload its public part {_SECRETS}, "
-        "or let auth.certificate_file name the one that is registered"
+        "or point auth.certificate_file at the registered one"
     ),
     700024: "the assertion is not valid at this time: check this machine's clock, and that the token file is renewed",
     # Federated tokens
     70021: f"the app does not trust this token: compare issuer, subject and audience {_FEDERATED}",
-    700211: f"the app trusts no token of this issuer: compare the issuer {_FEDERATED}",
-    700212: f"the app trusts no token for this audience: compare the audience {_FEDERATED}",
-    700213: f"the app trusts no token for this subject: compare the subject {_FEDERATED}",
-    5002723: "auth.federated_token_file holds no token: check that it is the file that the platform writes",
-    50027: "auth.federated_token_file holds no token: check that it is the file that the platform writes",
+    700211: f"the app does not trust tokens from this issuer: compare the issuer {_FEDERATED}",
+    700212: f"the app does not trust tokens for this audience: compare the audience {_FEDERATED}",
+    700213: f"the app does not trust tokens for this subject: compare the subject {_FEDERATED}",
+    5002723: "auth.federated_token_file does not contain a token: check that it is the file the platform writes",
+    50027: "auth.federated_token_file does not contain a token: check that it is the file the platform writes",
     # Sign-ins by device code
-    7000218: "the app allows no device codes: in the app registration (Authentication), allow public client flows",
+    7000218: "the app does not allow device codes: in the app registration (Authentication), allow public client flows",
     50020: _ANOTHER_ACCOUNT,
     50034: _ANOTHER_ACCOUNT,
     50057: "the account is disabled: sign in with another one; " + _SIGN_IN,
@@ -80,7 +81,7 @@ _HINTS = {
     53002: _BLOCKED,
     53003: _BLOCKED,
     530003: _BLOCKED,
-    65001: "there is no consent to the app in this tenant: an administrator of the tenant gives it at {consent_url}",
+    65001: "the app has no consent in this tenant: an administrator of the tenant must grant it at {consent_url}",
     65004: "the person declined; to try again, " + _SIGN_IN,
     70000: "the stored sign-in is no longer accepted; " + _SIGN_IN,
     70008: "the sign-in has expired; " + _SIGN_IN,

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ONE_FILE = (
-    "put certificate and private key, both PEM, into this one file (in any order), "
-    "or let auth.certificate_key_file name the key's"
+    "put the certificate and its private key into this file (both PEM, in any order), "
+    "or set auth.certificate_key_file to the key's file"
 )
 _COPY = "copy the whole file again"
 _PFX_AGAIN = "export it again as PFX, with its private key"
-_WRONG_ONE = "check auth.certificate_password (or its file): it is that of the private key"
+_WRONG_ONE = "check auth.certificate_password (or its file): it must be the private key's password"
 
 
 class CertificateError(Exception):
@@ -71,7 +71,7 @@ def load_certificate(
     """
     of_key = CertificateError if key_content is None else KeyFileError
     if key_content is not None:
-        key = _private_key(key_content, password, of_key, "put the private key, PEM, into this file")
+        key = _private_key(key_content, password, of_key, "put the private key into this file, as PEM")
         certificates = _pem_certificates(content)
     elif b"-----BEGIN " in content:
         key = _private_key(content, password, of_key, _ONE_FILE)
@@ -79,7 +79,7 @@ def load_certificate(
     else:
         key, certificates = _pfx(content, password)
     if not isinstance(key, RSAPrivateKey):
-        fix = "Microsoft's login takes RSA certificates only: make one with an RSA key of 2048 bits or more"
+        fix = "Microsoft's login accepts only RSA certificates: create one with an RSA key of 2048 bits or more"
         raise of_key("its key is not RSA", fix)
     # The certificates of a chain may be in any order: the one meant is the key's.
     own = next((each for each in certificates if _public_key(each) == key.public_key()), None)
@@ -112,7 +112,7 @@ def _chain(own: x509.Certificate, certificates: Sequence[x509.Certificate]) -> S
 
 def _pem_certificates(content: bytes) -> Sequence[x509.Certificate]:
     if b"-----BEGIN CERTIFICATE" not in content:
-        raise CertificateError("it holds no certificate", _ONE_FILE)
+        raise CertificateError("it contains no certificate", _ONE_FILE)
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
@@ -121,7 +121,7 @@ def _pem_certificates(content: bytes) -> Sequence[x509.Certificate]:
 
 def _private_key(content: bytes, password: bytes, error: type[CertificateError], fix: str) -> Any:
     if b"PRIVATE KEY-----" not in content:
-        raise error("it holds no private key", fix)
+        raise error("it contains no private key", fix)
     try:
         return load_pem_private_key(content, password or None)
     except TypeError:
@@ -129,10 +129,10 @@ def _private_key(content: bytes, password: bytes, error: type[CertificateError],
             remove = "remove auth.certificate_password (or its file)"
             raise error("a password is given, but its private key has none", remove) from None
         add = "set auth.certificate_password_file to a file that holds its password"
-        raise error("its private key has a password, and none is given", add) from None
+        raise error("its private key has a password, and no password is given", add) from None
     except (ValueError, UnsupportedAlgorithm):
         if password:
-            raise error("its private key cannot be opened with the password given", _WRONG_ONE) from None
+            raise error("its private key cannot be opened with the given password", _WRONG_ONE) from None
         raise error("its private key cannot be read", _COPY) from None
 
 
@@ -142,15 +142,15 @@ def _pfx(content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificat
         bundle = load_pkcs12(content, password or None)
     except (ValueError, UnsupportedAlgorithm):
         if _is_bare_certificate(content):
-            what = "it holds the certificate alone, without its private key"
+            what = "it contains the certificate but not its private key"
             raise CertificateError(what, _PFX_AGAIN) from None
         if password:
-            raise CertificateError("the password given does not open it as a PFX", _WRONG_ONE) from None
+            raise CertificateError("the given password does not open it as a PFX", _WRONG_ONE) from None
         fix = "if it has a password, set auth.certificate_password_file; else check that it is the right file"
         raise CertificateError("it is neither PEM nor a PFX without a password", fix) from None
     found = [each.certificate for each in (bundle.cert, *bundle.additional_certs) if each is not None]
     if bundle.key is None or not found:
-        raise CertificateError(f"the PFX holds no {'certificate' if bundle.key else 'private key'}", _PFX_AGAIN)
+        raise CertificateError(f"the PFX contains no {'certificate' if bundle.key else 'private key'}", _PFX_AGAIN)
     return bundle.key, found
 
 

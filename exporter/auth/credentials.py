@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from exporter.auth.certificates import Certificate
     from exporter.config import Tenant
 
-_READABLE = "check its path, and that the exporter may read it"
-_BARE_VALUE = "write the bare value into it, as UTF-8"
+_READABLE = "check the path, and that the exporter can read it"
+_BARE_VALUE = "write only the value into it, as UTF-8"
 _BY_PLATFORM = "the platform writes it: check that the workload identity is set up for this pod or job"
 
 

@@ -190,7 +190,7 @@ def _seconds(value: Any) -> float:
     """
     seconds = min(float(value), _LONGEST_WAIT)
     if not seconds >= 0:
-        raise ValueError("no number of seconds")
+        raise ValueError("not a number of seconds")
     return seconds
 
 
@@ -260,7 +260,7 @@ def _has_sign_in(tenant: Tenant, persistence: Any) -> bool:
     except OSError as error:
         raise _file_error(tenant, path, error) from None
     except (ValueError, TypeError, AttributeError):
-        what = f"{tenant.name}: {path} does not hold a sign-in that can be read"
+        what = f"{tenant.name}: {path} does not contain a readable sign-in"
         raise CredentialsError(what, hint=hint_for(tenant, {})) from None
 
 
@@ -269,5 +269,5 @@ def _file_error(tenant: Tenant, path: Path, error: Exception) -> ConfigError:
         why, fix = "another process holds its lock", f"if none does, a crash left it behind: remove {path}.lockfile"
     else:
         why = str(getattr(error, "strerror", None) or type(error).__name__)
-        fix = "check storage.path: the exporter and `login` must run as one user, who may write there"
+        fix = "check storage.path: the exporter and `login` must run as the same user, with write access there"
     return ConfigError((f"{tenant.name}: the sign-in's file {path}: {why}; {fix}",), hint=fix)

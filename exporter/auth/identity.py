@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from exporter.http import Clients, Deadline
 
 _ASSIGN = (
-    "assign the identity to this machine or app; for a user-assigned one, auth.managed_identity.client_id is its "
-    "client ID, for the system-assigned one it is left out"
+    "assign the identity to this machine or app; set auth.managed_identity.client_id for a user-assigned identity, "
+    "leave it out for the system-assigned one"
 )
 _ELSEWHERE = (
-    "managed identities answer inside Azure only, and to pods only where the network allows it: "
-    "elsewhere use a certificate, a federated token or a client secret"
+    "managed identities are available inside Azure only, and to pods only where the network allows it: "
+    "elsewhere, use a certificate, a federated token or a client secret"
 )
 _OTHERWISE = "use a certificate, a federated token or a client secret here"
 _UNSUPPORTED = {
     places.SERVICE_FABRIC: "managed identities of Azure Service Fabric are not supported",
-    places.CLOUD_SHELL: "Azure Cloud Shell has no managed identity for an app of its own",
+    places.CLOUD_SHELL: "Azure Cloud Shell has no managed identity that an app can use",
 }
 _ARC = (
     "update the Azure Arc agent to a version with user-assigned identities, or leave out "
-    "auth.managed_identity.client_id: the machine's own identity is used then"
+    "auth.managed_identity.client_id to use the machine's own identity"
 )
 _UPDATING = frozenset({404, 410})
 """What the endpoint answers while Azure renews it, for up to 70 seconds."""
@@ -76,7 +76,8 @@ class IdentityHttp:
         raise_passing(answer, who, self._clock())
         if answer.status in _UPDATING:
             raise ServerError(
-                f"{who} answered {answer.status}: Azure is renewing it", hint="nothing to do: it takes a minute at most"
+                f"{who} answered {answer.status}: Azure is renewing it",
+                hint="nothing to do: this takes a minute at most",
             )
         return Response(answer.status, answer.text, dict(answer.headers))
 
@@ -116,6 +117,6 @@ def _refusal(tenant: Tenant, result: Mapping[str, Any], hint: str = "") -> Crede
     said = str(result.get("error_description") or result.get("error") or "no reason given")
     which = f"identity {tenant.client_id}" if tenant.client_id else "system-assigned identity"
     return CredentialsError(
-        f"{tenant.name}: the managed identity gave no token ({which}): {quotable(said, 200)}",
+        f"{tenant.name}: the managed identity returned no token ({which}): {quotable(said, 200)}",
         hint=hint or hint_for(tenant, result) or _ASSIGN,
     )

@@ -79,15 +79,15 @@ def account_error(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError
     """
     if is_personal(claims):
         return CredentialsError(
-            f"{tenant.name}: a personal Microsoft account signed in, and those have no such report",
+            f"{tenant.name}: a personal Microsoft account signed in, and personal accounts have no such report",
             hint="sign in with a work or school account of the tenant",
         )
     held = claims.get("wids")
     if isinstance(held, list) and not REPORT_ROLES.keys() & {str(role) for role in held}:
         roles = ", ".join(REPORT_ROLES.values())
         return CredentialsError(
-            f"{tenant.name}: the signed-in account holds none of the roles that may read reports",
-            hint=f"give it one of: {roles} (the last is the least); a new sign-in is not needed",
+            f"{tenant.name}: the signed-in account has none of the roles that can read reports",
+            hint=f"give it one of: {roles} (the last one has the fewest rights); no new sign-in is needed",
         )
     return None
 
@@ -112,7 +112,7 @@ def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
             f"{permission} is missing from the token's roles: assign this app role of Microsoft Graph to the identity"
         )
     missing = f"{permission} is missing from the token's {'scp' if delegated else 'roles'}"
-    return f"{missing}: an administrator of the tenant opens {consent_url(tenant)}"
+    return f"{missing}: an administrator of the tenant must open {consent_url(tenant)}"
 
 
 def consent_url(tenant: Tenant) -> str:

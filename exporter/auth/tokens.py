@@ -202,7 +202,7 @@ def _unexpected_answers(tenant: Tenant) -> Iterator[None]:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         log.debug("MSAL could not read an answer", tenant=tenant.name, error=type(error).__name__)
-        raise ServerError(f"{tenant.name}: the login host's answer is not what OAuth prescribes") from None
+        raise ServerError(f"{tenant.name}: the login host's answer is not a valid OAuth answer") from None
 
 
 def _key(tenant: Tenant) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ _COMMANDS = {
     "check": "check the configuration, each tenant's token, permission and report",
     "once": "poll every tenant once and write the metrics, for node_exporter's textfile collector",
     "history": "print the stored reports, as CSV or for promtool",
-    "healthcheck": "request /-/healthy of the exporter with these flags and variables; exit code 0 if it works",
+    "healthcheck": "request /-/healthy of the exporter with these flags and variables; exit code 0 if it is healthy",
     "login": "sign in by device code for a tenant with delegated permission (a last resort)",
 }
 
@@ -113,7 +113,7 @@ def _add_simulation(command: argparse.ArgumentParser) -> None:
         help="how Microsoft behaves (default: healthy); list: print all names",
     )
     command.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another seed makes other tenants (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="a different seed gives different tenants (default: 0)"
     )
 
 
@@ -126,8 +126,8 @@ def _add_latency(command: argparse.ArgumentParser) -> None:
 
 def _add_check(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tenant", action="append", metavar="NAME", help="only this tenant; repeatable")
-    command.add_argument("--offline", action="store_true", help="stop before the network")
-    command.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+    command.add_argument("--offline", action="store_true", help="stop before using the network")
+    command.add_argument("--format", choices=("table", "json"), default="table", help="output format (default: table)")
 
 
 def _add_history(command: argparse.ArgumentParser) -> None:

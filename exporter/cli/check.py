@@ -124,8 +124,8 @@ class _Examination:
             tried = self._unreachable[cloud]
             reached = cloud in self._reached or not tried
         if tried >= _UNREACHABLE and not reached:
-            message = f"{tenant.name}: not tried, after {tried} tenants of this cloud could not be reached"
-            untried = Failure(Reason.NETWORK, message, "fix what the first failure says, then check again")
+            message = f"{tenant.name}: not tried: {tried} tenants of this cloud could not be reached"
+            untried = Failure(Reason.NETWORK, message, "fix the first failure, then check again")
             return Finding(tenant.name, tenant.tenant_id, key.report, failure=untried)
         timeout = min(tenant.poll.timeout, _TIMEOUT if reached else _SHORT_TIMEOUT)
         poll = tenant.poll.model_copy(update={"timeout": timeout})
@@ -191,7 +191,7 @@ def _show_failure(finding: Finding, *, to_stderr: bool) -> None:
 def _table(finding: Finding) -> str:
     """Return the numbers of one report, at most 80 columns wide."""
     rejected = f", {finding.rejected_rows} rows rejected" if finding.rejected_rows else ""
-    lines = [f"{finding.tenant}  {finding.report}  ok, of {finding.refresh_date}{rejected}"]
+    lines = [f"{finding.tenant}  {finding.report}  ok, as of {finding.refresh_date}{rejected}"]
     names = [column.name.removesuffix("_users").removesuffix("_computer") for column in REPORTS[finding.report].columns]
     heads = [(name if len(name) <= _HEAD else name.rpartition("_")[2]).upper() for name in names]
     rows = {"PRODUCT TYPE": heads}

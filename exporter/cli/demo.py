@@ -107,7 +107,7 @@ The exporter runs against a simulated Microsoft: {what}.
   Reports     {program} history --config.file {shlex.quote(str(path))}
   Scenarios   {program} demo --scenario list
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 
 """
 

@@ -39,7 +39,9 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if status not in (None, http.client.OK):
         sys.stderr.write(f"not healthy: {written} answers {web.prefix}/-/healthy with {status}\n")
         return 1
-    sys.stdout.write("healthy\n" if status else "healthy: it demands a client certificate, and so refuses this check\n")
+    sys.stdout.write(
+        "healthy\n" if status else "healthy: it requires a client certificate, which this check does not have\n"
+    )
     return 0
 
 

@@ -155,7 +155,7 @@ def _step(text: str) -> float:
         what = f"has no unit; write {text}s or {text}m" if text.isdecimal() else f"is {error}; write it like 4m"
         raise ConfigError((f"--step: {text!r} {what}",)) from None
     if step <= 0:
-        raise config_error("--step", f"{text!r} is not a length of time", "write it like 4m")
+        raise config_error("--step", f"{text!r} is not a duration", "write it like 4m")
     return step
 
 

@@ -56,7 +56,7 @@ def _tenant(config: Config, name: str) -> Tenant:
 def _show(code: Code) -> None:
     minutes = max(1, round((code.ends - time.time()) / 60))
     sys.stderr.write(f"Open {code.address} and enter the code {code.text} (within {minutes} minutes).\n")
-    sys.stderr.write("Sign in with a work or school account that holds the role Reports Reader.\n")
+    sys.stderr.write("Sign in with a work or school account that has the role Reports Reader.\n")
     sys.stderr.flush()
 
 

@@ -66,4 +66,4 @@ def write_whole(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise config_error("--output", f"cannot write {path}: {error.strerror}", "choose another place") from None
+        raise config_error("--output", f"cannot write {path}: {error.strerror}", "choose another path") from None

@@ -130,10 +130,10 @@ def _how_to_use(server: SimulatorServer, path: Path, scenario: str) -> str:
     return f"""\
 # Microsoft is simulated: login {cloud.login}, Graph {cloud.graph},
 # download {cloud.download}, managed identity {cloud.identity}
-# {len(tenants)} tenants, scenario {scenario}; Ctrl-C ends it
+# {len(tenants)} tenants, scenario {scenario}; Press Ctrl-C to stop
 
-# Every tenant, by a configuration file:
+# All tenants, with a configuration file:
 export OFFICE365_EXPORTER_CONFIG__FILE={shlex.quote(str(path))}
 
-# Or only the first one, {tenants[0].name}, by variables:
+# Or only the first one, {tenants[0].name}, with variables:
 {exports}"""

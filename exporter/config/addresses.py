@@ -37,7 +37,7 @@ def _https(value: str) -> str:
     if parts is None or parts.scheme != "https":
         raise rule("is not an https address", "write it as https://login.example.com")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise rule("holds more than scheme, host, port and path", "write it as https://login.example.com")
+        raise rule("contains more than scheme, host, port and path", "write it as https://login.example.com")
     return value.rstrip("/")
 
 
@@ -53,20 +53,20 @@ def _external_url(value: str) -> str:
     if parts is None or parts.scheme not in {"http", "https"} or parts.username or parts.query or parts.fragment:
         raise rule("is not a web address", "write it as https://example.com/path")
     if not unquote(parts.path).isprintable():
-        raise rule("holds a control character", "write it as https://example.com/path")
+        raise rule("contains a control character", "write it as https://example.com/path")
     return value.rstrip("/")
 
 
 def _route_prefix(value: str) -> str:
     trimmed = "/" + value.strip("/") if value.strip("/") else ""
     if trimmed and not _PREFIX.fullmatch(trimmed):
-        raise rule("is not a path of a URL", "write it as /path")
+        raise rule("is not a URL path", "write it as /path")
     return trimmed
 
 
 def _telemetry_path(value: str) -> str:
     if not _PREFIX.fullmatch(value):
-        raise rule("is not a path of a URL", "write it as /metrics")
+        raise rule("is not a URL path", "write it as /metrics")
     if value.startswith(("/-/", "/api/")):
         raise rule("is a path of another endpoint", "choose one outside /-/ and /api/")
     return value
@@ -142,7 +142,7 @@ def _cloud(value: object) -> Cloud:
     if isinstance(value, str):
         known = OTHER_NAMES.get(value.lower())
         fix = f"write {known}, the name of this login's cloud" if known else choose(value, tuple(CLOUDS))
-    raise rule(f"is none of {', '.join(CLOUDS)}, nor a pair of addresses", fix)
+    raise rule(f"is not one of {', '.join(CLOUDS)}, nor a pair of addresses", fix)
 
 
 def print_cloud(cloud: Cloud) -> Any:

@@ -85,17 +85,17 @@ class Auth(Settings):
             raise rule(f"names {len(given)} credentials, {' and '.join(given)}", "keep one of them", *given)
         if self.certificate_password is not None and self.certificate_password_file is not None:
             keys = ("certificate_password", "certificate_password_file")
-            raise rule("gives certificate_password and certificate_password_file", "keep one of them", *keys)
+            raise rule("sets both certificate_password and certificate_password_file", "keep one of them", *keys)
         for key in _CERTIFICATE_KEYS:
             if getattr(self, key) is not None and self.kind != "certificate":
                 raise rule(
-                    f"gives {key} without certificate_file",
+                    f"sets {key} without certificate_file",
                     "remove it, or add certificate_file",
                     key,
                     "certificate_file",
                 )
         if self.expires is not None and self.kind != "client_secret":
-            raise rule("gives expires, which is for client secrets only", "remove expires", "expires")
+            raise rule("sets expires, which is for client secrets only", "remove expires", "expires")
         return self
 
     @property

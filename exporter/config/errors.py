@@ -122,7 +122,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def choose(word: object, known: Sequence[str]) -> str:
-    """Return the fix of a word that is none of the known ones."""
+    """Return the fix of a word that is not one of the known ones."""
     match = nearest(word, known) if isinstance(word, str) else None
     return f"did you mean {match}?" if match else f"write {one_of(known)}"
 
@@ -177,7 +177,7 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
         return f"must be {wanted}, not {_KINDS.get(type(detail['input']), 'something else')}", fix
     if kind == "literal_error":
         known = tuple(re.findall(r"'([^']*)'", context["expected"]))
-        return f"is none of {', '.join(known)}", choose(detail["input"], known)
+        return f"is not one of {', '.join(known)}", choose(detail["input"], known)
     if kind in _BOUNDS:
         bound, wrong, right = _BOUNDS[kind]
         return wrong.format(f"{context[bound]:g}"), right.format(f"{context[bound]:g}")

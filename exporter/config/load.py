@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TENANTS: Final = frozenset({"tenants", "tenant_files"})
 _NO_FILE: Final = "configuration"
 _NO_TENANTS: Final = (
-    "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or name a file by --config.file that holds "
+    "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or give --config.file a file with "
     "tenants: [{tenant_id: …, client_id: …, auth: {client_secret_file: …}}]; `demo` needs no tenant"
 )
 
@@ -109,7 +109,7 @@ class _Loading:
         data = self._mapping(path, "write lines of key: value, as docs/configuration.md shows")
         for name in sorted(NOT_IN_FILE & data.keys()):
             flags = [one.flag for one in settings() if one.path[0] == name and one.has_flag]
-            self.errors.append(sentence(f"{path}:{name}", "is not set in the file", f"use {', '.join(flags)}"))
+            self.errors.append(sentence(f"{path}:{name}", "cannot be set in the file", f"use {', '.join(flags)}"))
         data = {key: value for key, value in data.items() if value is not None and key not in NOT_IN_FILE}
         if isinstance(data.get("tenants"), list):
             data["tenants"] = self._rooted(data["tenants"], path)
@@ -155,7 +155,7 @@ class _Loading:
             self.errors.append(self._places.line(finding))
         if is_error and top.root.tenant_files:
             fix = "check the globs, which are relative to the folder of the configuration file"
-            self.errors.append(sentence(self._places.at(("tenant_files",)), "no tenant is in these files", fix))
+            self.errors.append(sentence(self._places.at(("tenant_files",)), "these files contain no tenant", fix))
         elif is_error:
             self.errors.append(sentence(self._places.at(("tenants",)), "no tenant is configured", _NO_TENANTS))
 
@@ -222,7 +222,7 @@ class _Loading:
         if cloud is None or cloud.authority == top.root.cloud.authority:
             return top
         if "cloud" in top.data:
-            self._notices.append(f"{azure.AUTHORITY_HOST} makes the cloud {cloud.name}, against the file's")
+            self._notices.append(f"{azure.AUTHORITY_HOST} sets the cloud {cloud.name}, which overrides the file")
         return replace(top, root=top.root.model_copy(update={"cloud": cloud}))
 
     def _warn_of_beta(self, tenants: tuple[Tenant, ...]) -> None:

@@ -61,7 +61,7 @@ def _level(value: object) -> object:
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
-        raise rule("names one thing twice", "keep one of the two")
+        raise rule("contains the same entry twice", "keep one of the two")
     return values
 
 
@@ -69,9 +69,7 @@ def _one_casing(values: dict[str, Any]) -> dict[str, Any]:
     folded: set[str] = set()
     for name in values:
         if name.casefold() in folded:
-            raise rule(
-                f"holds {quoted(name)} twice, in upper and lower case", "keep one of them: the case does not matter"
-            )
+            raise rule(f"holds {quoted(name)} twice, in different case", "keep one of them: the case does not matter")
         folded.add(name.casefold())
     return values
 
@@ -94,14 +92,14 @@ class Poll(Settings):
     @model_validator(mode="after")
     def _one_rhythm(self) -> Self:
         if self.schedule is not None and "interval" in self.model_fields_set:
-            raise rule("gives interval and schedule", "keep one of them", "interval", "schedule")
+            raise rule("sets both interval and schedule", "keep one of them", "interval", "schedule")
         return self
 
 
 class Report(Settings):
     """What is asked for, and what becomes of it."""
 
-    api_version: ApiVersion | None = setting(None, "v1.0 or beta; left out: by cloud")
+    api_version: ApiVersion | None = setting(None, "v1.0 or beta; the default depends on the cloud")
     format: Literal["csv", "json"] = setting("csv", "csv or json (json needs beta)")
     max_age: Annotated[Duration, at_least(1)] = setting(
         3 * DAY, "without a good poll for this long, the gauges are withdrawn"
@@ -152,7 +150,7 @@ class Prices(Settings):
     @model_validator(mode="after")
     def _has_currency(self) -> Self:
         if self.product_types and self.currency is None:
-            raise rule("gives prices without a currency", "add currency, such as EUR", "product_types")
+            raise rule("sets prices without a currency", "add currency, such as EUR", "product_types")
         return self
 
     def price_of(self, product_type: str) -> float | None:
@@ -169,13 +167,13 @@ class Http(Settings):
     proxy_file: FilePath | None = setting(None, "a file that holds the proxy's address")
     ca_file: FilePath | None = setting(None, "certificates (PEM) added to the system's trust store")
     download_hosts: Annotated[tuple[DownloadHost, ...], AfterValidator(_unique)] | None = setting(
-        None, "where reports may be downloaded from: suffixes, or host:port; left out: by cloud"
+        None, "where reports may be downloaded from: suffixes, or host:port; the default depends on the cloud"
     )
 
     @model_validator(mode="after")
     def _one_proxy(self) -> Self:
         if self.proxy is not None and self.proxy_file is not None:
-            raise rule("gives proxy and proxy_file", "keep one of them", "proxy", "proxy_file")
+            raise rule("sets both proxy and proxy_file", "keep one of them", "proxy", "proxy_file")
         return self
 
 

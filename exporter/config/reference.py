@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 _INTRO: Final = f"""\
 # Configuration reference
 
-<!-- Made by `python -m exporter.config.reference` from the code; a test holds both together. -->
+<!-- Made by `python -m exporter.config.reference` from the code; a test keeps both the same. -->
 
 Every setting has a variable, most have a key in the configuration file (`--config.file`, YAML), and those of the
-process have a flag. A flag beats a variable, a variable the file, the file the default. All errors are reported at
-once, each as `file:key.path: what is wrong; how to fix it`; `--config.check` does so and exits, `--config.print` shows
-the effective configuration without its secrets.
+process have a flag. A flag overrides a variable, a variable the file, the file the default. All errors are reported at
+once, each as `file:key.path: what is wrong; how to fix it`; `--config.check` reports them and exits, `--config.print`
+shows the effective configuration without its secrets.
 
 - **Durations** are written as in Prometheus: `90s`, `1h30m`, `5y`. The unit is required.
 - **Variables** are `{PREFIX}` and the key's path in upper case, `__` for each dot or level and `_` for each dash.
-  Lists and maps are given as JSON; a list of one text may be that text alone. An empty variable counts as unset, an
-  unknown one is an error. Variables that Kubernetes sets for a Service whose name begins alike are left alone.
+  Lists and maps are given as JSON; a list of one string may be given as that string alone. An empty variable counts as
+  unset, an unknown one is an error. Variables that Kubernetes sets for a Service whose name begins the same way are
+  ignored.
 - **Secrets** have a twin that ends in `_file` (`_FILE`) and names a file; it is read again when it changes.
 - **Paths** in a file are relative to that file's folder, in variables and flags to the working directory.
-- **Unknown keys**, a key that is there twice, and a value of the wrong type are errors.
+- **Unknown keys**, a key that appears twice, and a value of the wrong type are errors.
 - The configuration file, tenant files and the files of secrets and certificates are checked every 30 s; a change
   acts like SIGHUP. A configuration with an error changes nothing.
 """
@@ -44,7 +45,7 @@ own SDKs, and those that AKS workload identity injects. Otherwise they are ignor
 
 _AUTHORITY: Final = f"""\
 `{AUTHORITY_HOST}` picks the cloud of that tenant by the host of its login: login.microsoftonline.us means `usgov`,
-and DoD needs `{PREFIX}CLOUD=usgov-dod`, which beats it. An unknown host is an error.
+and DoD needs `{PREFIX}CLOUD=usgov-dod`, which overrides it. An unknown host is an error.
 """
 
 _RULES: Final = """\

@@ -279,7 +279,7 @@ class Resolver:
             self._error(entry.place("name"), what, "give each tenant a name of its own")
         first = self._ids.setdefault((cloud.name, own.tenant_id), entry)
         if first is not entry:
-            what = f"the tenant {own.tenant_id} of the cloud {cloud.name} is configured already by {first.place()}"
+            what = f"the tenant {own.tenant_id} of the cloud {cloud.name} is already configured by {first.place()}"
             self._error(entry.place("tenant_id"), what, "remove one of the two")
 
 
@@ -294,6 +294,6 @@ def version_finding(cloud: Cloud, report: Report) -> Finding | None:
         what = f"v1.0 does not have this report in the cloud {cloud.name}"
         return Finding(("report", "api_version"), what, "write beta, or leave api_version out")
     if report.format == "json" and version != "beta":
-        what = "v1.0 does not have json"
+        what = "v1.0 does not support json"
         return Finding(("report", "format"), what, "add report.api_version: beta, or write csv")
     return None

@@ -207,11 +207,11 @@ def _json(text: str, example: str) -> Any:
     except json.JSONDecodeError as error:
         raise _JsonError(f"{error.msg}, at character {error.pos + 1}", example) from None
     except (ValueError, RecursionError):
-        raise _JsonError("a key is there twice, or it is nested too deep", example) from None
+        raise _JsonError("a key appears twice, or it is nested too deep", example) from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key appears twice")
     return result

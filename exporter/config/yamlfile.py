@@ -90,7 +90,7 @@ def parse_yaml(text: str, where: str, *, only_text: bool = False) -> Document:
             return Document(None, (*loader.errors, sentence(place, "a tab indents this line", "indent with spaces")))
         return Document(None, (*loader.errors, sentence(place, *_explain(error))))
     except yaml.YAMLError:
-        problem = sentence(where, "holds a character that YAML forbids", "save it as plain UTF-8 text")
+        problem = sentence(where, "contains a character that YAML does not allow", "save it as plain UTF-8 text")
         return Document(None, (*loader.errors, problem))
     finally:
         loader.dispose()
@@ -102,9 +102,9 @@ def _explain(error: yaml.MarkedYAMLError) -> tuple[str, str]:
         return str(error.problem), str(error.note)
     problem = error.problem or "a syntax error"
     if "expected a single document" in (error.context or ""):
-        return "holds more than one document", "keep what is before the second ---"
+        return "contains more than one document", "keep what is before the second ---"
     if "could not determine a constructor" in problem:
-        return "has a YAML tag that means nothing here", "remove the word with the exclamation mark"
+        return "has a YAML tag, which is not supported here", "remove the word with the exclamation mark"
     return f"is not YAML: {_QUOTED.sub('…', problem)}", "correct the indentation, quotes or brackets just before it"
 
 
@@ -155,14 +155,14 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
         if isinstance(event, yaml.AliasEvent):
             if node not in self._sizes:
                 raise _RefusedError(
-                    "refers to an anchor around itself", "define the &anchor before it", event.start_mark
+                    "refers to an anchor that contains it", "define the &anchor before it", event.start_mark
                 )
             self._values += self._sizes[node]
         elif event.anchor is not None:
             self._sizes[node] = self._values - before
         if self._values > _MAX_VALUES:
             raise _RefusedError(
-                f"stands for more than {_MAX_VALUES:,} values", "use fewer anchors, or more files", event.start_mark
+                f"expands to more than {_MAX_VALUES:,} values", "use fewer anchors, or more files", event.start_mark
             )
         return node
 
@@ -179,7 +179,7 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
                 self._error("?", "a key is not text", "put the key in quotes")
             elif key.value in first and key.tag == f"{_TAG}str":
                 self._error(
-                    key.value, f"the key is there twice, in lines {first[key.value]} and {at}", "keep one of the two"
+                    key.value, f"the key appears twice, in lines {first[key.value]} and {at}", "keep one of the two"
                 )
             else:
                 first[key.value] = at
@@ -193,7 +193,7 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
             return super().construct_object(node, deep)
         except (ValueError, KeyError, OverflowError, TypeError, AttributeError):
             fix = "correct it, or put it in quotes if it is text"
-            raise _RefusedError("is not a number or date that exists", fix, node.start_mark) from None
+            raise _RefusedError("is not a valid number or date", fix, node.start_mark) from None
 
     def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
         """Return the tag of a value without one."""

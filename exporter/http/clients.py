@@ -241,7 +241,7 @@ def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadl
                 raise httpx.ReadTimeout("deadline")
         surplus = _with_surplus(line)
         if surplus:
-            raise httpx.RemoteProtocolError("bytes follow the answer")
+            raise httpx.RemoteProtocolError("unexpected bytes follow the answer")
         return Answer(response.status_code, response.headers, body.whole(), body.measured)
     finally:
         response.close()

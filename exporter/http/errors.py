@@ -9,10 +9,10 @@ import httpx
 
 from exporter.errors import NetworkError
 
-_FIREWALL = "check the path to the host (firewall, proxy); raise poll.timeout if the host is only slow"
-_PROXY = "check http.proxy (or HTTPS_PROXY): host, port, and whether it lets this host through"
+_FIREWALL = "check the path to the host (firewall, proxy); raise poll.timeout if the host is just slow"
+_PROXY = "check http.proxy (or HTTPS_PROXY): host, port, and whether it allows this host"
 _PROXY_PASSWORD = "check user and password in http.proxy (or HTTPS_PROXY)"  # noqa: S105 - advice, no password
-_UNTRUSTED = "if a proxy or gateway of yours signs it, name its CA in http.ca_file"
+_UNTRUSTED = "if your own proxy or gateway signs it, add its CA to http.ca_file"
 # OpenSSL's numbers: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _CERTIFICATE_HINTS = {
     9: "check this machine's clock",

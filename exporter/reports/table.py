@@ -165,7 +165,7 @@ def _name(value: object) -> str:
     if len(value) > MAX_NAME:
         raise ValueError(f"its product type is longer than {MAX_NAME} characters")
     if _STEERING.search(value):
-        raise ValueError("its product type holds a control character")
+        raise ValueError("its product type contains a control character")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -205,7 +205,7 @@ def _csv_rows(body: bytes, columns: Iterable[Column], measured: bool) -> Iterato
                 wrong = f"it has {len(line)} cells where the header line has {len(header)}"
                 yield [line[i] for i in at] if len(line) == len(header) else wrong
         if rest:
-            yield "its line has no end, and the answer did not say where it ends: it may be cut"
+            yield "its line is incomplete, and the answer has no length: it may have been cut off"
     except csv.Error as error:
         raise ReportError(f"it is not CSV: {error} (line {lines.line_num})") from None
 

@@ -17,7 +17,7 @@ STORAGE_FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError)
 
 # By SQLite's primary result code: https://www.sqlite.org/rescode.html
 _NOT_KEPT = "polling continues, and storage is tried again every minute"
-_DAMAGED = "the file is damaged: within a minute it is set aside, and a new one begins with the last numbers"
+_DAMAGED = "the file is damaged: within a minute it is set aside, and a new one is started with the last numbers"
 _HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_FULL: f"free some space on the disk of storage.path; {_NOT_KEPT}",
     sqlite3.SQLITE_IOERR: f"check the disk of storage.path (space, quota, health); {_NOT_KEPT}",
@@ -25,7 +25,7 @@ _HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_CANTOPEN: "make the folder of storage.path and its files accessible for this user",
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_BUSY: "another program keeps the file locked: end it; storage is tried again every minute",
+    sqlite3.SQLITE_BUSY: "another program keeps the file locked: stop it; storage is tried again every minute",
 }
 
 
@@ -38,7 +38,7 @@ class StorageError(ExporterError):
 class StorageLockedError(StorageError):
     """Another process uses this storage; `holder` says which."""
 
-    default_hint = "end the other process, or give this one a storage.path of its own"
+    default_hint = "stop the other process, or give this one a storage.path of its own"
 
     def __init__(self, message: str, *, holder: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class StorageNewerError(StorageError):
 
 
 def primary_code(error: BaseException | None) -> int:
-    """Return SQLite's primary result code of an exception; 0 if it is none of SQLite's."""
+    """Return SQLite's primary result code of an exception; 0 if it is not one of SQLite's."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 

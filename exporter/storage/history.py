@@ -232,6 +232,6 @@ def _refuse_unknown(tenants: Sequence[str], found: list[Series]) -> None:
     if unknown := [name for name in tenants if name not in known]:
         stored = ", ".join(sorted({series.tenant for series in found})[:10]) or "none"
         raise ConfigError(
-            tuple(f"--tenant {name}: nothing is stored of it (stored: {stored})" for name in unknown),
+            tuple(f"--tenant {name}: nothing is stored for it (stored: {stored})" for name in unknown),
             hint="give a tenant's name or tenant id",
         )

@@ -100,4 +100,4 @@ def _read_holder(descriptor: int) -> str:
         holder: dict[str, Any] = json.loads(os.read(descriptor, 4096))
         return "process {pid} on {host}, `{command}`, since {since}".format_map(holder)
     except (ValueError, KeyError, TypeError, OSError):
-        return "another process, which has not said who it is"
+        return "an unknown process"

@@ -206,11 +206,11 @@ def _refuse_bad_arguments(step: float, extra: Mapping[str, str], gauges: Mapping
     taken = {"tenant", "product_type"} | {
         name for columns in gauges.values() for gauge in columns for name in gauge.labels
     }
-    errors = [f"--step {step:g}s: a sample a second is the most"] if step < 1 else []
+    errors = [f"--step {step:g}s: at most one sample a second"] if step < 1 else []
     for name in extra:
         if not _LABEL_NAME.match(name) or name.startswith("__"):
             errors.append(f"--label {name}: not a label name; use letters, digits and _, such as job=office365")
         elif name in taken:
-            errors.append(f"--label {name}: the reports have this label themselves; give it another name")
+            errors.append(f"--label {name}: the reports already have this label; choose another name")
     if errors:
         raise ConfigError(tuple(errors))

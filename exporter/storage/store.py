@@ -101,7 +101,7 @@ class Storage:
         storage = cls(path, clock)
         if path is None:
             log.info(
-                "storage.path is not set: reports and the calls to Graph are kept in memory only, and are gone after a"
+                "storage.path is not set: reports and the calls to Graph are kept in memory only, and are lost at a"
                 " restart"
             )
             return storage
@@ -394,7 +394,7 @@ class Storage:
         if not self._in_place():
             raise StorageError(
                 f"{self._where()}: cannot {doing}: the file was deleted or replaced while it was in use",
-                hint="nothing to do: within a minute a new file begins with the last numbers",
+                hint="nothing to do: within a minute a new file is started with the last numbers",
             )
 
     @contextmanager
@@ -426,7 +426,7 @@ def _set_aside(file: Path, damage: str, now: float) -> None:
         with suppress(FileNotFoundError):
             file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
     log.error(
-        "the database is damaged: it is set aside, and a new one begins",
+        "the database is damaged: it is set aside, and a new one is started",
         file=str(file),
         error=damage,
         set_aside=str(aside),

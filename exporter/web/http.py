@@ -117,15 +117,15 @@ _DIGITS = 12
 _LONGEST_PATH = 1024
 """Characters; a longer path belongs to no endpoint, and is not decoded."""
 
-_TOO_LONG = text(414, "the request's line is too long")
-_HEAD_TOO_LARGE = text(431, "the request's head is too large")
-_BODY_TOO_LARGE = text(413, "the request's body is too large: nothing here needs one")
+_TOO_LONG = text(414, "the request line is too long")
+_HEAD_TOO_LARGE = text(431, "the request headers are too large")
+_BODY_TOO_LARGE = text(413, "the request body is too large")
 _MALFORMED = text(400, "this is not a request in HTTP/1.1")
-_VERSION = text(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-_METHOD = text(405, "this method is not known here", ("Allow", "GET, HEAD"))
-_FRAMING = text(400, "a request in HTTP/1.0 has no Transfer-Encoding")
-_CODING = text(501, "of transfer codings, only chunked is spoken here")
-_ONE_HOST = text(400, "a request needs exactly one Host header, with a host's name and port")
+_VERSION = text(505, "only HTTP/1.1 and HTTP/1.0 are supported")
+_METHOD = text(405, "this method is not supported", ("Allow", "GET, HEAD"))
+_FRAMING = text(400, "an HTTP/1.0 request must not have a Transfer-Encoding")
+_CODING = text(501, "chunked is the only supported transfer coding")
+_ONE_HOST = text(400, "a request needs exactly one Host header, with a host name and port")
 _TOO_SLOW = text(408, "the request took too long")
 
 

@@ -253,7 +253,7 @@ def _warn_if_open(addresses: tuple[str, ...]) -> None:
     reachable = [address for address in addresses if not listen_address.parse(address).is_loopback()]
     if reachable:
         log.warning(
-            "the endpoint is open to everyone who can reach it: --web.config.file can ask for TLS and passwords",
+            "the endpoint is open to everyone who can reach it: --web.config.file can require TLS and passwords",
             address=", ".join(reachable),
         )
 

@@ -154,7 +154,7 @@ def _set_curve(made: ssl.SSLContext, curve: str, path: Path) -> None:
     try:
         made.set_ecdh_curve(CURVES[curve])
     except (ssl.SSLError, ValueError):
-        fix = "leave it out, OpenSSL chooses well, or run a newer Python"
+        fix = "leave it out (OpenSSL's default is good), or use a newer Python"
         raise _error(path, "curve_preferences", f"this Python's ssl cannot set {curve}", fix) from None
 
 
@@ -165,7 +165,7 @@ def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
             made.load_cert_chain(certfile, keyfile, password=_no_password)
     except (ssl.SSLError, ValueError, OSError) as error:
         both = f"{_source(tls, 'cert', path)} and {_source(tls, 'key', path)}"
-        fix = "name a certificate and its own key, both in PEM"
+        fix = "use a certificate and its own key, both PEM"
         raise _error(path, "cert", f"{both} cannot be used: {_why(error)}", fix) from None
 
 
@@ -213,7 +213,7 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def _no_password() -> str:
-    raise ValueError("the key has a password, which the web configuration has no place for")
+    raise ValueError("the key has a password, which the web configuration cannot supply")
 
 
 def _why(error: Exception) -> str:
@@ -221,7 +221,7 @@ def _why(error: Exception) -> str:
     if reason == "KEY_VALUES_MISMATCH":
         return "they do not belong together"
     if isinstance(error, ssl.SSLError):
-        return f"this is not such a PEM file ({reason or 'unreadable'})"
+        return f"this is not a valid PEM file of that kind ({reason or 'unreadable'})"
     return str(error)
 
 

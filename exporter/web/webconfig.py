@@ -2,8 +2,8 @@
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 
-As Go does, any plain value is taken where text is expected (`X-XSS-Protection: 1`). What cannot be done here is refused
-by name, never ignored.
+As Go does, any plain value is taken where text is expected (`X-XSS-Protection: 1`). What is not supported here is
+refused by name, never ignored.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ _INTEGER: Final = re.compile(r"[+-]?\d+\Z", re.ASCII)
 
 def _whole(value: str) -> str:
     if not is_text(value):
-        raise rule("holds half a character, which UTF-8 cannot", "write the whole character")
+        raise rule(
+            "contains half a character (a lone surrogate), which is not valid in UTF-8", "write the whole character"
+        )
     return value
 
 
@@ -81,7 +83,7 @@ def _flag(value: object) -> object:
 
 def _policy(value: str) -> str:
     if value in _ANY_CERTIFICATE:
-        raise rule(f"{value} cannot be done here", "use RequireAndVerifyClientCert with client_ca_file")
+        raise rule(f"{value} is not supported here", "use RequireAndVerifyClientCert with client_ca_file")
     if value and value not in _POLICIES:
         raise rule("is an unknown policy", choose(value, _POLICIES))
     return value
@@ -89,7 +91,7 @@ def _policy(value: str) -> str:
 
 def _version(value: str) -> str:
     if value in _TOO_OLD:
-        raise rule(f"{value} cannot be done here: OpenSSL no longer speaks it", f"write {one_of(_VERSIONS)}")
+        raise rule(f"{value} is not supported here: OpenSSL no longer supports it", f"write {one_of(_VERSIONS)}")
     if value not in _VERSIONS:
         raise rule("is an unknown TLS version", f"write {one_of(_VERSIONS)}")
     return value
@@ -98,7 +100,7 @@ def _version(value: str) -> str:
 def _suite(value: str) -> str:
     if value not in SUITES and value not in _SUITES_13:
         fix = choose(value, (*SUITES, *_SUITES_13))
-        raise rule("is none of the cipher suites that Go considers safe, by Go's names", fix)
+        raise rule("is not among the cipher suites that Go considers safe (Go's names)", fix)
     return value
 
 
@@ -110,7 +112,7 @@ def _curve(value: str) -> str:
 
 def _curves(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) > 1:
-        raise rule("several curves cannot be done here", "name one, or none to leave it to OpenSSL")
+        raise rule("several curves are not supported here", "name one, or leave it out and let OpenSSL choose")
     return values
 
 
@@ -119,9 +121,9 @@ def _header(*allowed: str) -> AfterValidator:
         # As Go does: a value folded over several lines becomes one.
         text = _LINE_BREAKS.sub(" ", value).strip()
         if allowed and text not in allowed:
-            raise rule(f"must be {one_of(allowed)}", "write it so, or leave the header out")
+            raise rule(f"must be {one_of(allowed)}", "write it that way, or leave the header out")
         if _CONTROL.search(text):
-            raise rule("holds a control character", "remove it")
+            raise rule("contains a control character", "remove it")
         return text
 
     return AfterValidator(check)
@@ -143,7 +145,7 @@ def _burst(value: str) -> str:
 
 def _interval(value: str) -> str:
     if not _ZERO.match(value):
-        raise rule("rate limits cannot be done here", "remove the section")
+        raise rule("rate limits are not supported here", "remove the section")
     return value
 
 
@@ -208,7 +210,7 @@ class Tls(_Section):
             if not getattr(self, key) and not getattr(self, f"{key}_file"):
                 raise rule(f"needs one of {key} and {key}_file", f"add {key}_file")
         if (self.client_ca or self.client_ca_file) and self.client_auth_type in ("", "NoClientCert"):
-            raise rule("a client CA without a policy has no use", _VERIFY, "client_auth_type")
+            raise rule("a client CA has no effect without client_auth_type", _VERIFY, "client_auth_type")
         if self.client_allowed_sans is not None and not self.verifies_clients:
             raise rule("protects nothing unless certificates are verified", _VERIFY, "client_allowed_sans")
         if self.min_version > self.max_version:
@@ -260,7 +262,7 @@ class WebConfig(_Section):
     def _check(self) -> WebConfig:
         suites = self.tls.suites if self.tls is not None else frozenset()
         if suites and self.http_server_config.http2 and not suites & set(_HTTP2_SUITES):
-            what = "cipher_suites lack what HTTP/2 demands"
+            what = "cipher_suites lack a suite that HTTP/2 requires"
             raise rule(what, f"add {_HTTP2_SUITES[0]} or set http_server_config.http2: false", "tls_server_config")
         return self
 
@@ -273,7 +275,7 @@ class WebConfig(_Section):
         if self.tls is not None and http.http2 and "http2" in http.model_fields_set:
             remarks.append("http2: true is accepted, and served as HTTP/1.1")
         if self.tls is not None and self.tls.client_auth_type == "RequestClientCert":
-            remarks.append("client_auth_type RequestClientCert is accepted, and no certificate is asked for")
+            remarks.append("client_auth_type RequestClientCert is accepted, but no certificate is requested")
         return tuple(remarks)
 
 
@@ -306,8 +308,8 @@ class WebConfigFile:
             self._watch.accept(before)
             self._read = before
         if self._has_users and not security.users:
-            fix = "restart the exporter to ask for no password"
-            raise config_error(f"{self._path}:basic_auth_users", "has no users any more", fix)
+            fix = "restart the exporter to turn passwords off"
+            raise config_error(f"{self._path}:basic_auth_users", "no longer has any users", fix)
         self._has_users = bool(security.users)
         for remark in config.remarks():
             if remark not in self._said:

@@ -76,13 +76,13 @@ WRONG = {
     "wrong secret": Wrong(
         lambda harness: harness.tenant({"client_secret": "hush, wrong"}),
         "the client secret is wrong; often its Secret ID was copied instead of its Value: "
-        f"make a new one {REGISTRATION}), and copy the column Value",
+        f"make a new one {REGISTRATION}), and copy its Value",
         "AADSTS7000215, Invalid client secret provided",
     ),
     "unknown app": Wrong(
         lambda harness: harness.tenant(client_id=UNKNOWN_ID),
-        "the tenant does not know the app: check client_id and tenant_id; if both are right, "
-        "an administrator of the tenant consents to the app at "
+        "the app is not known in the tenant: check client_id and tenant_id; if both are right, "
+        "an administrator of the tenant must consent to the app at "
         f"https://login.microsoftonline.com/{{tenant}}/adminconsent?client_id={UNKNOWN_ID}",
         "AADSTS700016, Application with identifier",
     ),
@@ -95,28 +95,28 @@ WRONG = {
     "unregistered certificate": Wrong(
         certificate,
         f"the certificate is not registered with the app, or has expired: upload its public part {REGISTRATION}), "
-        "or let auth.certificate_file name the one that is registered",
+        "or point auth.certificate_file at the registered one",
         "AADSTS700027, The certificate with identifier used to sign the client assertion is not registered",
     ),
     "expired certificate": Wrong(
         expired_certificate,
         f"the certificate is not registered with the app, or has expired: upload its public part {REGISTRATION}), "
-        "or let auth.certificate_file name the one that is registered",
+        "or point auth.certificate_file at the registered one",
         "AADSTS700027",
     ),
     "federated token of another issuer": Wrong(
         lambda harness: federated(harness, registered=replace(FEDERATION, issuer="https://other")),
-        f"the app trusts no token of this issuer: compare the issuer {REGISTRATION}, Federated credentials)",
+        f"the app does not trust tokens from this issuer: compare the issuer {REGISTRATION}, Federated credentials)",
         "AADSTS700211",
     ),
     "federated token of another subject": Wrong(
         lambda harness: federated(harness, registered=replace(FEDERATION, subject="other")),
-        f"the app trusts no token for this subject: compare the subject {REGISTRATION}, Federated credentials)",
+        f"the app does not trust tokens for this subject: compare the subject {REGISTRATION}, Federated credentials)",
         "AADSTS700213",
     ),
     "federated token for another audience": Wrong(
         lambda harness: federated(harness, registered=replace(FEDERATION, audience="other")),
-        f"the app trusts no token for this audience: compare the audience {REGISTRATION}, Federated credentials)",
+        f"the app does not trust tokens for this audience: compare the audience {REGISTRATION}, Federated credentials)",
         "AADSTS700212",
     ),
     "federated token that has ended": Wrong(
@@ -126,7 +126,7 @@ WRONG = {
     ),
     "federated token that is none": Wrong(
         lambda harness: federated(harness, text="hush, this is no token"),
-        "auth.federated_token_file holds no token: check that it is the file that the platform writes",
+        "auth.federated_token_file does not contain a token: check that it is the file the platform writes",
         "AADSTS5002723",
     ),
 }
@@ -164,7 +164,7 @@ def test_what_is_no_login_host_says_so(harness: Harness) -> None:
     cloud = replace(harness.cloud("custom"), authority=harness.server.cloud.download)
     failure = harness.fail(replace(harness.tenant(), cloud=cloud))
     assert failure.reason is Reason.CREDENTIALS
-    assert failure.hint == "check cloud.authority: what answers there does not behave like Microsoft's login"
+    assert failure.hint == "check cloud.authority: the server there does not behave like Microsoft's login"
     assert failure.message.endswith(f"the credential of client {harness.known.client_id}: 403 without giving a reason")
 
 

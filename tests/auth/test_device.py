@@ -104,7 +104,7 @@ def test_an_app_that_allows_no_device_codes_says_so(harness: Harness, delegated:
     with pytest.raises(CredentialsError) as caught:
         harness.sign_in(delegated)
     assert caught.value.hint == (
-        "the app allows no device codes: in the app registration (Authentication), allow public client flows"
+        "the app does not allow device codes: in the app registration (Authentication), allow public client flows"
     )
 
 
@@ -133,9 +133,9 @@ def test_an_account_without_a_role_is_named_at_the_poll(harness: Harness, delega
     assert failure.reason is Reason.PERMISSION
     assert "Graph answered 403, Authentication_RequestFromUnsupportedUserRole" in failure.message
     assert failure.hint.startswith(
-        "the signed-in account holds none of the roles that may read reports: give it one of: Global Administrator, "
+        "the signed-in account has none of the roles that can read reports: give it one of: Global Administrator, "
     )
-    assert failure.hint.endswith("Reports Reader (the last is the least); a new sign-in is not needed")
+    assert failure.hint.endswith("Reports Reader (the last one has the fewest rights); no new sign-in is needed")
     assert harness.calls(Stage.GRAPH) == 1
 
 

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from tests.auth.harness import Harness
 
 ONE_FILE = (
-    "put certificate and private key, both PEM, into this one file (in any order), "
-    "or let auth.certificate_key_file name the key's"
+    "put the certificate and its private key into this file (both PEM, in any order), "
+    "or set auth.certificate_key_file to the key's file"
 )
 PFX_AGAIN = "export it again as PFX, with its private key"
 WHOLE = "copy the whole file again"
-PASSWORD_HINT = "check auth.certificate_password (or its file): it is that of the private key"
+PASSWORD_HINT = "check auth.certificate_password (or its file): it must be the private key's password"
 KEY_HINT = "put the certificate and the key that it was made with into one file"
-BARE = "write the bare value into it, as UTF-8"
+BARE = "write only the value into it, as UTF-8"
 
 
 def broken(content: bytes) -> bytes:
@@ -52,20 +52,20 @@ def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
     own, key = pair().certificate, pair().key
     locked = pem(pair().private, PASSWORD)
     return {
-        "no private key": (own, None, "it holds no private key", ONE_FILE),
-        "no certificate": (key, None, "it holds no certificate", ONE_FILE),
+        "no private key": (own, None, "it contains no private key", ONE_FILE),
+        "no certificate": (key, None, "it contains no certificate", ONE_FILE),
         "broken certificate": (broken(own) + key, None, "its certificate cannot be read", WHOLE),
         "broken key": (own + broken(key), None, "its private key cannot be read", WHOLE),
         "PEM without its password": (
             own + locked,
             None,
-            "its private key has a password, and none is given",
+            "its private key has a password, and no password is given",
             "set auth.certificate_password_file to a file that holds its password",
         ),
         "PEM with a wrong password": (
             own + locked,
             "hush, wrong",
-            "its private key cannot be opened with the password given",
+            "its private key cannot be opened with the given password",
             PASSWORD_HINT,
         ),
         "PEM with a password too many": (
@@ -78,7 +78,7 @@ def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
             own + pem(ec_key()),
             None,
             "its key is not RSA",
-            "Microsoft's login takes RSA certificates only: make one with an RSA key of 2048 bits or more",
+            "Microsoft's login accepts only RSA certificates: create one with an RSA key of 2048 bits or more",
         ),
         "another key": (own + pem(other_key()), None, "its key does not belong to its certificate", KEY_HINT),
         "PFX without its password": (
@@ -90,15 +90,15 @@ def certificates() -> dict[str, tuple[bytes, str | None, str, str]]:
         "PFX with a wrong password": (
             pfx(PASSWORD),
             "hush, wrong",
-            "the password given does not open it as a PFX",
+            "the given password does not open it as a PFX",
             PASSWORD_HINT,
         ),
-        "PFX without key": (pfx(key=False), None, "the PFX holds no private key", PFX_AGAIN),
-        "PFX without certificate": (pfx(certificate=False), None, "the PFX holds no certificate", PFX_AGAIN),
+        "PFX without key": (pfx(key=False), None, "the PFX contains no private key", PFX_AGAIN),
+        "PFX without certificate": (pfx(certificate=False), None, "the PFX contains no certificate", PFX_AGAIN),
         "DER": (
             pair().parsed.public_bytes(Encoding.DER),
             None,
-            "it holds the certificate alone, without its private key",
+            "it contains the certificate but not its private key",
             PFX_AGAIN,
         ),
         "empty": (
@@ -133,7 +133,7 @@ def test_a_certificate_that_cannot_be_used_says_why(harness: Harness, name: str)
     ids=["empty", "blank", "UTF-16"],
 )
 def test_a_file_that_holds_no_value_says_so(harness: Harness, key: str, content: bytes, what: str, fix: str) -> None:
-    """A secret's or token's file that is empty or no text is named, with the fix: no one writes a token by hand."""
+    """A secret's or token's file that is empty or not text is named, with the fix: no one writes a token by hand."""
     path = harness.file("value", content)
     if key == "federated_token_file":
         fix = "the platform writes it: check that the workload identity is set up for this pod or job"
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_read_says_why(harness: Harness, key: str, trouble
     failure = harness.fail(harness.tenant(auth))
     assert failure.reason is Reason.CONFIG
     assert failure.message == f"{harness.known.name}: auth.{key}: cannot read {path}: {why[trouble]}"
-    assert failure.hint == "check its path, and that the exporter may read it"
+    assert failure.hint == "check the path, and that the exporter can read it"
 
 
 def test_a_secret_written_on_windows_is_read(harness: Harness) -> None:
@@ -213,11 +213,15 @@ def test_the_key_may_be_in_a_file_of_its_own(harness: Harness, password: str | N
 @pytest.mark.parametrize(
     ("key", "what", "fix"),
     [
-        (b"hush", "it holds no private key", "put the private key, PEM, into this file"),
+        (b"hush", "it contains no private key", "put the private key into this file, as PEM"),
         (broken(pair().key), "its private key cannot be read", WHOLE),
         (pem(ec_key()), "its key is not RSA", "Microsoft's login takes RSA certificates only"),
         (pem(other_key()), "its key does not belong to its certificate", "use the key that the certificate was made"),
-        (pem(pair().private, PASSWORD), "its private key has a password, and none is given", "set auth.certificate_pa"),
+        (
+            pem(pair().private, PASSWORD),
+            "its private key has a password, and no password is given",
+            "set auth.certificate_pa",
+        ),
     ],
 )
 def test_a_key_file_that_cannot_be_used_is_named(harness: Harness, key: bytes, what: str, fix: str) -> None:

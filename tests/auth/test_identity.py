@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 ASSIGN = (
-    "assign the identity to this machine or app; for a user-assigned one, auth.managed_identity.client_id is its "
-    "client ID, for the system-assigned one it is left out"
+    "assign the identity to this machine or app; set auth.managed_identity.client_id for a user-assigned identity, "
+    "leave it out for the system-assigned one"
 )
 ELSEWHERE = (
-    "managed identities answer inside Azure only, and to pods only where the network allows it: "
-    "elsewhere use a certificate, a federated token or a client secret"
+    "managed identities are available inside Azure only, and to pods only where the network allows it: "
+    "elsewhere, use a certificate, a federated token or a client secret"
 )
 
 
@@ -37,10 +37,10 @@ def identity(harness: Harness, client_id: str = "") -> Tenant:
 @pytest.mark.parametrize(
     ("app_service", "message"),
     [
-        (False, f"the managed identity gave no token (identity {UNKNOWN_ID}): Identity not found"),
+        (False, f"the managed identity returned no token (identity {UNKNOWN_ID}): Identity not found"),
         (
             True,
-            f"the managed identity gave no token (identity {UNKNOWN_ID}): 400, No User Assigned or Delegated Managed",
+            f"the managed identity returned no token (identity {UNKNOWN_ID}): 400, No User Assigned or Delegated",
         ),
     ],
     ids=["IMDS", "App Service"],
@@ -116,7 +116,7 @@ def test_a_number_of_microsofts_picks_the_hint(harness: Harness) -> None:
     bad = Fault("bad", Stage.TOKEN, "wrong cloud", lambda _call, _good: Response(400, (), body))
     harness.microsoft.inject(harness.known, bad)
     failure = harness.fail(identity(harness))
-    assert failure.hint == "there is no Microsoft Graph of this cloud in the tenant: check cloud and tenant_id"
+    assert failure.hint == "this cloud's Microsoft Graph does not exist in the tenant: check cloud and tenant_id"
 
 
 def test_outside_azure_nobody_answers(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_outside_azure_nobody_answers(harness: Harness, monkeypatch: pytest.Monk
         ),
         (
             {"AZUREPS_HOST_ENVIRONMENT": "cloud-shell/1.0", "MSI_ENDPOINT": "http://localhost:1/token"},
-            "Azure Cloud Shell has no managed identity for an app of its own",
+            "Azure Cloud Shell has no managed identity that an app can use",
         ),
     ],
     ids=["Service Fabric", "Cloud Shell"],

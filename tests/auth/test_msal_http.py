@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 APPROVED = Plan(Decision.APPROVED)
 CODE = re.compile(
     r"Open https://localhost:\d+/device and enter the code [B-Z2-9]{9} \(within 15 minutes\)\.\n"
-    r"Sign in with a work or school account that holds the role Reports Reader\.\n"
+    r"Sign in with a work or school account that has the role Reports Reader\.\n"
 )
 
 
@@ -93,7 +93,7 @@ def test_login_shows_the_code_and_says_how_the_sign_in_is_kept(
         ),
         (
             Plan(Decision.APPROVED, personal=True),
-            "contoso: a personal Microsoft account signed in, and those have no such report",
+            "contoso: a personal Microsoft account signed in, and personal accounts have no such report",
             "sign in with a work or school account of the tenant",
         ),
     ],
@@ -121,7 +121,7 @@ def test_login_names_the_roles_that_an_account_lacks(
     said = Said(path, capfd)
     assert said.code == 1
     assert said.out.startswith("contoso: signed in; ")
-    assert "contoso: the signed-in account holds none of the roles that may read reports\n" in said.err
+    assert "contoso: the signed-in account has none of the roles that can read reports\n" in said.err
     assert "Reports Reader (the last is the least)" in said.err
     assert len(kept(path)) == 1
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.config import Tenant
 
 PERMISSION = "Reports.Read.All"
-NO_ROLE = "the signed-in account holds none of the roles that may read reports"
+NO_ROLE = "the signed-in account has none of the roles that can read reports"
 
 
 def delegated() -> Tenant:

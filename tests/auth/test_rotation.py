@@ -81,7 +81,7 @@ def test_a_rotated_certificate_is_used_by_the_next_poll(harness: Harness, form: 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "is empty"), (b"-----BEGIN CERTIFICATE-----\nMII", "it holds no private key"), (None, "No such file")],
+    [(b"", "is empty"), (b"-----BEGIN CERTIFICATE-----\nMII", "it contains no private key"), (None, "No such file")],
     ids=["empty", "half written", "gone"],
 )
 def test_a_file_in_the_middle_of_its_rotation_fails_no_poll(

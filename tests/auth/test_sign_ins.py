@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_used_says_why(harness: Harness, delegated: Tenant
     path.unlink()
     path.mkdir()
     harness.restart()
-    fix = "check storage.path: the exporter and `login` must run as one user, who may write there"
+    fix = "check storage.path: the exporter and `login` must run as the same user, with write access there"
     failure = harness.fail(delegated)
     assert (failure.reason, failure.hint) == (Reason.CONFIG, fix)
     assert failure.message == f"{delegated.name}: the sign-in's file {path}: Is a directory; {fix}"

@@ -94,7 +94,7 @@ def test_authority_host_against_the_file(tmp_path: Path) -> None:
     us = {**AZURE, HOST: "login.microsoftonline.us"}
     config = load(written(tmp_path, "cloud: global"), us)
     assert config.tenants[0].cloud.name == "usgov"
-    assert config.notices[0] == "AZURE_AUTHORITY_HOST makes the cloud usgov, against the file's"
+    assert config.notices[0] == "AZURE_AUTHORITY_HOST sets the cloud usgov, which overrides the file"
     assert load(written(tmp_path, "cloud: usgov-dod"), us).tenants[0].cloud.name == "usgov-dod"
 
 
@@ -163,7 +163,7 @@ def test_the_files_defaults_hold(tmp_path: Path) -> None:
             (
                 (
                     "AZURE_CLIENT_CERTIFICATE_PASSWORD, AZURE_CLIENT_CERTIFICATE_PATH: "
-                    "gives AZURE_CLIENT_CERTIFICATE_PASSWORD without AZURE_CLIENT_CERTIFICATE_PATH "
+                    "sets AZURE_CLIENT_CERTIFICATE_PASSWORD without AZURE_CLIENT_CERTIFICATE_PATH "
                     "(tenant contoso.example); remove it, or add AZURE_CLIENT_CERTIFICATE_PATH"
                 ),
             ),

@@ -41,12 +41,12 @@ def test_ok(capsys: pytest.CaptureFixture[str]) -> None:
         ("--web.listen-address=:65536", "is not an address to listen on"),
         ("--web.listen-address=host", "is not an address to listen on"),
         ("--web.external-url=https://x.example/#part", "is not a web address; write it as https://example.com/path"),
-        ("--web.external-url=https://x.example/%0d%0aSet-Cookie:x", "holds a control character"),
+        ("--web.external-url=https://x.example/%0d%0aSet-Cookie:x", "contains a control character"),
         ("--web.external-url=x.example", "is not a web address"),
         ("--web.external-url=http://[::1/x", "is not a web address"),
-        ("--web.telemetry-path=/m?x", "is not a path of a URL; write it as /metrics"),
+        ("--web.telemetry-path=/m?x", "is not a URL path; write it as /metrics"),
         ("--web.telemetry-path=/-/ready", "is a path of another endpoint"),
-        ("--web.route-prefix=/a b", "is not a path of a URL; write it as /path"),
+        ("--web.route-prefix=/a b", "is not a URL path; write it as /path"),
     ],
 )
 def test_flags(flag: str, line: str) -> None:
@@ -100,7 +100,7 @@ def test_variables_are_called_by_their_names() -> None:
     environ = {"OFFICE365_EXPORTER_HTTP__PROXY": "http://a", "OFFICE365_EXPORTER_HTTP__PROXY_FILE": "a"}
     (line,) = errors({}, {**AZURE, **environ})
     assert line.endswith(
-        "gives OFFICE365_EXPORTER_HTTP__PROXY and OFFICE365_EXPORTER_HTTP__PROXY_FILE; keep one of them"
+        "sets both OFFICE365_EXPORTER_HTTP__PROXY and OFFICE365_EXPORTER_HTTP__PROXY_FILE; keep one of them"
     )
 
 
@@ -123,7 +123,7 @@ def test_prices(tmp_path: Path) -> None:
         30,
     )
     for text, line in (
-        ("prices: {product_types: {Visio: 1}}", "prices: gives prices without a currency; add currency, such as EUR"),
+        ("prices: {product_types: {Visio: 1}}", "prices: sets prices without a currency; add currency, such as EUR"),
         (
             "prices: {currency: euro}",
             "prices.currency: is not an ISO 4217 code; write three capital letters, such as EUR",

@@ -177,23 +177,27 @@ def test_empty_variable_counts_as_unset() -> None:
         (
             "POLL__INTERVAL",
             "30",
-            "is a duration without a unit; write one such as 90s, 1h30m or 5y, largest unit first",
+            "is a duration without a unit; write it as 90s, 1h30m or 5y, largest unit first",
         ),
         ("POLL__CONCURRENCY", "many", "must be a whole number, not text; write it in digits, without quotes"),
         ("POLL__CONCURRENCY", "[" * 9_000, "must be a whole number, not text; write it in digits, without quotes"),
         ("POLL", '{"interval": "soon"}', None),
-        ("LOG__LEVEL", "inf", "is none of debug, info, warning, error; did you mean info?"),
-        ("LOG__LEVEL", "xxxx", "is none of debug, info, warning, error; write debug, info, warning or error"),
+        ("LOG__LEVEL", "inf", "is not one of debug, info, warning, error; did you mean info?"),
+        ("LOG__LEVEL", "xxxx", "is not one of debug, info, warning, error; write debug, info, warning or error"),
         ("WEB__ENABLE_LIFECYCLE", "maybe", "must be true or false, not text; write true or false, without quotes"),
         ("REPORTS", "[1", 'is not JSON: Expecting \',\' delimiter, at character 3; write it as ["one", "two"]'),
         ("TENANTS", "x", 'is not JSON: Expecting value, at character 1; write it as ["one", "two"]'),
         (
             "TARGETS__PRODUCT_TYPES",
             '{"a": {}, "a": {}}',
-            'is not JSON: a key is there twice, or it is nested too deep; write it as {"key": "value"}',
+            'is not JSON: a key appears twice, or it is nested too deep; write it as {"key": "value"}',
         ),
-        ("CLIENT_ID", "\udc80", "holds half a character, which UTF-8 cannot; write the whole character"),
-        ("STORAGE__PATH", "a\udc80", "is not a path of a file; write the path as text"),
+        (
+            "CLIENT_ID",
+            "\udc80",
+            "contains half a character (a lone surrogate), which is not valid in UTF-8; write the whole character",
+        ),
+        ("STORAGE__PATH", "a\udc80", "is not a file path; write the path as text"),
     ],
 )
 def test_bad_variable(variable: str, value: str, line: str | None) -> None:
@@ -201,7 +205,7 @@ def test_bad_variable(variable: str, value: str, line: str | None) -> None:
     environ = {**TENANTS, PREFIX + variable: value}
     found = errors({}, environ)
     assert len(found) == 1
-    expected = "POLL.interval: is not a duration; write one such as 90s, 1h30m or 5y, largest unit first"
+    expected = "POLL.interval: is not a duration; write it as 90s, 1h30m or 5y, largest unit first"
     assert found[0] == (f"{PREFIX}{variable}: {line}" if line else f"{PREFIX}{expected}")
 
 
@@ -211,7 +215,7 @@ def test_clash_of_two_variables(tmp_path: Path) -> None:
     assert errors(written(tmp_path, f"poll: {{jitter: 1m}}\ntenants: [{TENANT}]"), environ) == (
         (
             f"{PREFIX}POLL__INTERVAL, {PREFIX}POLL__SCHEDULE: "
-            f"gives {PREFIX}POLL__INTERVAL and {PREFIX}POLL__SCHEDULE; keep one of them"
+            f"sets both {PREFIX}POLL__INTERVAL and {PREFIX}POLL__SCHEDULE; keep one of them"
         ),
     )
 
@@ -315,8 +319,8 @@ def test_bad_flags() -> None:
             "--web.listen-address[1]: is not an address to listen on; "
             "write it as :9365, 127.0.0.1:9365, [::1]:9365 or unix:/run/x.sock"
         ),
-        "--web.telemetry-path: is not a path of a URL; write it as /metrics",
-        "--log.format: is none of logfmt, json; did you mean logfmt?",
+        "--web.telemetry-path: is not a URL path; write it as /metrics",
+        "--log.format: is not one of logfmt, json; did you mean logfmt?",
     )
 
 

@@ -47,11 +47,11 @@ def test_every_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.pfx").touch()
     (tmp_path / "b").touch()
     config = loaded(tmp_path, text)
-    bare_value, path = "write the bare value into it, as UTF-8", "check its path, and that the exporter may read it"
+    bare_value, path = "write only the value into it, as UTF-8", "check the path, and that the exporter can read it"
     with pytest.raises(ConfigError) as caught:
         check_files(config, config.tenants, {})
     assert caught.value.errors == (
-        f"http.ca_file: {tmp_path}/ca.pem: No such file or directory; name a PEM file of CA certificates",
+        f"http.ca_file: {tmp_path}/ca.pem: No such file or directory; use a PEM file of CA certificates",
         f"b.example: auth.certificate_password_file: cannot use {tmp_path}/b: it is empty; {bare_value}",
         f"c.example: auth.federated_token_file: cannot read {tmp_path}/c: No such file or directory; {path}",
     )

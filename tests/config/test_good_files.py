@@ -144,7 +144,7 @@ def test_empty_blocks_mean_nothing(tmp_path: Path) -> None:
 def test_no_tenant_where_none_is_needed(tmp_path: Path) -> None:
     """The demo and the simulator load a configuration without tenants; what stands in it is checked all the same."""
     assert load({}, {}, need_tenants=False).tenants == ()
-    with pytest.raises(ConfigError, match="does not have json"):
+    with pytest.raises(ConfigError, match="does not support json"):
         load({}, {"OFFICE365_EXPORTER_REPORT__FORMAT": "json"}, need_tenants=False)
     assert load(written(tmp_path, ""), {}, need_tenants=False).tenants == ()
 

@@ -57,7 +57,7 @@ def test_tenants_by_variable() -> None:
             "give each tenant a name of its own"
         ),
         (
-            "OFFICE365_EXPORTER_TENANTS[1].tenant_id: the tenant a.example of the cloud global is configured already "
+            "OFFICE365_EXPORTER_TENANTS[1].tenant_id: the tenant a.example of the cloud global is already configured "
             "by OFFICE365_EXPORTER_TENANTS[0]; remove one of the two"
         ),
     )

@@ -53,7 +53,7 @@ def test_a_slow_host_is_left_at_the_deadline(habit: Callable[[socket.socket], No
     clients.close()
     assert said(caught.value) == (
         f"graph host localhost:{port}: no complete answer within the 0.2 s of poll.timeout\n"
-        "check the path to the host (firewall, proxy); raise poll.timeout if the host is only slow"
+        "check the path to the host (firewall, proxy); raise poll.timeout if the host is just slow"
     )
 
 

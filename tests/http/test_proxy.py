@@ -74,7 +74,7 @@ def test_a_proxy_that_refuses_the_host_says_so(server: SimulatorServer) -> None:
     with ConnectProxy(refusal="403 Forbidden") as proxy:
         error = refused(server, Proxy(proxy.url))
     assert error.message.endswith("the proxy refused: 403 Forbidden")
-    assert error.hint == "check http.proxy (or HTTPS_PROXY): host, port, and whether it lets this host through"
+    assert error.hint == "check http.proxy (or HTTPS_PROXY): host, port, and whether it allows this host"
 
 
 def test_a_proxy_that_is_not_there_is_named(server: SimulatorServer) -> None:

@@ -59,7 +59,7 @@ def test_a_private_authority_is_nothing_without_the_setting(authority: trustme.C
     with serving(answering(OK), certificate(authority, "localhost")) as port, pytest.raises(NetworkError) as caught:
         ask(port, None)
     assert said(caught.value).startswith(f"download host localhost:{port}: its certificate is not trusted: ")
-    assert caught.value.hint == "if a proxy or gateway of yours signs it, name its CA in http.ca_file"
+    assert caught.value.hint == "if your own proxy or gateway signs it, add its CA to http.ca_file"
 
 
 @pytest.mark.parametrize(

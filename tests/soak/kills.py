@@ -142,7 +142,7 @@ class Kills:
         self._take(now)
 
     def _load(self, exporter: Running, polls: float) -> None:
-        """Let it poll so often, with numbers that change all the time; less often where its call budget is spent."""
+        """Let it poll so often, with numbers that change all the time; less often where its call budget is used up."""
         end = time.monotonic() + _LONGEST_LIFE
         while sum(shown.polls for shown in self.published.values()) < polls and time.monotonic() < end:
             for tenant in self._rng.sample(self._server.simulator.tenants, 20):

@@ -89,7 +89,7 @@ def test_an_unknown_tenant_is_named_with_the_known_ones(two_tenants: Storage, fo
     """A tenant of which nothing is stored is a usage error, not an empty bill."""
     with History.open(folder) as history, pytest.raises(ConfigError) as caught:
         list(csv_lines(history, columns=COLUMNS, tenants=["contoso", "contosso"]))
-    assert caught.value.errors == ("--tenant contosso: nothing is stored of it (stored: 3, contoso, fabrikam)",)
+    assert caught.value.errors == ("--tenant contosso: nothing is stored for it (stored: 3, contoso, fabrikam)",)
 
 
 def test_a_missing_storage_is_named(tmp_path: Path) -> None:

@@ -194,12 +194,12 @@ NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"step": 0.5}, "--step 0.5s: a sample a second is the most"),
+        ({"step": 0.5}, "--step 0.5s: at most one sample a second"),
         ({"extra_labels": {"0": ""}}, f"--label 0: {NOT_A_NAME}"),
         ({"extra_labels": {"__name__": "x"}}, f"--label __name__: {NOT_A_NAME}"),
         (
             {"extra_labels": {"platform": "x"}},
-            "--label platform: the reports have this label themselves; give it another name",
+            "--label platform: the reports already have this label; choose another name",
         ),
     ],
 )

@@ -103,7 +103,7 @@ def test_an_open_endpoint_is_said_once(address: str, lines: int) -> None:
     ("address", "fix"),
     [
         ("127.0.0.1:80", "ports below 1024 need CAP_NET_BIND_SERVICE"),
-        ("unix:/run/x.sock", "check who may write there"),
+        ("unix:/run/x.sock", "check the permissions of its folder"),
     ],
 )
 def test_without_permission(monkeypatch: pytest.MonkeyPatch, address: str, fix: str) -> None:

@@ -89,7 +89,7 @@ def test_numbers_ratio_and_target() -> None:
     shown = text(html)
     assert "LOW 1,000 300 20 30% below target 50%" in shown
     assert "MORE THAN ALL 100 120 0 120% target 50%" in shown
-    assert "NOBODY 0 0 0 nobody is assigned" in shown
+    assert "NOBODY 0 0 0 no assigned users" in shown
     assert "SMALL 3 1 0 33.3% no target" in shown
     assert re.findall(r'class="part" d="M0 1h([\d.]+)v8H0z"', html) == ["30.0", "100.0", "33.3"]
     assert html.count('class="mark"') == 2

@@ -164,8 +164,8 @@ BAD = {
 
 HERE = {
     ("tls_server_config.client_auth_type", "RequireAnyClientCert, RequireClientCert"): (
-        (PAIR + "  client_auth_type: RequireAnyClientCert\n", "RequireAnyClientCert cannot be done here"),
-        (PAIR + "  client_auth_type: RequireClientCert\n", "RequireClientCert cannot be done here"),
+        (PAIR + "  client_auth_type: RequireAnyClientCert\n", "RequireAnyClientCert is not supported here"),
+        (PAIR + "  client_auth_type: RequireClientCert\n", "RequireClientCert is not supported here"),
     ),
     ("tls_server_config.client_auth_type", "RequestClientCert"): (
         (PAIR + "  client_auth_type: RequestClientCert\n", ""),
@@ -182,8 +182,8 @@ HERE = {
         (PAIR + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca: junk\n", "no certificate in the inline"),
     ),
     ("tls_server_config.min_version, max_version", "TLS10, TLS11"): (
-        (PAIR + "  min_version: TLS10\n", ":tls_server_config.min_version: TLS10 cannot be done here"),
-        (PAIR + "  max_version: TLS11\n", ":tls_server_config.max_version: TLS11 cannot be done here"),
+        (PAIR + "  min_version: TLS10\n", ":tls_server_config.min_version: TLS10 is not supported here"),
+        (PAIR + "  max_version: TLS11\n", ":tls_server_config.max_version: TLS11 is not supported here"),
     ),
     ("tls_server_config.min_version, max_version", "a minimum above the maximum"): (
         (PAIR + "  min_version: TLS13\n  max_version: TLS12\n", "is above max_version"),
@@ -192,23 +192,23 @@ HERE = {
         (PAIR + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  max_version: TLS12\n", "has only suites of TLS 1.3"),
     ),
     ("tls_server_config.curve_preferences", "more than one curve"): (
-        (PAIR + "  curve_preferences: [CurveP256, CurveP384, CurveP521, X25519]\n", "several curves cannot be done"),
+        (PAIR + "  curve_preferences: [CurveP256, CurveP384, CurveP521, X25519]\n", "several curves are not supported"),
     ),
     ("tls_server_config", "whole, without certificate and key (only min_version, cipher_suites, …)"): (
         ("tls_server_config: {min_version: TLS13}\n", ""),
     ),
     ("http_server_config.http2", "true, the default"): ((PAIR + "http_server_config: {http2: true}\n", ""),),
     ("http_server_config.headers", "a control character other than a line break"): (
-        ('http_server_config: {headers: {X-XSS-Protection: "a\\0b"}}\n', "holds a control character"),
+        ('http_server_config: {headers: {X-XSS-Protection: "a\\0b"}}\n', "contains a control character"),
     ),
     ("basic_auth_users", "hashes other than $2a$, $2b$ and $2y$, or not 60 characters long"): (
         (f"basic_auth_users: {{j: '{HASH.replace('$2y', '$2x')}'}}\n", "is not a bcrypt hash"),
         (f"basic_auth_users: {{j: '{HASH}.'}}\n", "is not a bcrypt hash"),
     ),
     ("rate_limit", "an interval other than 0"): (
-        ("rate_limit: {interval: 1s, burst: 20}\n", ":rate_limit.interval: rate limits cannot be done here"),
+        ("rate_limit: {interval: 1s, burst: 20}\n", ":rate_limit.interval: rate limits are not supported here"),
     ),
-    ("the file", "more than one YAML document"): (("--- {}\n--- {}\n", "holds more than one document"),),
+    ("the file", "more than one YAML document"): (("--- {}\n--- {}\n", "contains more than one document"),),
     ("http_server_config.http2, tls_server_config.prefer_server_cipher_suites", "true or false in quotes"): (
         (PAIR + "  prefer_server_cipher_suites: 'false'\nhttp_server_config: {http2: 'true'}\n", ""),
     ),
@@ -356,7 +356,7 @@ def test_remarks_are_said_once(certificates: Certificates) -> None:
     said = [one["event"] for one in logs if one["log_level"] == "warning"]
     assert said == [
         "http2: true is accepted, and served as HTTP/1.1",
-        "client_auth_type RequestClientCert is accepted, and no certificate is asked for",
+        "client_auth_type RequestClientCert is accepted, but no certificate is requested",
     ]
     with capture_logs() as logs, running(config_file=certificates.write("tls_server_config: {min_version: TLS13}\n")):
         pass
@@ -453,7 +453,7 @@ def test_users_are_lost_by_a_restart_only(certificates: Certificates) -> None:
         for content in ("", headers, "basic_auth_users: {}\n"):
             logs.clear()
             certificates.write(content)
-            until(lambda: any("has no users any more" in one.get("errors", "") for one in logs))
+            until(lambda: any("no longer has any users" in one.get("errors", "") for one in logs))
             assert httpx.get(f"{server.url}/metrics").status_code == 401
         certificates.write(users + headers)
         until(lambda: "x-frame-options" in httpx.get(f"{server.url}/metrics").headers)
