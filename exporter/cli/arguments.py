@@ -17,8 +17,8 @@ DEMO_ADDRESS = "127.0.0.1:9365"
 
 _COMMANDS = {
     "serve": "poll every tenant on its schedule and serve the metrics (the default command)",
-    "demo": "the same against a built-in simulation of Microsoft, without account or network",
-    "simulator": "only the simulation, for people who develop or test against it",
+    "demo": "serve, against a built-in simulation of Microsoft: needs no account and no network",
+    "simulator": "run only the simulation, to develop or test against it",
     "check": "check the configuration, each tenant's token, permission and report",
     "once": "poll every tenant once and write the metrics, for node_exporter's textfile collector",
     "history": "print the stored reports, as CSV or for promtool",

@@ -199,10 +199,10 @@ class Web(Settings):
     telemetry_path: TelemetryPath = setting("/metrics", "path of the metrics", flag=True)
     config: WebConfigFile = block(WebConfigFile, "the web configuration")
     route_prefix: RoutePrefix | None = setting(
-        None, "prefix of all paths; left out: the path of the external URL", flag=True
+        None, "prefix of all paths; default: the path of the external URL", flag=True
     )
     external_url: ExternalUrl | None = setting(
-        None, "the address by which people reach the exporter, behind a proxy", flag=True
+        None, "the URL at which people reach the exporter, if it is behind a proxy", flag=True
     )
     enable_lifecycle: Flag = setting(default=False, help_="allow POST to /-/reload", flag=True)
 

@@ -41,14 +41,14 @@ FIXES = {
     "config": "A file that the configuration names is missing or unreadable: the log names the file and the fix.",
     "credentials": "The client secret or certificate is wrong or has expired: add a new one to the app registration and "
     "write it to the configured file; no restart is needed.",
-    "permission": "Admin consent for Reports.Read.All is missing: an administrator of the tenant opens the consent "
+    "permission": "Admin consent for Reports.Read.All is missing: an administrator of the tenant must open the consent "
     "address that the status page shows.",
     "tenant": "The tenant id is wrong, or Microsoft has no report yet: check tenant_id; a new tenant has its first "
     "report some days after its first licence.",
     "unsupported": "This cloud or API version does not have the report: set report.api_version to beta.",
     "redirect": "Microsoft sends the download to a host that is not allowed: if the host in the log is Microsoft's, add "
     "it to http.download_hosts.",
-    "internal": "This is an error of the exporter: report it with the log lines at level error; they hold no secret.",
+    "internal": "This is a bug in the exporter: report it with the log lines at level error; they hold no secret.",
     "report": "The report cannot be read: the log says why; if the newest release does not read it either, report it.",
     "download": "The short-lived download address has expired before it was read: check the clock of the host and how "
     "long one poll takes.",
@@ -256,7 +256,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and last_over_time({UP}[{hold}]) == 1",
             "{{ $labels.tenant }}: Microsoft's report is {{ $value | humanizeDuration }} old",
             "Polls of {{ $labels.report }} for tenant {{ $labels.tenant }} succeed, but the report that Microsoft gives is "
-            "{{ $value | humanizeDuration }} old; usual are 24 to 48 hours. Check the service health in the admin center, and "
+            "{{ $value | humanizeDuration }} old; 24 to 48 are usual hours. Check the service health in the admin center, and "
             "open a case with the request-id from the status page if it lasts. Ratio alerts of the tenant are silent meanwhile.",
             limits.pending,
             limits.keep,
@@ -269,8 +269,8 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and last_over_time({REJECTED}[{hold}])",
             "{{ $labels.tenant }}: {{ $value }} rows of the report cannot be read",
             "{{ $value }} rows of {{ $labels.report }} for tenant {{ $labels.tenant }} have been unreadable for "
-            f"{spoken(limits.rows_rejected)}; their products are missing from /metrics, the others are right. The log names row "
-            "and error. If the newest release does not read them either, report it with that log line.",
+            f"{spoken(limits.rows_rejected)}; their products are missing from /metrics, the others are right. The log names the row "
+            "and the error. If the newest release does not read them either, report it with that log line.",
             limits.pending,
             hold,
         ),
@@ -391,8 +391,8 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"sum without ({REPLICA}) (\n"
             f'  increase({P}_exporter_failures_total{{reason="internal"}}[{limits.internal_window}])\n'
             f") > 0",
-            "{{ $labels.job }}: polls fail by an error of the exporter itself",
-            "{{ $value | humanize }} polls have failed by an error of the exporter itself; other tenants are not affected. "
+            "{{ $labels.job }}: polls fail because of a bug in the exporter",
+            "{{ $value | humanize }} polls have failed because of a bug in the exporter; other tenants are not affected. "
             "Please report it with the log lines at level error; they hold no secret.",
             None,
             limits.internal_window,
