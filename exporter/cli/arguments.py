@@ -121,7 +121,9 @@ def _add_latency(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--latency", type=float, default=0.0, metavar="SECONDS", help="how long each answer takes (default: 0)"
     )
-    command.add_argument("--folder", metavar="PATH", help="keep CA and configuration there, not in a temporary folder")
+    command.add_argument(
+        "--folder", metavar="PATH", help="keep the CA and the configuration there, not in a temporary folder"
+    )
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:

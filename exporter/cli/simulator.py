@@ -69,7 +69,7 @@ def simulation(options: Mapping[str, Any]) -> SimulatorServer:
     """
     name = options["scenario"]
     if name not in SCENARIOS:
-        raise ConfigError((f"--scenario: {name!r} is none of these; choose one:\n{list_scenarios()}".rstrip(),))
+        raise ConfigError((f"--scenario: {name!r} is not known; choose one:\n{list_scenarios()}".rstrip(),))
     # An expired secret is one that many tenants share: the case of a provider.
     shared = SCENARIOS[name].secret_expired
     simulator = Simulator(options["seed"], options["tenants"], name, shared_app=shared)

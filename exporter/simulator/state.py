@@ -80,12 +80,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("healthy", "everything works"),
-        Scenario("low-activation", "everything works, but licences lie unused", low=True),
-        Scenario("flaky", "one call in four fails in a way that a second try avoids", _FLAKY, chance=0.25),
-        Scenario("throttled", "another app has used up the limit: every call is 429", {Stage.GRAPH: ("429",)}),
-        Scenario("outage", "Graph answers nothing but 5xx", {Stage.GRAPH: ("500-empty", "502-html", "503", "504")}),
+        Scenario("low-activation", "everything works, but few licences are activated", low=True),
+        Scenario("flaky", "one call in four fails, and succeeds when tried again", _FLAKY, chance=0.25),
+        Scenario(
+            "throttled", "another app has used up the limit: every call is answered with 429", {Stage.GRAPH: ("429",)}
+        ),
+        Scenario("outage", "Graph answers every call with 5xx", {Stage.GRAPH: ("500-empty", "502-html", "503", "504")}),
         Scenario("no-consent", "Reports.Read.All has not been granted", consent=False),
-        Scenario("expired-secret", "the one app of all tenants has a secret that expired", secret_expired=True),
+        Scenario("expired-secret", "the app that all tenants share has an expired secret", secret_expired=True),
         Scenario("new-tenant", "Microsoft has no report yet", {Stage.GRAPH: ("404-unknown-tenant",)}, has_past=False),
         Scenario("garbage", "the report cannot be read", {Stage.REPORT: _GARBAGE}),
     )

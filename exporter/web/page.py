@@ -29,7 +29,7 @@ _USERS = {"assigned_users": "Assigned", "activated_users": "Activated", "shared_
 _LIMITS_OF_THE_REPORT = (
     "Microsoft updates the report once a day, usually 24 to 48 hours late; the date shown is the report's own.",
     "It counts assigned licences by product type, not people: a person with two products is in two rows.",
-    "Assigned is not purchased: licences that were bought and given to nobody are not in it.",
+    "Assigned is not purchased: licences that were bought but not assigned are not in it.",
     "Whether users of shared computers are among the activated ones is not documented; activated may exceed assigned.",
     "It does not say who activated, when, or on which device, and Microsoft keeps no history of it.",
 )
@@ -338,7 +338,7 @@ def _is_by_platform(report: ReportStatus) -> bool:
 def _graphs(product: ProductStatus) -> Iterator[Html]:
     """Yield a product's ratio as a bar and, where the history is known, as a sparkline."""
     if product.ratio is None:
-        yield tag("span", "nobody is assigned", class_="soft")
+        yield tag("span", "no assigned users", class_="soft")
     else:
         yield bar(product.ratio, product.target)
     if product.history is None:

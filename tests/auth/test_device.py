@@ -155,7 +155,7 @@ def test_a_missing_delegated_permission_is_named(harness: Harness, delegated: Te
     failure = harness.fail(delegated)
     assert failure.reason is Reason.PERMISSION
     assert failure.hint == (
-        "Reports.Read.All is missing from the token's scp: an administrator of the tenant opens "
+        "Reports.Read.All is missing from the token's scp: an administrator of the tenant must open "
         f"https://login.microsoftonline.com/{delegated.tenant_id}/adminconsent?client_id={delegated.client_id}"
     )
 

@@ -215,7 +215,7 @@ def test_the_key_may_be_in_a_file_of_its_own(harness: Harness, password: str | N
     [
         (b"hush", "it contains no private key", "put the private key into this file, as PEM"),
         (broken(pair().key), "its private key cannot be read", WHOLE),
-        (pem(ec_key()), "its key is not RSA", "Microsoft's login takes RSA certificates only"),
+        (pem(ec_key()), "its key is not RSA", "Microsoft's login accepts only RSA certificates"),
         (pem(other_key()), "its key does not belong to its certificate", "use the key that the certificate was made"),
         (
             pem(pair().private, PASSWORD),

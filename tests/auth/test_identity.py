@@ -82,8 +82,13 @@ def test_a_wrong_header_of_app_service_says_so(harness: Harness, monkeypatch: py
         (403, b"unreachable network", Reason.SERVER, "endpoint answered with something that is not a JSON object"),
         (200, b"[]", Reason.SERVER, "endpoint answered with something that is not a JSON object"),
         (200, b'{"access_token": "x", "expires_in": "soon"}', Reason.SERVER, "something that is not a JSON object"),
-        (400, b'{"error": "invalid_resource"}', Reason.CREDENTIALS, "gave no token (system-assigned identity): inv"),
-        (400, b"{}", Reason.CREDENTIALS, "gave no token (system-assigned identity): no reason given"),
+        (
+            400,
+            b'{"error": "invalid_resource"}',
+            Reason.CREDENTIALS,
+            "returned no token (system-assigned identity): inv",
+        ),
+        (400, b"{}", Reason.CREDENTIALS, "returned no token (system-assigned identity): no reason given"),
     ],
 )
 def test_each_answer_of_the_endpoint_has_its_reason(

@@ -122,7 +122,7 @@ def test_login_names_the_roles_that_an_account_lacks(
     assert said.code == 1
     assert said.out.startswith("contoso: signed in; ")
     assert "contoso: the signed-in account has none of the roles that can read reports\n" in said.err
-    assert "Reports Reader (the last is the least)" in said.err
+    assert "Reports Reader (the last one has the fewest rights)" in said.err
     assert len(kept(path)) == 1
 
 

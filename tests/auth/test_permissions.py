@@ -69,7 +69,7 @@ def test_advice_for_an_app() -> None:
     """A missing role of the app is named with the address to consent at; a token that has it tells nothing."""
     known = tenant()
     assert advice(known, PERMISSION, token(roles=["Other"])) == (
-        f"{PERMISSION} is missing from the token's roles: an administrator of the tenant opens {consent_url(known)}"
+        f"{PERMISSION} is missing from the token's roles: an administrator of the tenant must open {consent_url(known)}"
     )
     assert advice(known, PERMISSION, token(roles=[PERMISSION], wids=[])) == ""
     assert advice(known, PERMISSION, Token("opaque", 0)) == ""

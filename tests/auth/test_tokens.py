@@ -202,4 +202,4 @@ def test_an_answer_that_msal_cannot_read_is_the_hosts_fault() -> None:
     virtual.simulator.state.inject("contoso", bad)
     with pytest.raises(ServerError) as caught:
         virtual.token()
-    assert "not what OAuth prescribes" in said(caught.value)
+    assert "not a valid OAuth answer" in said(caught.value)

@@ -82,7 +82,7 @@ def test_a_server_that_refuses_the_check_by_an_alert_is_healthy(
     context.verify_mode = ssl.CERT_REQUIRED
     with refusing(context) as port:
         assert check(f"--web.listen-address=127.0.0.1:{port}", f"--web.config.file={web_configuration}") == 0
-    assert "demands a client certificate" in capsys.readouterr().out
+    assert "requires a client certificate" in capsys.readouterr().out
 
 
 @contextlib.contextmanager
