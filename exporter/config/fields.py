@@ -33,7 +33,9 @@ def is_text(value: str) -> bool:
 
 def _text(value: str) -> str:
     if not is_text(value):
-        raise rule("holds half a character, which UTF-8 cannot", "write the whole character")
+        raise rule(
+            "contains half a character (a lone surrogate), which is not valid in UTF-8", "write the whole character"
+        )
     if not value.strip():
         raise rule("is empty", "write something, or leave the key out")
     return value
@@ -41,7 +43,7 @@ def _text(value: str) -> str:
 
 def _name(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004 - ASCII's controls
-        raise rule("holds a control character", "use printable characters")
+        raise rule("contains a control character", "use printable characters")
     return value
 
 
@@ -60,14 +62,14 @@ def _path(value: object) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value or not is_text(value):
-        raise rule("is not a path of a file", "write the path as text")
+        raise rule("is not a file path", "write the path as text")
     return Path(value)
 
 
 def _secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text.strip() or not is_text(text):
-        raise rule("is empty or no text", "write the secret, or the path of its file under the key ending in _file")
+        raise rule("is empty or not text", "write the secret, or the path of its file under the key ending in _file")
     return value
 
 

@@ -70,7 +70,7 @@ def print_duration(seconds: float) -> str:
 
 
 def _duration(value: object) -> float:
-    fix = "write one such as 90s, 1h30m or 5y, largest unit first"
+    fix = "write it as 90s, 1h30m or 5y, largest unit first"
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str):
         raise rule("must be a duration", fix)
@@ -166,7 +166,7 @@ def _number(name: str, text: str, names: dict[str, int] | None) -> int:
     if names and text.lower() in names:
         return names[text.lower()]
     if not (text.isascii() and text.isdigit() and len(text) < 4):  # noqa: PLR2004 - no field has more digits
-        raise ValueError(f"its {name} field is none of *, numbers, a-b, */n, or lists of these")
+        raise ValueError(f"its {name} field is not one of *, numbers, a-b, */n, or lists of these")
     return int(text)
 
 

@@ -170,7 +170,7 @@ class Connection:
             return await self._all.site.handle(request)
         except Exception:
             log.exception("a request failed", path=request.path)
-            return text(500, "this is an error of the exporter: its log says more")
+            return text(500, "internal error: see the exporter's log")
 
     async def _send(
         self, writer: asyncio.StreamWriter, response: Response, found: Request | Response, *, last: bool
@@ -187,7 +187,7 @@ class Connection:
         is_tls = self._security.context is not None
         for chunk in _chunks(head, body, _CHUNK_TLS if is_tls else _CHUNK):
             if writer.transport.is_closing():
-                raise ConnectionResetError("the client has gone")
+                raise ConnectionResetError("the client has disconnected")
             # With TLS, one record for all pieces instead of one for each.
             writer.writelines((b"".join(chunk),) if is_tls else chunk)
             await writer.drain()

@@ -56,7 +56,11 @@ def bind(written: str) -> socket.socket:
         fix = "stop what uses it or choose another"
         if isinstance(error, PermissionError):
             needs_capability = not address.path and address.port < _UNPRIVILEGED
-            fix = "ports below 1024 need CAP_NET_BIND_SERVICE" if needs_capability else "check who may write there"
+            fix = (
+                "ports below 1024 need CAP_NET_BIND_SERVICE"
+                if needs_capability
+                else "check the permissions of its folder"
+            )
         raise config_error("--web.listen-address", f"cannot listen at {written}: {why}", fix) from error
 
 

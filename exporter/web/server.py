@@ -163,7 +163,7 @@ class Listener:
         now = self._loop.time()
         if now >= self._silent_until:
             self._silent_until = now + _SILENCE
-            log.warning("no connection can be accepted for now", error=error.strerror)
+            log.warning("connections cannot be accepted at the moment", error=error.strerror)
         self._connections.make_room()
         self._loop.remove_reader(self._sock)
         self._pause = self._loop.call_later(_PAUSE, self.open)

@@ -29,11 +29,11 @@ _OK = 200
 _MOST_PARAMETERS = 250
 """Of a query: parsing more of them would hold up the event loop."""
 
-_FULL = text(503, "too many requests are under way: try again later", ("Retry-After", "1"))
+_FULL = text(503, "too many requests are in progress: try again later", ("Retry-After", "1"))
 _LONG_QUERY = text(400, f"a query has at most {_MOST_PARAMETERS} parameters")
 _UNAUTHORIZED = text(
     401,
-    "user and password are needed",
+    "user name and password are required",
     ("WWW-Authenticate", 'Basic realm="office365-activations-exporter", charset="UTF-8"'),
 )
 
@@ -224,7 +224,7 @@ class Site:
         if not self._lifecycle:
             return text(403, "reloading over HTTP is not enabled: start with --web.enable-lifecycle")
         if self._is_cross_origin(request):
-            return text(403, "a page of another origin may not ask for a reload")
+            return text(403, "a page from another origin may not request a reload")
         try:
             ok, sentence = await self._reloader.do(self._source.reload)
         except BusyError:
