@@ -304,7 +304,7 @@ def _chunks(head: bytes, body: Sequence[bytes], size: int) -> Iterator[Sequence[
 
 
 def _unsent(sock: socket.socket) -> int:
-    """Return how many bytes the other end has not acknowledged; 0 where the system does not tell."""
+    """Return how many bytes the other end has not acknowledged; 0 where the system does not say."""
     if sys.platform == "win32":
         return 0
     try:

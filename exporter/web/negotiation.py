@@ -1,9 +1,9 @@
 """Content negotiation: which format and encoding a scrape gets (RFC 9110, section 12.5).
 
-Two formats are on offer, OpenMetrics 1.0.0 and text 0.0.4, each with the exact Content-Type that Prometheus 3 demands
-(https://prometheus.io/docs/instrumenting/content_negotiation/). Every name of the exporter is a legacy name, the same
-under each escaping scheme: the scheme that the client asks for is the one that the answer names. A client that accepts
-neither format gets text, as every other exporter answers it.
+There are two formats, OpenMetrics 1.0.0 and text 0.0.4, each with the exact Content-Type that Prometheus 3 requires
+(https://prometheus.io/docs/instrumenting/content_negotiation/). All names in the metrics are legacy names, the same in
+every escaping scheme, so the response names the scheme that the client asked for. A client that accepts neither format
+gets text, as from other exporters.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping="
 _SCHEMES = ("underscores", "allow-utf-8", "dots", "values")
 
-# Possessive quantifiers, and a quoted string that may lack its end: the time is linear in the header's length.
+# With possessive quantifiers, and a quoted string that need not end, the time is linear in the header's length.
 _ELEMENT = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.?+)*+"?+)++', re.DOTALL)
 _PART = re.compile(r'(?:[^;"]++|"(?:[^"\\]++|\\.?+)*+"?+)++', re.DOTALL)
 _LONGEST = 1024
-"""Characters of a header that are read; Prometheus' longest has some 400."""
+"""Characters of a header that are read; Prometheus sends up to 400."""
 
 _ELEMENTS = 32
 _REMEMBERED = 16
-"""Headers whose answer is kept: a scraper sends the same ones for ever."""
+"""Headers whose result is cached: a scraper always sends the same ones."""
 
 _QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
 
 
 class Format(NamedTuple):
-    """The format of an answer, and the Content-Type that names it."""
+    """A format, and its Content-Type."""
 
     openmetrics: bool
     content_type: str
@@ -46,7 +46,7 @@ class _Range(NamedTuple):
 
 
 class _Offer(NamedTuple):
-    """One format on offer."""
+    """A format that a client can ask for."""
 
     name: str
     version: str
@@ -57,9 +57,9 @@ _OFFERS = (_Offer("application/openmetrics-text", "1.0.0"), _Offer("text/plain",
 
 @lru_cache(_REMEMBERED)
 def format_for(accept: str | None) -> Format:
-    """Return the format for a client that sent `accept`.
+    """Return the format for an Accept header.
 
-    Where both are equally welcome, OpenMetrics goes first if the client names it, text if only `*/*` covers both.
+    If the client prefers neither, it gets OpenMetrics if it names it, and text if only `*/*` matches.
     """
     ranges = _ranges(accept or "")
     (openmetrics, by), (plain, _) = (_best(offer, ranges) for offer in _OFFERS)
@@ -72,7 +72,7 @@ def format_for(accept: str | None) -> Format:
 
 @lru_cache(_REMEMBERED)
 def wants_gzip(accept_encoding: str | None) -> bool:
-    """Say whether a client that sent `accept_encoding` gets gzip: it accepts it, and does not prefer none."""
+    """Return whether an Accept-Encoding header accepts gzip, and does not prefer no encoding."""
     if not accept_encoding:
         return False
     qualities = {element.name: element.quality for element in _ranges(accept_encoding)}
@@ -82,7 +82,7 @@ def wants_gzip(accept_encoding: str | None) -> bool:
 
 
 def _best(offer: _Offer, ranges: list[_Range]) -> tuple[float, _Range | None]:
-    """Return how welcome `offer` is by the most specific range that covers it, and that range."""
+    """Return the quality of `offer` in the most specific range that matches it, and that range."""
     best: tuple[int, float] = (0, 0.0)
     found = None
     for element in ranges:
@@ -93,7 +93,7 @@ def _best(offer: _Offer, ranges: list[_Range]) -> tuple[float, _Range | None]:
 
 
 def _rank(offer: _Offer, element: _Range) -> int:
-    """Return how specifically `element` covers `offer`: 0 for not at all, 4 for its very version."""
+    """Return how specifically `element` matches `offer`: from 0 for not at all to 4 for its exact version."""
     if element.version and element.version != offer.version:
         return 0
     if element.name == offer.name:
@@ -104,7 +104,7 @@ def _rank(offer: _Offer, element: _Range) -> int:
 
 
 def _ranges(header: str) -> list[_Range]:
-    """Split a header into its elements; one whose quality cannot be read says nothing and is left out."""
+    """Split a header into its elements, without those whose quality is invalid."""
     written = (match[0] for match in _ELEMENT.finditer(header[:_LONGEST]))
     return [found for element, _ in zip(written, range(_ELEMENTS), strict=False) if (found := _range(element))]
 

@@ -1,4 +1,4 @@
-"""TLS of the web endpoints: from the section `tls_server_config` to a context."""
+"""TLS of the web endpoints: contexts made from `tls_server_config`, handshakes, and the names of clients."""
 
 from __future__ import annotations
 
@@ -32,40 +32,51 @@ _VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS
 
 
 def server_context(tls: Tls, path: Path) -> ssl.SSLContext:
-    """Return a context that serves what `tls` asks for.
+    """Return the context for `tls_server_config`.
 
     Args:
-        tls: the section, free of errors of shape.
-        path: the web configuration file, for the errors.
+        tls: the section.
+        path: the web configuration file, which the errors name.
 
     Raises:
-        ConfigError: a certificate or key cannot be read, or they do not belong together; or this Python
-            cannot set the curve.
+        ConfigError: a certificate or key cannot be read, they do not belong together, or this Python cannot set
+            the curve.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[tls.min_version]
     made.maximum_version = _VERSIONS[tls.max_version]
     made.set_alpn_protocols(["http/1.1"])
-    made.sslobject_class = _TellingSSLObject
-    _set_suites(made, tls)
-    if tls.curve_preferences:
-        _set_curve(made, tls.curve_preferences[0], path)
+    made.sslobject_class = _AlertingSSLObject
+    if not tls.prefer_server_cipher_suites:
+        made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    suites = [SUITES[suite] for suite in tls.cipher_suites if suite in SUITES]
+    if suites:
+        made.set_ciphers(":".join(suites))
+    elif tls.cipher_suites:
+        # Only suites of TLS 1.3 are named, so earlier versions have none.
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
+    for curve in tls.curve_preferences[:1]:
+        try:
+            made.set_ecdh_curve(CURVES[curve])
+        except (ssl.SSLError, ValueError):
+            fix = "leave it out (OpenSSL's default is good), or use a newer Python"
+            raise _error(path, "curve_preferences", f"this Python's ssl cannot set {curve}", fix) from None
     _load_identity(made, tls, path)
     if tls.verifies_clients:
         _verify_clients(made, tls, path)
     return made
 
 
-class _TellingSSLObject(ssl.SSLObject):
-    """Lets the client read why its handshake fails.
+class _AlertingSSLObject(ssl.SSLObject):
+    """Sends the client the alert that says why its handshake fails.
 
-    Both event loops drop the alert that OpenSSL has written when a handshake fails, so that the client sees a bare end
-    (https://github.com/python/cpython/issues/98078). They send what is written when a handshake wants to read more: so
-    the first failure is reported as such a want, and what failed is raised when the handshake continues.
+    When a handshake fails, asyncio drops the alert that OpenSSL has written, and the client sees only the end of the
+    connection (https://github.com/python/cpython/issues/98078). But asyncio does send it when a handshake needs to read
+    more: so the first failure is reported as that, and raised when the handshake continues.
     """
 
     def do_handshake(self) -> None:
-        """Shake hands as far as what was received allows."""
+        """Continue the handshake with what has been received."""
         failure: ssl.SSLError | None = getattr(self, "_failure", None)
         if failure is not None:
             raise failure
@@ -79,22 +90,22 @@ class _TellingSSLObject(ssl.SSLObject):
             if on_failure is None:
                 raise
             on_failure(error)
-            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert is to be sent") from None
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert must be sent first") from None
 
 
 _ON_FAILURE: ContextVar[Callable[[ssl.SSLError], None] | None] = ContextVar("_ON_FAILURE", default=None)
-"""Called with what failed in the handshake of the connection that is being accepted."""
+"""Called when the handshake of the current connection fails."""
 
 
 async def shake_hands(
     protocol: asyncio.Protocol, sock: socket.socket, context: ssl.SSLContext, limits: Limits, client: str
 ) -> asyncio.Transport:
-    """Return a transport whose handshake is done.
+    """Do the handshake of a connection, and return its transport.
 
     Args:
-        protocol: takes what arrives.
+        protocol: receives what the client sends.
         sock: the connection.
-        context: TLS, made by `server_context`.
+        context: from `server_context`.
         limits: how long the handshake may take.
         client: the client's address, for the log.
 
@@ -115,11 +126,11 @@ async def shake_hands(
 
 
 def has_name(allowed: frozenset[str], certificate: object) -> bool:
-    """Say whether a client's certificate carries one of the names `allowed`, written exactly so.
+    """Return whether a client's certificate has one of the names in `allowed`, character by character.
 
     Args:
         allowed: DNS names, e-mail addresses, IP addresses and URIs.
-        certificate: as `getpeercert()` gives it; nothing if the client had none.
+        certificate: from `getpeercert()`; None if the client had none.
     """
     if not isinstance(certificate, Mapping):
         return False
@@ -127,7 +138,7 @@ def has_name(allowed: frozenset[str], certificate: object) -> bool:
 
 
 def _written(kind: str, value: str) -> str | None:
-    """Return one name as Go would write it; None for kinds that do not count."""
+    """Return a name as Go writes it; None for kinds that are not compared."""
     if kind == "IP Address":
         with contextlib.suppress(ValueError):
             address = ipaddress.ip_address(value.strip())
@@ -135,27 +146,6 @@ def _written(kind: str, value: str) -> str | None:
             return str(mapped or address)
         return None
     return value if kind in ("DNS", "email", "URI") else None
-
-
-def _set_suites(made: ssl.SSLContext, tls: Tls) -> None:
-    if not tls.prefer_server_cipher_suites:
-        made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    if not tls.cipher_suites:
-        return
-    suites = [SUITES[suite] for suite in tls.cipher_suites if suite in SUITES]
-    if suites:
-        made.set_ciphers(":".join(suites))
-    else:
-        # Only suites of TLS 1.3 were named, so no earlier version has any.
-        made.minimum_version = ssl.TLSVersion.TLSv1_3
-
-
-def _set_curve(made: ssl.SSLContext, curve: str, path: Path) -> None:
-    try:
-        made.set_ecdh_curve(CURVES[curve])
-    except (ssl.SSLError, ValueError):
-        fix = "leave it out (OpenSSL's default is good), or use a newer Python"
-        raise _error(path, "curve_preferences", f"this Python's ssl cannot set {curve}", fix) from None
 
 
 def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
@@ -171,7 +161,7 @@ def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
 
 def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
     made.verify_mode = ssl.CERT_REQUIRED if tls.demands_certificate else ssl.CERT_OPTIONAL
-    # As in Go, any certificate of the bundle is an anchor, whether it signed itself or not.
+    # As in Go, any certificate in the bundle is trusted, self-signed or not.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not tls.client_ca and not tls.client_ca_file:
         made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
@@ -199,7 +189,7 @@ def _read(tls: Tls, key: str, path: Path) -> bytes:
 
 @contextlib.contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """Yield a path from which `content` can be read: OpenSSL wants files, and a key should touch no disk."""
+    """Yield the path of a file with this content: OpenSSL reads files, and a key should not be written to a disk."""
     if hasattr(os, "memfd_create") and Path("/proc/self/fd").exists():
         with open(os.memfd_create("pem"), "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
             file.write(content)

@@ -1,9 +1,9 @@
-"""The web configuration file of Prometheus' exporter-toolkit: its keys and rules, and what it means for the server.
+"""The web configuration file of Prometheus' exporter-toolkit: its keys, its rules, and the settings that it makes.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 
-As Go does, any plain value is taken where text is expected (`X-XSS-Protection: 1`). What is not supported here is
-refused by name, never ignored.
+As in Go, any scalar is accepted as text (`X-XSS-Protection: 1`). A setting that has no equivalent here is refused by
+name, never ignored.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SUITES: Final[Mapping[str, str]] = {
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-"""Go's names of the suites of TLS 1.2 that it considers safe, and OpenSSL's (https://pkg.go.dev/crypto/tls#CipherSuites)."""
+"""Go's names of the TLS 1.2 suites that it considers safe, and OpenSSL's (https://pkg.go.dev/crypto/tls#CipherSuites)."""
 
 CURVES: Final[Mapping[str, str]] = {
     "CurveP256": "prime256v1",
@@ -50,9 +50,9 @@ CURVES: Final[Mapping[str, str]] = {
     "X25519": "X25519",
 }
 
-# They may be in the list, in Go as here, but TLS 1.3 always has all of them.
+# As in Go, they are accepted in the list, but TLS 1.3 always offers all of them.
 _SUITES_13: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-# What RFC 9113 (section 9.2.2) demands of a server that offers HTTP/2; Go does not start without one of them.
+# RFC 9113 (section 9.2.2) requires one of them for HTTP/2; without it, Go does not start.
 _HTTP2_SUITES: Final = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
 _VERSIONS: Final = ("TLS12", "TLS13")
 _TOO_OLD: Final = ("TLS10", "TLS11")
@@ -118,7 +118,7 @@ def _curves(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _header(*allowed: str) -> AfterValidator:
     def check(value: str) -> str:
-        # As Go does: a value folded over several lines becomes one.
+        # As in Go, a value folded over several lines becomes one line.
         text = _LINE_BREAKS.sub(" ", value).strip()
         if allowed and text not in allowed:
             raise rule(f"must be {one_of(allowed)}", "write it that way, or leave the header out")
@@ -155,7 +155,7 @@ _Version = Annotated[_Text, AfterValidator(_version)]
 
 
 class _Section(Settings):
-    """A map in which a key without a value counts as left out."""
+    """A section; a key without a value counts as missing."""
 
     @model_validator(mode="before")
     @classmethod
@@ -164,7 +164,7 @@ class _Section(Settings):
 
 
 class Tls(_Section):
-    """How connections are encrypted; a file goes before the same thing written down in place."""
+    """How connections are encrypted; a file takes precedence over the same value inline."""
 
     cert: _Text = ""
     key: _Text = Field("", repr=False)
@@ -182,24 +182,24 @@ class Tls(_Section):
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is set by which the toolkit serves TLS."""
+        """Whether a key is set with which the toolkit serves TLS."""
         files = (self.cert_file, self.key_file, self.client_ca_file)
         return any((*files, self.cert, self.key, self.client_ca, self.client_auth_type))
 
     @property
     def verifies_clients(self) -> bool:
-        """Whether a client's certificate is verified, where there is one."""
+        """Whether a client's certificate is verified, if it has one."""
         return self.client_auth_type in _VERIFYING
 
     @property
     def demands_certificate(self) -> bool:
-        """Whether a client must have a certificate: with names to compare, it needs one to compare them with."""
+        """Whether a client must have a certificate, as it must if its names are checked."""
         required = self.client_auth_type == "RequireAndVerifyClientCert" or self.client_allowed_sans is not None
         return self.verifies_clients and required
 
     @property
     def suites(self) -> frozenset[str]:
-        """The cipher suites that are named and matter."""
+        """The cipher suites that apply; none if only TLS 1.3 is offered, which has its own."""
         return frozenset(self.cipher_suites) if self.min_version < "TLS13" else frozenset()
 
     @model_validator(mode="after")
@@ -254,7 +254,7 @@ class WebConfig(_Section):
 
     @property
     def tls(self) -> Tls | None:
-        """The section about TLS, where it asks for TLS."""
+        """The TLS section; None if it does not turn TLS on."""
         section = self.tls_server_config
         return section if section is not None and section.is_on else None
 
@@ -267,7 +267,7 @@ class WebConfig(_Section):
         return self
 
     def remarks(self) -> tuple[str, ...]:
-        """Return what is accepted and done otherwise, one sentence each."""
+        """Return a sentence for each setting that is accepted but works differently here."""
         remarks = []
         if self.tls is None and self.tls_server_config is not None:
             remarks.append("tls_server_config names no certificate: TLS is off, as in the exporter-toolkit")
@@ -280,7 +280,7 @@ class WebConfig(_Section):
 
 
 class WebConfigFile:
-    """The file at `path` and the certificates that it names, as they change."""
+    """A web configuration file with the certificates that it names, and their changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -291,7 +291,7 @@ class WebConfigFile:
         self._has_users = False
 
     def load(self) -> Security:
-        """Return what the file asks for.
+        """Return the settings of the file.
 
         Raises:
             ConfigError: it cannot be read, or breaks the toolkit's rules or the exporter's; every error is listed.
@@ -318,23 +318,23 @@ class WebConfigFile:
         return security
 
     def changed(self) -> Security | None:
-        """Return what new connections and requests have to obey from now on; None if that has not changed.
+        """Return the new settings if the files have changed, else None.
 
-        A file that cannot be used is logged, once for each time it changes, and changes nothing.
+        A file that cannot be used is logged, once for each change, and the previous settings remain.
         """
         if not self._watch.changed():
             return None
         try:
             security = self.load()
         except ConfigError as error:
-            log.error(  # noqa: TRY400 - the errors say it all
+            log.error(  # noqa: TRY400 - a traceback would add nothing
                 "the web configuration cannot be used: the previous one remains in force",
                 file=str(self._path),
                 errors="; ".join(error.errors),
             )
             return None
         if self._watch.now() != self._read:
-            return None  # it changed meanwhile: the next checks settle it
+            return None  # changed while it was read: the next check reads it again
         log.info("the web configuration was read again", file=str(self._path))
         return security
 
