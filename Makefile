@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check release-check dashboards screenshots format lock rules chart bench soak image clean
+.PHONY: help demo test check release-check dashboards screenshots format lock rules chart bench soak first-look image clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"]'
@@ -62,6 +62,11 @@ bench: .venv/dev.stamp ## measure against its peers (prometheus-client, nginx, u
 
 soak: .venv/dev.stamp ## simulate tenants over months with failures of every kind, and check that no number is ever wrong
 	$(BIN)/python -m tests.soak $(ARGS)
+
+first-look: .venv/dev.stamp ## measure the minutes to the first numbers, graph and alert on each way to run it (after make image)
+	@$(BIN)/python tests/fetch_tools.py
+	EXPORTER_IMAGE=localhost/office365-activations-exporter $(BIN)/python -m pytest --numprocesses 5 -rP \
+		--override-ini faulthandler_timeout=0 tests/delivery/first_look.py $(ARGS)
 
 dashboards: .venv/dev.stamp ## write monitoring/dashboards/*.json from the code next to them
 	$(BIN)/python -W ignore::DeprecationWarning:grafana_foundation_sdk -m monitoring.dashboards

@@ -35,6 +35,7 @@ class Container:
         variables: more than the image sets.
         folder: for what it needs on this side: its volume, its log, and `files`, which it sees in `FILES`.
         network: whether it has a network of its own, a loopback, in place of the host's.
+        temporary: whether it has a /tmp that can be written.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Container:
         folder: Path,
         *,
         network: bool = False,
+        temporary: bool = False,
     ) -> None:
         self._config = config
         self._log = folder / "log"
@@ -59,7 +61,7 @@ class Container:
         self._enter += ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "env", "-i"]
         self._enter += [*config["Env"], *(f"{name}={text}" for name, text in variables.items())]
         command = self._enter + config["Entrypoint"] + config["Cmd"]
-        prepared = json.dumps([str(root), str(volume), str(folder / "files"), network, command])
+        prepared = json.dumps([str(root), str(volume), str(folder / "files"), network, temporary, command])
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *(["--net"] if network else [])]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -111,7 +113,7 @@ class Container:
 
 def main() -> None:
     """Make the container's surroundings, and become its process 1."""
-    root, volume, files, network, command = json.loads(sys.argv[1])
+    root, volume, files, network, temporary, command = json.loads(sys.argv[1])
     if network:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             fcntl.ioctl(control, 0x8914, struct.pack("16sH14x", b"lo", 0x1))  # SIOCSIFFLAGS, IFF_UP
@@ -122,6 +124,7 @@ def main() -> None:
         ["--bind", volume, f"{root}{STORAGE}"],
         ["--bind", "-o", "ro", files, f"{root}{FILES}"],
         ["-o", "remount,bind,ro", root],
+        *([["-t", "tmpfs", "tmpfs", f"{root}/tmp"]] if temporary else []),  # noqa: S108 - of the container
     ]
     for words in mounts:
         subprocess.run(["mount", *words], check=True)

@@ -133,6 +133,16 @@ def test_keeps_reports_without_tmp(image: Image, server: SimulatorServer, tmp_pa
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "volume").rglob("*")} == {0}
 
 
+def test_demo(image: Image, tmp_path: Path) -> None:
+    """`demo`, as docs/image.md runs it, shows its tenants with no writable place but /tmp."""
+    (tmp_path / "files").mkdir()
+    variables, demo = {WHERE: free_address()}, image.config | {"Cmd": ["demo"]}
+    with Container(image.root, demo, variables, tmp_path, temporary=True) as container:
+        wait_until(container.healthy, container)
+        wait_until(lambda: ALL_POLLED in metrics(variables[WHERE]), container)
+        assert container.stop(5) == 0
+
+
 @pytest.mark.parametrize("case", ["as it is", "port", "prefix", "TLS"])
 def test_health_check(image: Image, server: SimulatorServer, case: str, tmp_path: Path) -> None:
     """The image's health check finds the exporter wherever its variables put it, and fails where there is none."""

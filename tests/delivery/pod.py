@@ -146,15 +146,10 @@ class Pod:
 
     def run(self) -> dict[str, Any]:
         """Start it, probe it, scrape it, ask by `helm test`, end it; return what was seen."""
-        entry = json.loads(_dockerfile("ENTRYPOINT"))
-        with self._log.open("wb") as log:
-            command = self._container.get("command", entry) + self._container.get("args", [])
-            self._process = self._start(command, stdout=log, stderr=log)
         started = time.monotonic()
-        liveness, readiness = self._container["livenessProbe"], self._container["readinessProbe"]
-        self._wait_for(self._container.get("startupProbe", liveness), "started")
-        self._wait_for(readiness, "ready")
+        process = self.start()
         ready = time.monotonic() - started
+        liveness = self._container["livenessProbe"]
         page = self._scrape()
         while not re.search(r"^office365_activations_exporter_tenants_pending 0\.0$", page, re.MULTILINE):
             self._must_live()
@@ -164,11 +159,21 @@ class Pod:
             self._must_live()
             assert self._probe(liveness) == "", "a liveness probe fails after the exporter was ready"
         self._helm_test()
-        self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(self._spec["terminationGracePeriodSeconds"])
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(self._spec["terminationGracePeriodSeconds"])
         (storage,) = (mount["mountPath"] for mount in self._container["volumeMounts"] if mount["name"] == "storage")
         stored = sorted(path.name for path in self._inside(Path(storage)).rglob("*"))
         return {"ready": round(ready, 2), "metrics": page, "stored": stored, "exit code": code, "log": self.log}
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it and probe it until it is ready."""
+        entry = json.loads(_dockerfile("ENTRYPOINT"))
+        with self._log.open("wb") as log:
+            command = self._container.get("command", entry) + self._container.get("args", [])
+            self._process = self._start(command, stdout=log, stderr=log)
+        self._wait_for(self._container.get("startupProbe", self._container["livenessProbe"]), "started")
+        self._wait_for(self._container["readinessProbe"], "ready")
+        return self._process
 
     def kill(self) -> None:
         """Leave nothing behind."""

@@ -26,7 +26,7 @@ from tests.delivery.pod import _mount as mount
 from tests.tools import TOOLS, require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ROOT / "deploy" / "compose"
@@ -42,24 +42,31 @@ _PROMPT = 60.0
 def main() -> int:
     """Run the stack in the folder that the command line names."""
     folder = Path(sys.argv[1])
-    services = yaml.safe_load((COMPOSE / "compose.yaml").read_text("utf-8"))["services"]
-    configure_loopback()
-    lay_out(folder, services)
-    processes = []
-    with (folder / "log").open("wb") as log, contextlib.ExitStack() as stack:
-        for name, (program, *words) in PROGRAMS.items():
-            inside = ["chroot", str(folder), "env", f"--chdir={ROOT}", str(require(program)), *words]
-            command = [*inside, *services[name]["command"]]
-            processes.append(stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log)))
-            stack.callback(processes[-1].kill)
+    with running(folder) as processes:
         end = time.monotonic() + SECONDS
         while (seen := look()) is None:
-            if time.monotonic() > end or any(process.poll() is not None for process in processes):
+            if time.monotonic() > end or any(process.poll() is not None for process in processes.values()):
                 sys.stderr.write((folder / "log").read_text("utf-8"))
                 return 1
             time.sleep(0.5)
     json.dump(seen, sys.stdout)
     return 0
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
+    """Run the services' processes, by name, with their output in the folder's `log`."""
+    services = yaml.safe_load((COMPOSE / "compose.yaml").read_text("utf-8"))["services"]
+    configure_loopback()
+    lay_out(folder, services)
+    processes = {}
+    with (folder / "log").open("wb") as log, contextlib.ExitStack() as stack:
+        for name, (program, *words) in PROGRAMS.items():
+            inside = ["chroot", str(folder), "env", f"--chdir={ROOT}", str(require(program)), *words]
+            command = [*inside, *services[name]["command"]]
+            processes[name] = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
+            stack.callback(processes[name].kill)
+        yield processes
 
 
 def lay_out(root: Path, services: Mapping[str, Any]) -> None:
