@@ -53,7 +53,7 @@ def _report_families() -> Iterator[Family]:
 
 _REPORT = ("tenant", "report")
 
-TENANT_FAMILIES = (
+REPORT_FAMILIES = (
     *_report_families(),
     Family(
         "target_ratio",
@@ -73,6 +73,11 @@ TENANT_FAMILIES = (
         _REPORT,
         "The report's own date (Microsoft's column Report Refresh Date), midnight UTC, as of the last successful poll.",
     ),
+)
+"""What a report brings with it, today on `/metrics` and for the past in `history`."""
+
+TENANT_FAMILIES = (
+    *REPORT_FAMILIES,
     Family("up", "gauge", _REPORT, "1 if the last poll of the report succeeded, 0 if it failed."),
     Family(
         "failing",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.config import Targets, Tenant
     from exporter.quota import Budget
     from exporter.reports import Report
-    from exporter.state import ReportStates, Standing
+    from exporter.state import ReportStates, Snapshot, Standing
     from exporter.storage import Storage
 
 
@@ -53,9 +53,13 @@ class TenantSamples:
             standing = self._states.get(key)
             labels = (tenant.name, key.report)
             now = self._clock()
-            yield from _counts(tenant, REPORTS[key.report], standing, now)
+            expires = expiry_of(tenant, standing)
+            if standing.snapshot is not None and expires is not None:
+                yield date_sample(tenant.name, key.report, standing.snapshot)
+                if expires > now:
+                    yield from count_samples(tenant.name, REPORTS[key.report], standing.snapshot, tenant)
             yield from _outcome(labels, standing)
-            if (expires := expiry_of(tenant, standing)) is not None:
+            if expires is not None:
                 yield Sample("data_expires_timestamp_seconds", labels, expires)
             polls, failures = self._states.polls(key)
             yield Sample("polls_total", labels, polls)
@@ -78,25 +82,32 @@ class TenantSamples:
         return all(standing.last is None and standing.snapshot is None for standing in states)
 
 
-def _counts(tenant: Tenant, report: Report, standing: Standing, now: float) -> Iterator[Sample]:
-    """Yield the report's own numbers, unless its last good poll is too long ago."""
-    snapshot, expires = standing.snapshot, expiry_of(tenant, standing)
-    if snapshot is None or expires is None:
-        return
+def date_sample(tenant: str, report: str, snapshot: Snapshot) -> Sample:
+    """Return the report's date, which stays on `/metrics` when its numbers are withdrawn."""
     midnight = datetime.combine(snapshot.refresh_date, time.min, UTC).timestamp()
-    yield Sample("report_refresh_timestamp_seconds", (tenant.name, report.name), midnight)
-    if expires <= now:
-        return
-    labels = product_labels([row.product_type for row in snapshot.rows], tenant.report.product_names)
+    return Sample("report_refresh_timestamp_seconds", (tenant, report), midnight)
+
+
+def count_samples(name: str, report: Report, snapshot: Snapshot, tenant: Tenant | None) -> Iterator[Sample]:
+    """Yield the report's counts, and the targets and prices that go with them.
+
+    Args:
+        name: the tenant's name.
+        report: whose columns the counts have.
+        snapshot: the counts.
+        tenant: where the labels, targets and prices come from; None where the tenant is no longer configured.
+    """
+    labels = product_labels([row.product_type for row in snapshot.rows], tenant.report.product_names if tenant else {})
     for row in snapshot.rows:
         label = labels[row.product_type]
         # An older version may have stored fewer columns, a newer one more.
         for column, count in zip(report.columns, row.counts, strict=False):
-            yield Sample(column.metric, (tenant.name, label, *(value for _, value in column.labels)), count)
-            if column.metric == "assigned_users" and (target := target_of(tenant.targets, label, count)) is not None:
-                yield Sample("target_ratio", (tenant.name, label), target)
-            if column.metric == "assigned_users" and (price := tenant.prices.price_of(label)) is not None:
-                yield Sample("license_price", (tenant.name, label, tenant.prices.currency or ""), price)
+            yield Sample(column.metric, (name, label, *(value for _, value in column.labels)), count)
+            if column.metric == "assigned_users" and tenant is not None:
+                if (target := target_of(tenant.targets, label, count)) is not None:
+                    yield Sample("target_ratio", (name, label), target)
+                if (price := tenant.prices.price_of(label)) is not None:
+                    yield Sample("license_price", (name, label, tenant.prices.currency or ""), price)
 
 
 def expiry_of(tenant: Tenant, standing: Standing) -> float | None:

@@ -27,14 +27,19 @@ EOF = b"# EOF\n"
 
 def lines(family: Family, samples: Iterable[Sample]) -> bytes:
     """Return the lines of a family's samples."""
-    order = sorted(range(len(family.labels)), key=family.labels.__getitem__)
-    names = [(family.labels[i], i) for i in order]
     name = family.full_name
-    made: list[str] = []
-    for sample in samples:
-        labels = ",".join([f'{label}="{_escaped(sample.labels[i])}"' for label, i in names])
-        made.append(_line(name, labels, sample.value))
+    places = sorted((label, place) for place, label in enumerate(family.labels))
+    made = [
+        _line(series(name, [(label, sample.labels[place]) for label, place in places]), sample.value)
+        for sample in samples
+    ]
     return "".join(made).encode("utf-8")
+
+
+def series(name: str, labels: Iterable[tuple[str, str]]) -> str:
+    """Return what the lines of one series begin with, in either format: its name and its labels, sorted by name."""
+    pairs = ",".join([f'{label}="{_escaped(value)}"' for label, value in labels])
+    return f"{name}{{{pairs}}}" if pairs else name
 
 
 def family_header(family: Family, *, openmetrics: bool) -> bytes:
@@ -48,10 +53,7 @@ def family_header(family: Family, *, openmetrics: bool) -> bytes:
 def metric_lines(metric: Metric, *, openmetrics: bool) -> bytes:
     """Return all lines of a gauge or counter that prometheus-client collected."""
     name = f"{metric.name}_total" if metric.type == "counter" and not openmetrics else metric.name
-    made = []
-    for sample in metric.samples:
-        labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
-        made.append(_line(sample.name, labels, sample.value))
+    made = [_line(series(sample.name, sorted(sample.labels.items())), sample.value) for sample in metric.samples]
     return _header(name, metric.type, metric.documentation, openmetrics=openmetrics) + "".join(made).encode("utf-8")
 
 
@@ -63,9 +65,8 @@ def _header(name: str, kind: str, help_: str, *, openmetrics: bool) -> bytes:
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n".encode()
 
 
-def _line(name: str, labels: str, value: float) -> str:
-    number = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return f"{name}{{{labels}}} {number}\n" if labels else f"{name} {number}\n"
+def _line(name: str, value: float) -> str:
+    return f"{name} {floatToGoString(value)}\n"  # type: ignore[no-untyped-call]
 
 
 def _escaped(value: str) -> str:

@@ -1,35 +1,43 @@
-"""`history`: the stored reports, as CSV or as OpenMetrics for promtool."""
+"""`history`: the stored reports, as CSV or as OpenMetrics for `promtool tsdb create-blocks-from openmetrics`."""
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.config.times import parse_duration
 from exporter.errors import ConfigError
-from exporter.families import TENANT_FAMILIES
-from exporter.labels import product_labels
-from exporter.metrics import target_of
+from exporter.families import REPORT_FAMILIES
+from exporter.metrics import count_samples, date_sample
 from exporter.reports import REPORTS
+from exporter.sample_lines import EOF, family_header, series
 from exporter.storage.history import History, csv_lines
-from exporter.storage.openmetrics import Derived, Gauge, openmetrics_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from exporter.cli.arguments import Arguments
-    from exporter.config import Config, Tenant
+    from exporter.config import Tenant
     from exporter.families import Family
+    from exporter.reports import Report
     from exporter.state import Key
     from exporter.storage.history import Edition
 
-    _Value = tuple[Mapping[str, str], float]
+    Span = tuple[int, int, float]
+    """From, to (milliseconds) and the value between."""
+
+# Just under Prometheus' look-back of 5 minutes, so that a range query sees no gap between two samples.
+STEP = 240.0
+
+_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
@@ -38,102 +46,153 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if config.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
+    names = names_of(config.tenants)
     chosen: dict[str, Any] = {
         "tenants": tuple(options["tenant"] or ()),
-        "names": {(key.cloud, key.tenant_id): name for key, name in _names(config).items()},
         "since": _moment("--since", options["since"]),
         "until": _moment("--until", options["until"]),
     }
-    repeated = {"step": _step(options["step"]), "extra_labels": _labels(options["label"] or ())}
+    repeated: dict[str, Any] = {"step": _step(options["step"]), "extra_labels": _labels(options["label"] or ())}
     with History.open(config.storage.path) as history:
-        history.series(tenants=chosen["tenants"], names=chosen["names"])  # refuses unknown ones before any output
+        history.series(tenants=chosen["tenants"], names=names)  # refuses unknown ones before any output
         if options["format"] == "csv":
             columns = {report.name: [column.full_name for column in report.columns] for report in REPORTS.values()}
-            _write(csv_lines(history, columns=columns, **chosen))
+            lines = csv_lines(history, columns=columns, names=names, **chosen)
         else:
-            _write(_openmetrics(history, config, chosen | repeated))
+            lines = openmetrics_lines(
+                history, config.tenants, max_age=config.report.max_age, now=time.time(), **repeated, **chosen
+            )
+        out: TextIO = sys.stdout
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(encoding="utf-8", newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
+        out.writelines(lines)
     return 0
 
 
-def _openmetrics(history: History, config: Config, chosen: Mapping[str, Any]) -> Iterator[str]:
-    known = {key: tenant for tenant in config.tenants for key in tenant.keys}
-    helps = {family.name: family for family in TENANT_FAMILIES}
+def openmetrics_lines(
+    history: History,
+    configured: Iterable[Tenant],
+    *,
+    max_age: float,
+    now: float,
+    step: float = STEP,
+    extra_labels: Mapping[str, str] | None = None,
+    tenants: Sequence[str] = (),
+    since: float | None = None,
+    until: float | None = None,
+) -> Iterator[str]:
+    """Write what was on /metrics as OpenMetrics 1.0.0, every sample with its time.
 
-    def labels(key: Key, product_types: Sequence[str]) -> Mapping[str, str]:
-        return product_labels(product_types, known[key].report.product_names if key in known else {})
+    A report is repeated every `step` seconds from the moment it was first published until it was replaced by
+    the next, but not beyond max_age after the last good poll with it: then the exporter had withdrawn it. At any
+    time a tenant's name stands for one tenant only, whoever had it. A run until T and one since T make the same
+    samples as one run over both.
+    https://prometheus.io/docs/prometheus/latest/storage/#backfilling-from-openmetrics-format
 
-    def max_age(key: Key) -> float:
-        return known[key].report.max_age if key in known else config.report.max_age
+    Args:
+        history: the open storage.
+        configured: the tenants as they are now, with names, renamed products, targets, prices and max_age.
+        max_age: that of all other tenants' reports, seconds.
+        now: Unix seconds; no sample is at or after it.
+        step: seconds between two samples of a series, at least 1.
+        extra_labels: labels for every sample, such as job and instance.
+        tenants: only these, by name or tenant id; all where empty.
+        since: only samples from then on, Unix seconds.
+        until: only samples before that, Unix seconds.
 
-    gauges = {
-        report.name: [
-            Gauge(helps[column.metric].full_name, helps[column.metric].help, dict(column.labels))
-            for column in report.columns
-        ]
-        for report in REPORTS.values()
-    }
-    return openmetrics_lines(
-        history,
-        gauges=gauges,
-        derived=_derived(known, helps, labels),
-        now=time.time(),
-        product_labels=labels,
-        max_age=max_age,
-        **chosen,
-    )
+    Yields:
+        Lines, each with its line end; `# EOF` last.
+
+    Raises:
+        ConfigError: `step` or `extra_labels` cannot be used, or nothing is stored of one of `tenants`.
+        StorageError: the file cannot be read.
+    """
+    extra = dict(extra_labels or {})
+    _refuse_bad_arguments(step, extra)
+    known = {key: tenant for tenant in configured for key in tenant.keys}
+    limits = (_milliseconds(since or 0.0), _milliseconds(now if until is None else min(until, now)))
+    found = history.series(tenants=tenants, names=names_of(known.values()))
+    for family, reports in _reports_of_families():
+        yield family_header(family, openmetrics=True).decode()
+        stored = ((report, one) for report in reports for one in found if one.key.report == report.name)
+        for (report, tenant), group in groupby(stored, lambda pair: (pair[0], pair[1].tenant)):
+            editions = [edition for _, one in group for edition in history.published(one)]
+            spans = _spans(family, report, tenant, _shown(editions, known, max_age), known)
+            columns = list(dict.fromkeys(labels[2:] for labels in spans))
+            for labels in sorted(spans, key=lambda labels: (columns.index(labels[2:]), labels)):
+                pairs = extra | dict(zip(family.labels, labels, strict=True))
+                name = series(family.full_name, sorted(pairs.items()))
+                yield from _samples(name, spans[labels], limits, _milliseconds(step))
+    yield EOF.decode()
 
 
-def _derived(
+def names_of(tenants: Iterable[Tenant]) -> Mapping[tuple[str, str], str]:
+    """Return the configured name of each stored cloud and tenant id."""
+    return {(key.cloud, key.tenant_id): tenant.name for tenant in tenants for key in tenant.keys}
+
+
+def _reports_of_families() -> Iterator[tuple[Family, list[Report]]]:
+    """Yield what a report brings to /metrics, each with the reports that may have it."""
+    for family in REPORT_FAMILIES:
+        owners = [one for one in REPORTS.values() if family.name in {column.metric for column in one.columns}]
+        yield family, owners or list(REPORTS.values())
+
+
+def _spans(
+    family: Family,
+    report: Report,
+    tenant: str,
+    shown: Iterator[tuple[Edition, int, int]],
     known: Mapping[Key, Tenant],
-    helps: Mapping[str, Family],
-    labels: Callable[[Key, Sequence[str]], Mapping[str, str]],
-) -> list[Derived]:
-    """Return what rules and dashboards need for the past: the report's date, targets and prices as configured now."""
-
-    def dates(edition: Edition) -> Iterator[_Value]:
-        day = edition.snapshot.refresh_date
-        yield {"report": edition.key.report}, datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-
-    def by_product(value_of: Callable[[Tenant, str, int], float | None]) -> Callable[[Edition], Iterator[_Value]]:
-        def values(edition: Edition) -> Iterator[_Value]:
-            if (tenant := known.get(edition.key)) is None:
-                return
-            column = [one.metric for one in REPORTS[edition.key.report].columns].index("assigned_users")
-            named = labels(edition.key, [row.product_type for row in edition.snapshot.rows])
-            for row in edition.snapshot.rows:
-                label = named.get(row.product_type)
-                if label is None or column >= len(row.counts):
-                    continue
-                if (value := value_of(tenant, label, row.counts[column])) is not None:
-                    yield {"product_type": label}, value
-
-        return values
-
-    def prices(edition: Edition) -> Iterator[_Value]:
-        for about, price in by_product(lambda tenant, label, _: tenant.prices.price_of(label))(edition):
-            yield {**about, "currency": known[edition.key].prices.currency or ""}, price
-
-    targets = by_product(lambda tenant, label, assigned: target_of(tenant.targets, label, assigned))
-    users = [name for name, one in REPORTS.items() if "assigned_users" in {column.metric for column in one.columns}]
-    return [
-        Derived(helps[name].full_name, helps[name].help, reports, values)
-        for name, reports, values in (
-            ("target_ratio", users, targets),
-            ("license_price", users, prices),
-            ("report_refresh_timestamp_seconds", tuple(REPORTS), dates),
-        )
-    ]
+) -> dict[tuple[str, ...], list[Span]]:
+    """Return the values of each of a family's series by its labels: in order, without overlap."""
+    spans: dict[tuple[str, ...], list[Span]] = {}
+    for edition, start, end in shown:
+        counts = count_samples(tenant, report, edition.snapshot, known.get(edition.key))
+        for sample in (date_sample(tenant, report.name, edition.snapshot), *counts):
+            if sample.family == family.name:
+                spans.setdefault(sample.labels, []).append((start, end, sample.value))
+    return spans
 
 
-def _names(config: Config) -> Mapping[Key, str]:
-    return {key: tenant.name for tenant in config.tenants for key in tenant.keys}
+def _shown(editions: list[Edition], known: Mapping[Key, Tenant], max_age: float) -> Iterator[tuple[Edition, int, int]]:
+    """Yield each edition with the milliseconds from and to which it was on /metrics."""
+    editions = sorted(editions, key=lambda edition: edition.published_at)
+    ends = [*(after.published_at for after in editions[1:]), float("inf")]
+    for edition, replaced in zip(editions, ends, strict=False):
+        kept = known[edition.key].report.max_age if edition.key in known else max_age
+        end = min(replaced, edition.confirmed_at + kept)
+        start = edition.published_at
+        for since, until in edition.withdrawn:
+            yield edition, _milliseconds(start), _milliseconds(min(since, end))
+            start = until
+        yield edition, _milliseconds(start), _milliseconds(end)
 
 
-def _write(lines: Iterator[str]) -> None:
-    out: TextIO = sys.stdout
-    if isinstance(out, io.TextIOWrapper):
-        out.reconfigure(encoding="utf-8", newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
-    out.writelines(lines)
+def _samples(name: str, spans: list[Span], limits: tuple[int, int], step: int) -> Iterator[str]:
+    since, until = limits
+    for start, end, value in spans:
+        # The first sample of the span's own grid that is not before `since`.
+        first = start + max(0, -(-(since - start) // step)) * step
+        for at in range(first, min(end, until), step):
+            yield f"{name} {value} {at // 1000}.{at % 1000:03d}\n"
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return whole milliseconds, Prometheus' unit of time; more than enough for what never ends."""
+    return round(min(seconds, 1e15) * 1000)
+
+
+def _refuse_bad_arguments(step: float, extra: Mapping[str, str]) -> None:
+    taken = {label for family in REPORT_FAMILIES for label in family.labels}
+    errors = [f"--step {step:g}s: at most one sample a second"] if step < 1 else []
+    for name in extra:
+        if not _LABEL_NAME.match(name) or name.startswith("__"):
+            errors.append(f"--label {name}: not a label name; use letters, digits and _, such as job=office365")
+        elif name in taken:
+            errors.append(f"--label {name}: the reports already have this label; choose another name")
+    if errors:
+        raise ConfigError(tuple(errors))
 
 
 def _moment(flag: str, text: str | None) -> float | None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.cli.history import openmetrics_lines
 from exporter.storage import Storage
 from exporter.storage.history import History
-from exporter.storage.openmetrics import Gauge, openmetrics_lines
 from tests.prometheus import prometheus
 from tests.storage.samples import CONTOSO, good, report, standing
 from tests.tools import require
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOUR = 3600.0
+ASSIGNED = "office365_activations_assigned_users"
 
 
 @contextmanager
@@ -62,9 +63,9 @@ def test_a_range_over_the_seam_is_one_series(folder: Path, tmp_path: Path, gener
         backfill.writelines(
             openmetrics_lines(
                 history,
-                gauges={CONTOSO.report: [Gauge("assigned_users", "Assigned")]},
+                (),
                 now=seam,
-                max_age=lambda _: 72 * HOUR,
+                max_age=72 * HOUR,
                 extra_labels={"job": "office365", "instance": "here"},
             )
         )
@@ -74,7 +75,7 @@ def test_a_range_over_the_seam_is_one_series(folder: Path, tmp_path: Path, gener
         check=True,
         capture_output=True,
     )
-    body = '# TYPE assigned_users gauge\nassigned_users{tenant="contoso",product_type="OFFICE"} 102\n'
+    body = f'# TYPE {ASSIGNED} gauge\n{ASSIGNED}{{tenant="contoso",product_type="OFFICE"}} 102\n'
     with (
         scraped(body) as port,
         prometheus(f"prometheus{generation}", f"127.0.0.1:{port}", tmp_path, labels={"instance": "here"}) as server,
@@ -83,9 +84,9 @@ def test_a_range_over_the_seam_is_one_series(folder: Path, tmp_path: Path, gener
         for step in (HOUR, 60.0):
             end = time.time()
             start = end - 59 * HOUR
-            (series,) = server.ask("query_range", query="assigned_users", start=start, end=end, step=step)["result"]
+            (series,) = server.ask("query_range", query=ASSIGNED, start=start, end=end, step=step)["result"]
             assert series["metric"] == {
-                "__name__": "assigned_users",
+                "__name__": ASSIGNED,
                 "instance": "here",
                 "job": "office365",
                 "product_type": "OFFICE",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,50 +14,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from exporter.cli.history import openmetrics_lines
+from exporter.config import CLOUDS, Prices, Report, Targets
 from exporter.errors import ConfigError
+from exporter.families import PREFIX
 from exporter.state import Key, Outcome, Standing
 from exporter.storage import Storage
 from exporter.storage.history import History
-from exporter.storage.openmetrics import Gauge, openmetrics_lines
+from tests.builders import tenant
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, failed, good, report, standing
 from tests.tools import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from exporter.config import Tenant
 
 USERS, PLATFORMS = "activations_user_counts", "activations_platform_counts"
-GAUGES = {
-    USERS: (Gauge("assigned_users", "Assigned"), Gauge("activated_users", "Activated\nnow"), Gauge("shared_users", "")),
-    PLATFORMS: (
-        Gauge("platform_activations", "By platform", {"platform": "windows"}),
-        Gauge("platform_activations", "By platform", {"platform": "mac"}),
-    ),
-}
 HOUR = 3600.0
 
 
-def save(folder: Path, polls: Sequence[tuple[Key, str, Outcome]]) -> None:
+def save(folder: Path, polls: Sequence[tuple[Key, str, Outcome]], max_age: float = float("inf")) -> None:
     """Save polls in their order."""
-    storage = Storage.open(folder, clock=Clock())
     standings: dict[Key, Standing] = {}
-    for key, tenant, outcome in polls:
-        standings[key] = standings.get(key, Standing()).after(outcome)
-        storage.save(key, tenant, standings[key], outcome.snapshot)
-    storage.close()
+    with closing(Storage.open(folder, clock=Clock())) as storage:
+        for key, name, outcome in polls:
+            standings[key] = standings.get(key, Standing()).after(outcome)
+            storage.save(key, name, standings[key], outcome.snapshot, max_age)
 
 
-def text_of(folder: Path, **options: Any) -> str:
-    """Return the whole backfill."""
+def text_of(folder: Path, *configured: Tenant, **options: Any) -> str:
+    """Return the whole backfill; nothing is withdrawn for its age, unless `options` say so."""
     with History.open(folder) as history:
-        return "".join(openmetrics_lines(history, **{"gauges": GAUGES, **options}))
+        return "".join(openmetrics_lines(history, configured, **{"max_age": float("inf"), **options}))
 
 
 def samples_of(text: str) -> dict[tuple[str, ...], list[tuple[float, float]]]:
-    """Return each series' (time, value), as prometheus-client's parser reads them."""
+    """Return each series' (time, value), as prometheus-client's parser reads them; names without the prefix."""
     found: dict[tuple[str, ...], list[tuple[float, float]]] = defaultdict(list)
     for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
         for sample in family.samples:
-            series = (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items())))
+            series = (
+                sample.name.removeprefix(PREFIX),
+                *(f"{name}={value}" for name, value in sorted(sample.labels.items())),
+            )
             found[series].append((float(sample.timestamp), sample.value))
     return dict(found)
 
@@ -73,8 +74,9 @@ def test_a_report_is_repeated_until_it_is_replaced(folder: Path) -> None:
         ],
     )
     text = text_of(folder, now=START + 1500, extra_labels={"job": "office365"}, step=240)
-    assert text.startswith(
-        "# HELP assigned_users Assigned\n"
+    assert text.replace(PREFIX, "").startswith(
+        "# HELP assigned_users Users who were assigned a licence (Microsoft's column Assigned), as of"
+        " the last successful poll.\n"
         "# TYPE assigned_users gauge\n"
         'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 10 1772344800.000\n'
         'assigned_users{job="office365",product_type="OFFICE",tenant="contoso"} 10 1772345040.000\n'
@@ -87,7 +89,7 @@ def test_a_report_is_repeated_until_it_is_replaced(folder: Path) -> None:
         'assigned_users{job="office365",product_type="VISIO",tenant="contoso"} 3 1772344800.000\n'
         'assigned_users{job="office365",product_type="VISIO",tenant="contoso"} 3 1772345040.000\n'
         'assigned_users{job="office365",product_type="VISIO",tenant="contoso"} 3 1772345280.000\n'
-        "# HELP activated_users Activated\\nnow\n"
+        "# HELP activated_users "
     )
     assert text.endswith("# EOF\n")
 
@@ -103,7 +105,7 @@ def test_what_was_withdrawn_is_not_made_up(folder: Path) -> None:
             (CONTOSO, "contoso", good(report(4, START + DAY - 1))),
         ],
     )
-    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=lambda _: 3 * HOUR, step=60))
+    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=3 * HOUR, step=60))
     times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
     assert [(at - START) / 60 for at, value in times if value == 103] == list(range(4 * 60))
     assert [(at - START - DAY) / 60 for at, value in times if value == 104] == list(range(3 * 60))
@@ -117,7 +119,7 @@ def test_numbers_that_came_back_have_a_gap(folder: Path, clock: Clock) -> None:
     for number, poll in enumerate(polls, start=1):
         storage.save(CONTOSO, "contoso", standing(*polls[:number]), poll.snapshot, max_age=3 * HOUR)
     storage.close()
-    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=lambda _: 3 * HOUR, step=HOUR))
+    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=3 * HOUR, step=HOUR))
     times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
     assert [(at - START) / HOUR for at, _ in times] == [0, 1, 2, 3, 4, 10, 11, 12, 13, 20, 21, 22]
 
@@ -144,31 +146,47 @@ def test_a_name_is_one_series_whoever_bore_it(folder: Path) -> None:
             (FABRIKAM, "fabrikam", good(report(2, START + HOUR))),
         ],
     )
-    names = {("usgov", FABRIKAM.tenant_id): "woodgrove"}
-    samples = samples_of(text_of(folder, now=START + 2 * HOUR + 1, step=HOUR / 2, names=names))
+    woodgrove = tenant("woodgrove", tenant_id=FABRIKAM.tenant_id, cloud=CLOUDS["usgov"])
+    samples = samples_of(text_of(folder, woodgrove, now=START + 2 * HOUR + 1, step=HOUR / 2))
     assert [value for _, value in samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]] == [
         100, 100, 101, 101,
     ]  # fmt: skip
     assert ("assigned_users", "product_type=OFFICE", "tenant=woodgrove") in samples
 
 
-def test_renames_join_what_microsoft_renamed(folder: Path) -> None:
-    """A product type whose name changed is one series under its label, and one without a label is left out."""
+def test_what_is_configured_now_holds_for_the_past(folder: Path) -> None:
+    """A product type whose name changed is one series under its label, with the target and price that it has now."""
     save(
         folder,
         [
-            (CONTOSO, "contoso", good(report(0, START - 1, PROPLUS=(1, 1, 1), SECRET=(9, 9, 9)))),
+            (CONTOSO, "contoso", good(report(0, START - 1, PROPLUS=(1, 1, 1), VISIO=(9, 9, 9)))),
             (CONTOSO, "contoso", good(report(1, START + HOUR - 1, APPS=(2, 2, 2)))),
         ],
     )
-
-    def labels(key: Key, product_types: Sequence[str]) -> Mapping[str, str]:
-        assert key == CONTOSO
-        return {name: "APPS" for name in product_types if name != "SECRET"}
-
-    samples = samples_of(text_of(folder, now=START + 2 * HOUR, step=HOUR, product_labels=labels))
-    assert samples["assigned_users", "product_type=APPS", "tenant=contoso"] == [(START, 1), (START + HOUR, 2)]
-    assert {series[1] for series in samples} == {"product_type=APPS"}
+    configured = tenant(
+        "contoso",
+        tenant_id=CONTOSO.tenant_id,
+        report=Report(product_names={"proplus": "APPS"}),
+        targets=Targets(ratio=0.75, min_assigned=2),
+        prices=Prices(currency="EUR", product_types={"apps": 12.5}),
+    )
+    samples = samples_of(text_of(folder, configured, now=START + 2 * HOUR, step=HOUR))
+    times = (START, START + HOUR)
+    apps, visio = "product_type=APPS", "product_type=VISIO"
+    expected = {
+        ("assigned_users", apps): [(times[0], 1), (times[1], 2)],
+        ("assigned_users", visio): [(times[0], 9)],
+        ("target_ratio", apps): [(times[1], 0.75)],
+        ("target_ratio", visio): [(times[0], 0.75)],
+        ("license_price", "currency=EUR", apps): [(times[0], 12.5), (times[1], 12.5)],
+        ("report_refresh_timestamp_seconds", f"report={USERS}"): [
+            (times[0], START - 6 * HOUR - 2 * DAY),
+            (times[1], START - 6 * HOUR - DAY),
+        ],
+    }
+    for series, values in expected.items():
+        assert samples[*series, "tenant=contoso"] == values
+    assert len(samples) == len(expected) + 4, "activated_users and shared_computer_users of both"
 
 
 def test_a_metric_of_many_columns_is_one_family(folder: Path) -> None:
@@ -182,10 +200,11 @@ def test_a_metric_of_many_columns_is_one_family(folder: Path) -> None:
             (Key("global", "1", "report_of_another_version"), "other", good(report(0, START))),
         ],
     )
-    text = text_of(folder, now=START + 10, tenants=["contoso"])
-    assert text.count("# TYPE platform_activations gauge\n") == 1
+    text = text_of(folder, now=START + 10)
+    assert text.count("# TYPE office365_activations_platform_activations gauge\n") == 1
     values = {series[1]: samples[0][1] for series, samples in samples_of(text).items() if "platform" in series[0]}
     assert values == {"platform=windows": 7, "platform=mac": 8}
+    assert "another_version" not in text
 
 
 NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365"
@@ -198,8 +217,8 @@ NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365
         ({"extra_labels": {"0": ""}}, f"--label 0: {NOT_A_NAME}"),
         ({"extra_labels": {"__name__": "x"}}, f"--label __name__: {NOT_A_NAME}"),
         (
-            {"extra_labels": {"platform": "x"}},
-            "--label platform: the reports already have this label; choose another name",
+            {"extra_labels": {"currency": "x"}},
+            "--label currency: the reports already have this label; choose another name",
         ),
     ],
 )
@@ -240,8 +259,8 @@ def test_the_backfill_is_what_metrics_showed(
         outcomes.append(failed(at) if read is None else good(report(read[0], at - 1, **read[1])))
     now = at + 2 * max_age
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder), [(CONTOSO, "contoso", outcome) for outcome in outcomes])
-        text = text_of(Path(folder), now=now, step=step, max_age=lambda _: max_age)
+        save(Path(folder), [(CONTOSO, "contoso", outcome) for outcome in outcomes], max_age)
+        text = text_of(Path(folder), now=now, step=step, max_age=max_age)
     series = {
         key[1].removeprefix("product_type="): found for key, found in samples_of(text).items() if "assigned" in key[0]
     }
@@ -286,7 +305,14 @@ def test_promtool_makes_blocks_of_it(folder: Path, tmp_path: Path) -> None:
     stored = [line for line in run(promtool, "tsdb", "dump", blocks).splitlines() if line.startswith("{")]
     assert len(stored) == sum(map(len, samples_of(text).values()))
     assert (
-        len([line for line in stored if '__name__="assigned_users"' in line and 'tenant="contoso"' in line]) == 3 * 720
+        len(
+            [
+                line
+                for line in stored
+                if '__name__="office365_activations_assigned_users"' in line and 'tenant="contoso"' in line
+            ]
+        )
+        == 3 * 720
     )
 
 
