@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from exporter.cli import run
+
 
 def main() -> None:
     """Run the command line and end the process with its exit code.
@@ -12,8 +14,6 @@ def main() -> None:
     The end is an abrupt one, once everything is closed: a DNS lookup in a worker thread cannot be interrupted, and
     Python would wait for it.
     """
-    from exporter.cli import run  # noqa: PLC0415 - no work at import
-
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -122,7 +122,6 @@ class Exporter:
 
     @property
     def reports(self) -> tuple[tuple[Tenant, Key], ...]:
-        """Every report of every tenant."""
         return tuple((tenant, key) for tenant in self._tenants for key in tenant.keys)
 
     def poll(self, tenant: Tenant, key: Key) -> Outcome:
@@ -159,7 +158,6 @@ class Exporter:
         self._storage.close()
 
     def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
-        """Return what is done again and again while the exporter runs."""
         return (
             PeriodicTask(1.0, self._notice_clock),
             PeriodicTask(CHECK_SECONDS, self._reload_if_changed),

@@ -74,7 +74,6 @@ class Checksum(NamedTuple):
 
     @classmethod
     def of(cls, text: bytes) -> Checksum:
-        """Return the checksum of a text."""
         zeros = bytes(len(text))  # the CRC is linear: what zeros make of the unit is the shift
         return cls(zlib.crc32(text), len(text), zlib.crc32(zeros, 1 << 31) ^ zlib.crc32(zeros))
 
@@ -116,7 +115,6 @@ class _Strip:
         self._join()
 
     def replace(self, place: int, segment: Segment) -> None:
-        """Exchange one segment."""
         if segment.text == self._texts[place]:
             return
         self._texts[place], self._pieces[place] = segment.text, segment.deflated or b""
@@ -173,7 +171,6 @@ class _Rendered:
         return self._spliced(place, (name,), [(block,) for block in blocks])
 
     def without(self, name: str) -> _Rendered:
-        """Return this without a tenant."""
         return self._spliced(self.names.index(name), (), [()] * len(self.segments))
 
     def lines_of(self, name: str, family: int) -> bytes:

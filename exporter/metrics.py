@@ -161,12 +161,10 @@ class OwnMetrics:
         self.expiries: tuple[CredentialExpiry, ...] = ()
 
     def count_failure(self, reason: Reason) -> None:
-        """Count a failed poll."""
         with self._lock:
             self._failures[reason.value] += 1
 
     def count_request(self, endpoint: str, code: str) -> None:
-        """Count a request to Microsoft."""
         with self._lock:
             self._requests[endpoint, code] += 1
 

@@ -61,7 +61,6 @@ class Microsoft:
         self.poller = Poller(self.clients, self.tokens, budget, clock=clock)
 
     def close(self) -> None:
-        """Close every connection."""
         self.clients.close()
 
 

@@ -135,7 +135,6 @@ class Renderer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
         self._stopped.set()
         self._wake.set()
         if self._thread is not None:

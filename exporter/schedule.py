@@ -137,7 +137,6 @@ class _WhenPlanned(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
     """
 
     def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
-        """Return an hour from now."""
         return now + timedelta(hours=1)
 
 
@@ -173,7 +172,6 @@ class Schedule:
         self._concurrency = concurrency
 
     def start(self) -> None:
-        """Start running tasks."""
         self._scheduler.start()
 
     def replace(self, tasks: Iterable[Task], concurrency: int) -> None:

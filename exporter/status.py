@@ -151,7 +151,6 @@ class Status:
     tenants: tuple[TenantStatus, ...]
 
     def as_json(self) -> bytes:
-        """Return the status as JSON."""
         # Not dump_json: a path that is not UTF-8 must not cost the answer.
         return json.dumps(_adapter().dump_python(self, mode="json"), separators=(",", ":")).encode() + b"\n"
 

@@ -91,7 +91,6 @@ class PeriodicTasks:
         self._thread = threading.Thread(target=self._run, name="periodic", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -99,7 +98,6 @@ class PeriodicTasks:
         self._stopped.set()
 
     def run_due(self) -> None:
-        """Run every task that is due."""
         for task, due in self._due.items():
             if self._monotonic() >= due:
                 self._due[task] = self._monotonic() + task.seconds

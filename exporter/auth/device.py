@@ -198,7 +198,6 @@ class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has
     """A file for its owner only, replaced whole: a full disk or a power cut leaves the former content."""
 
     def load(self) -> str:
-        """Return the content."""
         path = Path(self.get_location())
         try:
             return read_file(path, MIB).decode("utf-8")
@@ -206,7 +205,6 @@ class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has
             raise PersistenceNotFound(location=str(path)) from error
 
     def save(self, content: str) -> None:
-        """Replace the content."""
         path = Path(self.get_location())
         new = path.with_suffix(".new")
         new.unlink(missing_ok=True)

@@ -40,7 +40,6 @@ _COLLECT = (5_000, 10, 400)
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
-    """Serve; return the exit code."""
     config = load(arguments.flags, environ)
     if config.invocation.print:
         sys.stdout.write(masked(config))

@@ -57,7 +57,6 @@ def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
 
 
 def list_scenarios() -> str:
-    """Return one line for each scenario."""
     return "".join(f"{name:<15} {scenario.summary}\n" for name, scenario in SCENARIOS.items())
 
 

@@ -28,7 +28,7 @@ def split_url(value: str) -> SplitResult | None:
         _ = parts.port
     except ValueError:
         return None
-    bad = any(character.isspace() or ord(character) < 32 for character in value)  # noqa: PLR2004 - ASCII's controls
+    bad = any(character.isspace() or ord(character) < 32 for character in value)
     return parts if parts.hostname and not bad and is_text(value) else None
 
 
@@ -73,8 +73,7 @@ def _telemetry_path(value: str) -> str:
 
 
 def is_port(text: str) -> bool:
-    """Whether this is a TCP port."""
-    return text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536  # noqa: PLR2004 - TCP's limits
+    return text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536
 
 
 def split_host(value: str) -> tuple[str, str] | None:

@@ -73,7 +73,6 @@ class Auth(Settings):
 
     @property
     def kind(self) -> AuthKind:
-        """Which kind of credential this is."""
         return next(kind for key, kind in AUTH_KINDS.items() if getattr(self, key) is not None)
 
     @model_validator(mode="after")

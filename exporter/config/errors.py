@@ -71,7 +71,6 @@ def sentence(place: str, what: str, fix: str) -> str:
 
 
 def config_error(place: str, what: str, fix: str) -> ConfigError:
-    """Return an error of one line."""
     return ConfigError((sentence(place, what, fix),))
 
 

@@ -42,7 +42,7 @@ def _text(value: str) -> str:
 
 
 def _name(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004 - ASCII's controls
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise rule("contains a control character", "use printable characters")
     return value
 

@@ -82,27 +82,22 @@ class Config:
 
     @property
     def poll(self) -> Poll:
-        """When and how Microsoft is asked."""
         return self.root.poll
 
     @property
     def report(self) -> Report:
-        """What is asked for, and what becomes of it."""
         return self.root.report
 
     @property
     def reports(self) -> tuple[str, ...]:
-        """Which reports are read."""
         return self.root.reports
 
     @property
     def targets(self) -> Targets:
-        """Which share of the licences ought to be activated."""
         return self.root.targets
 
     @property
     def prices(self) -> Prices:
-        """What a licence costs a month."""
         return self.root.prices
 
     @property
@@ -112,17 +107,14 @@ class Config:
 
     @property
     def storage(self) -> Storage:
-        """Where reports are kept."""
         return self.root.storage
 
     @property
     def web(self) -> Web:
-        """How the metrics are served."""
         return self.root.web
 
     @property
     def log(self) -> Log:
-        """How the exporter logs."""
         return self.root.log
 
     @property
@@ -132,5 +124,4 @@ class Config:
 
     @property
     def config_file(self) -> Path | None:
-        """The configuration file."""
         return self.root.config.file

@@ -56,7 +56,6 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
         return PREFIX + "__".join(self.path).upper()
 
     @property

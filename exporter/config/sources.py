@@ -85,7 +85,6 @@ class Layer:
     errors: list[str] = field(default_factory=list)
 
     def put(self, path: tuple[str, ...], value: Any, label: str) -> None:
-        """Set one key."""
         data = self.data
         for step in path[:-1]:
             inner = data.get(step)

@@ -46,7 +46,7 @@ def parse_duration(text: str) -> float:
     if text == "0":
         return 0.0
     match = _SHAPE.fullmatch(text)
-    if not text or match is None or len(text) > 100:  # noqa: PLR2004 - far more digits than 292 years need
+    if not text or match is None or len(text) > 100:  # far more digits than 292 years need
         raise ValueError("not a duration")
     total = sum(int(number) * _MILLISECONDS[unit] for unit, number in match.groupdict(default="0").items())
     if total > _LONGEST:
@@ -122,7 +122,7 @@ def parse_crontab(text: str) -> Crontab:
         ValueError: it is none, or it never comes due; the message says which field is wrong, without quoting it.
     """
     fields = text.split()
-    if len(fields) != 5:  # noqa: PLR2004 - minute, hour, day, month, weekday
+    if len(fields) != 5:
         raise ValueError("is not a line of five fields")
     minute, hour, day, month, weekday = fields
     crontab = Crontab(
@@ -165,7 +165,7 @@ def _field(name: str, text: str, low: int, high: int, names: dict[str, int] | No
 def _number(name: str, text: str, names: dict[str, int] | None) -> int:
     if names and text.lower() in names:
         return names[text.lower()]
-    if not (text.isascii() and text.isdigit() and len(text) < 4):  # noqa: PLR2004 - no field has more digits
+    if not (text.isascii() and text.isdigit() and len(text) < 4):
         raise ValueError(f"its {name} field is not one of *, numbers, a-b, */n, or lists of these")
     return int(text)
 

@@ -191,7 +191,6 @@ class Clients:
         return answer
 
     def close(self) -> None:
-        """Close every connection."""
         with self._lock:
             opened, self._opened = self._opened, []
             self._local = threading.local()

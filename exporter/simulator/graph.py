@@ -30,7 +30,6 @@ _CHALLENGE = (
 
 
 def answer_graph(call: Call) -> Response:
-    """Answer a request to Graph."""
     return with_ids(call, _report_function(call))
 
 
@@ -117,7 +116,6 @@ def _signed_address(call: Call) -> str:
 
 
 def error_document(call: Call, code: str, message: str) -> dict[str, Any]:
-    """Return the JSON of an error."""
     ids = {"request-id": call.request_id, "client-request-id": _client_request_id(call)}
     inner = {"date": f"{call.moment:%Y-%m-%dT%H:%M:%S}", **ids}
     return {"error": {"code": code, "message": message, "innerError": inner}}
@@ -126,7 +124,6 @@ def error_document(call: Call, code: str, message: str) -> dict[str, Any]:
 def graph_error(
     call: Call, status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()
 ) -> Response:
-    """Return an error as Graph answers it."""
     return json_response(status, error_document(call, code, message), headers)
 
 
@@ -157,7 +154,6 @@ def _client_request_id(call: Call) -> str:
 
 
 def answer_download(call: Call) -> Response:
-    """Answer a request to the download host."""
     claims = call.state.seal.open(call.request.query.get("token", ""))
     if claims is None or claims.get("use") != "download" or not call.request.path.startswith(_PATHS):
         return xml_error(403, "AuthenticationFailed", "Signature did not match.")

@@ -134,7 +134,6 @@ def login_stage(path: str) -> Stage | None:
 
 
 def answer_login(call: Call) -> Response:
-    """Answer a request to the login host."""
     return for_tenant(call, discovery if call.stage is Stage.DISCOVERY else _token)
 
 
@@ -155,7 +154,6 @@ def for_tenant(call: Call, answer: Callable[[Call, Tenant], Response]) -> Respon
 
 
 def discovery(call: Call, tenant: Tenant) -> Response:
-    """Return the tenant's OpenID configuration."""
     base = f"{call.request.cloud.login}/{tenant.tenant_id}"
     return json_response(
         200,
@@ -274,7 +272,6 @@ def _token(call: Call, tenant: Tenant) -> Response:
 
 
 def answer_identity(call: Call) -> Response:
-    """Answer a request for a managed identity's token."""
     if call.request.path != IMDS_PATH:
         return json_response(404, {"error": "not_found"})
     if call.request.headers.get("metadata", "").lower() != "true":

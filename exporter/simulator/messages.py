@@ -100,6 +100,5 @@ class Response:
 
 
 def json_response(status: int, document: Any, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """Return `document` as a JSON response."""
     body = json.dumps(document, separators=(",", ":")).encode()
     return Response(status, (("Content-Type", "application/json; charset=utf-8"), *headers), body)

@@ -140,7 +140,7 @@ def _users(seed: int, tenant: str, day: date, number: int, *, low: bool) -> tupl
     key = (seed, tenant, number)
     assigned = max(1, round(_size(seed, tenant, number) * _level(day, *key)))
     activated = round(assigned * _ratio(day, *key, low=low))
-    if number and draw(*key, "over") < 0.05:  # noqa: PLR2004 - one in twenty: people lost the licence after activating
+    if number and draw(*key, "over") < 0.05:  # people who lost the licence after activating
         activated = assigned + 2
     shared = round(assigned * max(0.0, between(-0.08, 0.15, *key, "shared")))
     return assigned, activated, shared
@@ -162,7 +162,7 @@ def _level(day: date, *key: object) -> float:
 def _ratio(day: date, *key: object, low: bool) -> float:
     """Return activated over assigned: healthy tenants stay above 0.55, low ones under 0.45."""
     number = key[-1]
-    if low and (number == 0 or draw(*key, "low") < 0.4):  # noqa: PLR2004 - some of the others too
+    if low and (number == 0 or draw(*key, "low") < 0.4):
         middle = between(0.15, 0.38, *key, "ratio")
     else:
         middle = between(0.63, 0.9, *key, "ratio")

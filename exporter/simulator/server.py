@@ -53,14 +53,14 @@ class Connection(asyncio.Protocol):
 
     # Called by asyncio
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.server.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.server.connections.discard(self)
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -71,13 +71,13 @@ class Connection(asyncio.Protocol):
 
     # Called by httptools
 
-    def on_url(self, url: bytes) -> None:  # noqa: D102
+    def on_url(self, url: bytes) -> None:
         self._url += url
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
+    def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
-    def on_body(self, body: bytes) -> None:  # noqa: D102
+    def on_body(self, body: bytes) -> None:
         self._body += body
 
     def on_message_complete(self) -> None:
@@ -205,7 +205,6 @@ class SimulatorServer:
         return self._clock()
 
     def answer(self, request: Request) -> Response:
-        """Return the answer at this moment."""
         return self.simulator.answer(request, self.now())
 
     def host(self, origin: Origin, _name: str) -> tuple[Cloud, Origin]:

@@ -56,7 +56,6 @@ class Simulator:
         self.state = self.make_state(seed, scenario)
 
     def make_state(self, seed: int, scenario: str) -> State:
-        """Return the state to start with."""
         return State(seed, self.tenants, scenario)
 
     def answer(self, request: Request, now: float) -> Response:
@@ -70,7 +69,6 @@ class Simulator:
         return response
 
     def stage(self, request: Request) -> Stage | None:
-        """Return the step that a request stands for, or None."""
         return login_stage(request.path) if request.origin is Origin.LOGIN else _STAGES[request.origin]
 
     def choose_fault(self, call: Call, tenant: Tenant, data: bool) -> Fault | None:  # noqa: FBT001 - passed by position

@@ -186,7 +186,6 @@ class State:
         return self._number
 
     def scenario(self, _tenant: Tenant) -> Scenario:
-        """Return the scenario that the tenant is in."""
         return self._scenario
 
     def has_consent(self, tenant: Tenant) -> bool:

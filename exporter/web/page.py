@@ -54,7 +54,7 @@ class View:
             state=given.get("state", "") if given.get("state", "") in _FILTERS else "",
             sort=given.get("sort", "") if given.get("sort", "") in _ORDERS else "state",
             q=given.get("q", "").strip()[:200],
-            page=max(int(page), 1) if page.isascii() and page.isdigit() and len(page) < 7 else 1,  # noqa: PLR2004 - a million pages
+            page=max(int(page), 1) if page.isascii() and page.isdigit() and len(page) < 7 else 1,  # a million pages
             tenant=given.get("tenant"),
         )
 
@@ -344,7 +344,7 @@ def _graphs(product: ProductStatus) -> Iterator[Html]:
     if product.history is None:
         return
     ratios = [(point.refresh_date, point.ratio) for point in product.history if point.ratio is not None]
-    if len({day for day, _ in ratios}) < 2:  # noqa: PLR2004 - a line has two ends
+    if len({day for day, _ in ratios}) < 2:
         yield tag("span", "no history yet", class_="soft")
         return
     yield sparkline(ratios, product.target)

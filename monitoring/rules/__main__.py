@@ -30,7 +30,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else ">" if len(text) > 120 else None  # noqa: PLR2004 - the length of a line
+    style = "|" if "\n" in text else ">" if len(text) > 120 else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
