@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,8 +122,6 @@ def test_the_exposition_is_as_its_golden_file(golden: Callable[[Path, str], None
 
 def test_promtool_finds_nothing_to_say() -> None:
     """`promtool check metrics` is clean on the text format."""
-    import subprocess  # noqa: PLC0415 - this test alone starts a program
-
     checked = subprocess.run(
         [require("promtool"), "check", "metrics"], input=body(example()), capture_output=True, text=True, check=False
     )

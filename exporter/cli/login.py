@@ -36,7 +36,8 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     try:
         token, protection = microsoft.tokens.sign_in(tenant, show=_show, wait=_wait)
     finally:
-        _clear_countdown()
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")  # the countdown
         microsoft.close()
     sys.stdout.write(f"{tenant.name}: signed in; the sign-in is stored {protection}\n")
     sys.stdout.write("A running exporter uses it from its next poll on; SIGHUP makes it poll at once.\n")
@@ -71,8 +72,3 @@ def _wait(pause: float, left: float) -> None:
         sys.stderr.write(f"\rwaiting, {minutes}:{seconds:02d} left\x1b[K")
         sys.stderr.flush()
         time.sleep(min(rest, 1))
-
-
-def _clear_countdown() -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")

@@ -9,10 +9,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, SecretStr
 
-from exporter.config.base import Kind, Settings
 from exporter.config.clouds import CLOUDS, CUSTOM, OTHER_NAMES, Cloud, custom
 from exporter.config.errors import choose, rule
-from exporter.config.fields import LABEL, Secret, Text, is_text
+from exporter.config.fields import LABEL, Kind, Secret, Settings, Text, is_text
 
 _SUFFIX: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\.{LABEL})+")
 _HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")

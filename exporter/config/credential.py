@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from exporter.config.base import Settings, setting
 from exporter.config.errors import rule
-from exporter.config.fields import Day, FilePath, Flag, Secret, Uuid
+from exporter.config.fields import Day, FilePath, Flag, Secret, Settings, Uuid, setting
 
 if TYPE_CHECKING:
     from pathlib import Path

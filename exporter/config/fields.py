@@ -1,15 +1,15 @@
-"""Types of single settings, each with its check and its printed form."""
+"""What settings are made of: the base of every block, and the types of keys, each with its check and printed form."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, SecretStr
 
-from exporter.config.base import Kind
 from exporter.config.errors import rule
 
 UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
@@ -20,6 +20,35 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})+")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a setting holds: for the reference, and for how its text in a variable is read.
+
+    Attributes:
+        name: for people: duration, text, path, …; "map" and "list" are given to variables as JSON.
+        model: the keys that it may have, where it is a map that pydantic does not see as one.
+    """
+
+    name: str
+    model: type[BaseModel] | None = None
+
+
+class Settings(BaseModel):
+    """What all blocks have in common: frozen, no unknown keys, no input in any message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def setting(default: Any, help_: str, *, flag: bool = False, **bounds: Any) -> Any:
+    """Return one setting's field; `flag` gives it a command line flag."""
+    return Field(default, description=help_, json_schema_extra={"flag": flag}, **bounds)
+
+
+def block(factory: type[BaseModel], help_: str) -> Any:
+    """Return the field of a map of settings, which defaults to its own defaults."""
+    return Field(default_factory=factory, description=help_)
 
 
 def is_text(value: str) -> bool:

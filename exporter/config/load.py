@@ -133,7 +133,8 @@ class _Loading:
     def config(self, *, need_tenants: bool) -> Config:
         """Return the configuration; where `errors` is not empty, it must not be used."""
         top = self._top()
-        entries = [*self._own_entries(top), *self._file_entries(top)]
+        own = (Entry(self._places, index, raw) for index, raw in enumerate(top.root.tenants))
+        entries = [*own, *self._file_entries(top)]
         if entries:
             self._ignore_azure()
         else:
@@ -167,10 +168,6 @@ class _Loading:
         self._broken |= bool(_TENANTS & wrong)
         data = {key: value for key, value in self._data.items() if key not in wrong}
         return Top(root, data, self._places, wrong)
-
-    def _own_entries(self, top: Top) -> Iterator[Entry]:
-        for index, raw in enumerate(top.root.tenants):
-            yield Entry(self._places, index, raw)
 
     def _file_entries(self, top: Top) -> Iterator[Entry]:
         """Yield the tenants of the tenant files."""

@@ -19,7 +19,6 @@ from exporter.config.addresses import (
     RoutePrefix,
     TelemetryPath,
 )
-from exporter.config.base import Kind, Settings, block, setting
 from exporter.config.clouds import CLOUDS
 from exporter.config.credential import Auth
 from exporter.config.errors import quoted, rule
@@ -28,12 +27,16 @@ from exporter.config.fields import (
     Currency,
     FilePath,
     Flag,
+    Kind,
     Name,
     Price,
     Ratio,
+    Settings,
     TenantId,
     Text,
     Uuid,
+    block,
+    setting,
 )
 from exporter.config.times import CrontabLine, Duration, TimeZone, at_least, at_most
 from exporter.reports import DEFAULT_REPORTS, REPORTS

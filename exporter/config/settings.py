@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_arg
 
 from pydantic_core import PydanticUndefined
 
-from exporter.config.base import Kind
 from exporter.config.errors import models_in
+from exporter.config.fields import Kind
 from exporter.config.models import Root
 
 if TYPE_CHECKING:

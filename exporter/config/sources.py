@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -190,14 +191,10 @@ def _value(one: Setting, text: str) -> Any:
         return _json(text, '{"key": "value"}')
     if one.kind == "true or false":
         return _BOOLEANS.get(text.lower(), text)
-    return _number(text) if one.kind.startswith("number") else text
-
-
-def _number(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    if one.kind.startswith("number"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return text
 
 
 def _json(text: str, example: str) -> Any:

@@ -14,9 +14,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
-from exporter.config.base import Kind
 from exporter.config.errors import nearest, rule
-from exporter.config.fields import Text
+from exporter.config.fields import Kind, Text
 
 _MILLISECONDS: Final = {
     "y": 365 * 86_400_000,

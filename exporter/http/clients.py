@@ -213,7 +213,11 @@ class Clients:
         with self._lock:
             self._tls = self._tls or tls_context()
         limits = httpx.Limits(max_connections=8, keepalive_expiry=60)
-        proxy = self._httpx_proxy(self._tls) if proxied else None
+        proxy = None
+        if proxied:
+            # A proxy that speaks TLS itself is held to the same trust as any host.
+            url = httpx.URL(self._proxy.url)
+            proxy = httpx.Proxy(url, ssl_context=self._tls if url.scheme == "https" else None)
         transport = httpx.HTTPTransport(verify=self._tls, proxy=proxy, limits=limits, trust_env=False)
         # httpx has no argument for httpcore's network backend, the only place where a server that drips its headers
         # byte by byte can be held to the deadline.
@@ -221,11 +225,6 @@ class Clients:
         with self._lock:
             self._opened.append(transport)
         return transport, clock
-
-    def _httpx_proxy(self, tls: ssl.SSLContext) -> httpx.Proxy:
-        """Return the proxy as httpx wants it: one that speaks TLS itself is held to the same trust as any host."""
-        url = httpx.URL(self._proxy.url)
-        return httpx.Proxy(url, ssl_context=tls if url.scheme == "https" else None)
 
 
 def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadline) -> Answer:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model, model_validator
 
-from exporter.config.base import Settings
 from exporter.config.errors import choose, config_error, one_of, rule
-from exporter.config.fields import is_text
+from exporter.config.fields import Settings, is_text
 from exporter.config.yamlfile import parse_file
 from exporter.errors import ConfigError
 from exporter.files import MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -221,8 +222,6 @@ def test_an_address_in_use_is_exit_code_2(server: SimulatorServer, tmp_path: Pat
 
 def test_the_log_can_be_json(server: SimulatorServer, tmp_path: Path) -> None:
     """With --log.format=json each line of stderr is one JSON object."""
-    import json  # noqa: PLC0415 - this test alone reads JSON
-
     path = configure(server, tmp_path)
     words = ("serve", "--config.file", str(path), "--log.format=json", "--log.level=debug")
     with Running(*words, log=tmp_path / "log") as exporter:
