@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +18,17 @@ import pytest
 import yaml
 
 from monitoring.rules.__main__ import main, runbook
+from monitoring.rules.inhibitions import INHIBITIONS as RULES
 from tests.process import Running
 from tests.prometheus import prometheus
 from tests.tools import TOOLS, free_address, missing, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
 INHIBITIONS = Path(__file__).parent.parent.parent / "monitoring" / "inhibit_rules.yml"
+TEXTS = Path(__file__).parent.parent / "golden" / "monitoring" / "alerts.txt"
 JOBS = {
     "low": ("--tenants", "2", "--scenario", "low-activation"),
     "expired": ("--tenants", "2", "--scenario", "expired-secret"),
@@ -54,6 +59,23 @@ class Receiver:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def notified(self) -> set[frozenset[tuple[str, str]]]:
+        """Return the labels of every notification."""
+        return {frozenset(one["labels"].items()) for one in self.alerts}
+
+    def wait_for_labels(self, wanted: set[frozenset[tuple[str, str]]]) -> None:
+        """Wait until there is a notification with each of these sets of labels."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: wanted <= self.notified(), TIMEOUT), wanted - self.notified()
 
     def named(self, alert: str, job: str) -> list[dict[str, Any]]:
         """Return the notifications of an alert."""
@@ -132,20 +154,17 @@ def wait_until(true: Callable[[], bool]) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.2)
-    raise AssertionError("it has not come to pass")
+    raise AssertionError("it did not happen in time")
 
 
 @pytest.mark.parametrize("line", ["", "3"])
 def test_notifications(line: str, tmp_path: Path) -> None:
-    """Who is on call is told of low ratios and failing tenants, with numbers, fix and runbook; of one secret once."""
+    """Operators are notified of low ratios and failing tenants, with numbers, fix and runbook; of a shared secret once."""
     for program in ("prometheus", "alertmanager"):
         require(program + line)
     assert main(["--folder", str(tmp_path), "--shortened"]) == 0
     with ExitStack() as stack:
-        receiver = Receiver()
-        stack.callback(receiver.server.server_close)
-        threading.Thread(target=receiver.server.serve_forever, daemon=True).start()
-        stack.callback(receiver.server.shutdown)
+        receiver = stack.enter_context(Receiver())
         address = stack.enter_context(alertmanager(f"alertmanager{line}", receiver, tmp_path / "alertmanager"))
         demos = {
             job: stack.enter_context(Running("demo", *words, log=tmp_path / f"{job}.log"))
@@ -185,3 +204,42 @@ def test_notifications(line: str, tmp_path: Path) -> None:
         assert not any(
             one["labels"]["job"] == "low" for one in receiver.alerts if "Failing" in one["labels"]["alertname"]
         )
+
+
+def fired(alert: str) -> dict[str, str]:
+    """Return the labels with which Prometheus fires an alert, as promtool showed them."""
+    return dict(
+        re.findall(
+            r'(\w+)="([^"]*)"', re.findall(rf'^alertname="{alert}".*$', TEXTS.read_text("utf-8"), re.MULTILINE)[0]
+        )
+    )
+
+
+@pytest.mark.parametrize("line", ["", "3"])
+def test_each_inhibition_holds_its_alerts_back(line: str, tmp_path: Path) -> None:
+    """Each shipped inhibition holds its alerts back where the labels agree, and lets them go when its source ends."""
+    require("alertmanager" + line)
+    sources, held, others = [], [], []
+    for number, rule in enumerate(RULES):
+        for target in rule.targets:
+            source = fired(rule.source) | {"job": f"{number}-{target}"}
+            sources.append(source)
+            same = {label: source[label] for label in rule.equal if label in source}
+            alert = fired(target) | same
+            if "tenant" in rule.equal:
+                alert["tenant"] = source["tenant"]
+            held.append(alert)
+            others += [alert | {label: f"another-{number}-{target}"} for label in rule.equal]
+    keys = [{frozenset(alert.items()) for alert in alerts} for alerts in (sources, held, others)]
+    with Receiver() as receiver, alertmanager(f"alertmanager{line}", receiver, tmp_path / "alertmanager") as address:
+
+        def post(alerts: list[dict[str, str]], **more: str) -> None:
+            body = [{"labels": labels, **more} for labels in alerts]
+            httpx.post(f"http://{address}/api/v2/alerts", json=body, trust_env=False).raise_for_status()
+
+        post(sources + held + others)
+        receiver.wait_for_labels(keys[0] | keys[2])
+        assert len(held) == len(keys[1]) == sum(len(rule.targets) for rule in RULES)
+        assert not receiver.notified() & keys[1]
+        post(sources, endsAt=datetime.now(UTC).isoformat())
+        receiver.wait_for_labels(keys[1])
