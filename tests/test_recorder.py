@@ -11,7 +11,7 @@ from exporter.metrics import OwnMetrics
 from exporter.recorder import Recorder
 from exporter.state import Failure, Outcome
 from exporter.storage import Storage
-from exporter.storage.schema import FILE_NAME
+from exporter.storage.database import FILE_NAME
 from tests.builders import KEY, NOON, Clock, snapshot, tenant
 
 if TYPE_CHECKING:

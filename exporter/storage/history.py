@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from exporter.errors import ConfigError
 from exporter.log import get_logger
 from exporter.state import Key, Snapshot
-from exporter.storage import records, schema
+from exporter.storage import database, records, schema
 from exporter.storage.errors import StorageError, storage_errors
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ class History:
         Raises:
             StorageError: there is none, or it cannot be read.
         """
-        file = path / schema.FILE_NAME
+        file = path / database.FILE_NAME
         if not file.exists():
             raise StorageError(f"{file}: does not exist", hint="give the storage.path that `serve` uses")
         with storage_errors("open the history", file):
-            return cls(file, schema.connect_readonly(file))
+            return cls(file, database.connect_readonly(file))
 
     def __enter__(self) -> Self:
         return self

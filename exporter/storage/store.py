@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import sqlite3
 import threading
 import time
@@ -13,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from exporter.log import get_logger
-from exporter.storage import records, schema
+from exporter.storage import database, records, schema
 from exporter.storage.errors import (
     StorageError,
     StorageLockedError,
@@ -22,7 +20,6 @@ from exporter.storage.errors import (
     primary_code,
     storage_errors,
 )
-from exporter.storage.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# What SQLite keeps next to a file: https://www.sqlite.org/tempfiles.html
-_COMPANIONS = ("", "-wal", "-shm", "-journal")
 # Days of reports that are kept in memory while the file cannot be used, to be written to it later.
 _DAYS_IN_MEMORY = 7.0
 # Seconds after a wait for another program's lock in which no operation waits for it again.
@@ -62,11 +57,11 @@ class Storage:
         self._clock = clock
         # One connection for all threads: a write takes a fraction of a millisecond; SQLite has one writer.
         self._guard = threading.Lock()
-        self._connection: sqlite3.Connection | None = schema.connect_memory()
+        self._connection: sqlite3.Connection | None = database.connect_memory()
         self.file: Path | None = None
         self.identity = _identity(self._connection)
         self._place: tuple[int, int] | None = None
-        self._lock: Lock | None = None
+        self._lock: database.Lock | None = None
         self._busy_until = -math.inf
 
     @classmethod
@@ -230,36 +225,14 @@ class Storage:
         deleted = 0
         with self._writing("delete old reports") as connection:
             records.release_unseen(connection, before)
-        while batch := self._delete_older(datetime.fromtimestamp(before, UTC).date()):
+        batch = 1
+        while batch:
+            with self._writing("delete old reports") as connection:
+                batch = records.delete_older(connection, datetime.fromtimestamp(before, UTC).date())
             deleted += batch
         with self._writing("delete old tenants") as connection:
             records.delete_unseen(connection, before)
         return deleted
-
-    def backup(self, target: Path) -> None:
-        """Write a consistent copy to the file `target`, replacing it whole; polls go on meanwhile.
-
-        The copy needs no companion files and can be used as it is (https://www.sqlite.org/backup.html).
-
-        Raises:
-            StorageError: it could not be made, or the file is missing; `target` is as it was.
-        """
-        file = self.file
-        if file is None:
-            raise StorageError(f"{target}: there is nothing to copy: storage is in memory", hint="set storage.path")
-        partial = target.with_name(target.name + ".partial")
-        with storage_errors(f"back up to {target}", file):
-            try:
-                os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-                with (
-                    closing(schema.connect_readonly(file)) as source,
-                    closing(sqlite3.connect(partial)) as copy,
-                ):
-                    source.backup(copy)
-                    copy.execute("PRAGMA journal_mode = DELETE")
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file and give the lock back; calling it again does nothing.
@@ -280,15 +253,17 @@ class Storage:
 
     def _use_file(self, path: Path) -> None:
         """Change over from memory to the file in `path`, and write to it what memory holds."""
-        file = path / schema.FILE_NAME
+        file = path / database.FILE_NAME
         with storage_errors("open the storage", file), ExitStack() as undo:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self._lock
             if lock is None or not lock.is_in(path):  # it is not, in a folder that was deleted and made again
-                lock = Lock.take(path, self._clock())
+                lock = database.Lock.take(path, self._clock())
                 undo.callback(lock.release)
-            connection = self._open_file(file)
+            self.errors += database.make_way(file, self._clock())
+            connection = database.connect(file)
             undo.callback(connection.close)
+            schema.migrate(connection)
             with self._guard:
                 memory = self._opened("open the storage")
                 with connection:
@@ -298,44 +273,25 @@ class Storage:
                 if self._lock is not None and self._lock is not lock:
                     self._lock.release()
                 self._connection, self._lock = connection, lock
-                self.file, self._place = file, _place(file)
+                self.file, self._place = file, database.place_of(file)
                 self.identity = _identity(connection)
                 undo.pop_all()
-
-    def _open_file(self, file: Path) -> sqlite3.Connection:
-        if not os.access(file.parent, os.W_OK):  # SQLite would call that an I/O error of the disk
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
-        schema.refuse_irregular(file)
-        if file.exists():
-            if damage := schema.find_damage(file):
-                self.errors += 1
-                _set_aside(file, damage, self._clock())
-        else:  # the logs of a deleted file would damage a new one
-            for suffix in _COMPANIONS:
-                file.with_name(file.name + suffix).unlink(missing_ok=True)
-        connection = schema.connect(file)
-        try:
-            schema.migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _continue_in_memory(self) -> None:
         """Let go of a file that was deleted, replaced or damaged; its logs must be gone before a new one begins."""
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
-            self._connection = schema.connect_memory()
+            self._connection = database.connect_memory()
         self.file = self._place = None
 
     def _read_only_rest(self, path: Path) -> None:
         """Take into memory what can be read of a file that cannot be written."""
-        file = path / schema.FILE_NAME
+        file = path / database.FILE_NAME
         with (
             suppress(StorageError),
             storage_errors("read the storage", file),
-            closing(schema.connect_readonly(file)) as source,
+            closing(database.connect_readonly(file)) as source,
             self._writing("restore") as memory,
         ):
             for key, standing in records.read_standings(source, unreadable=self._unreadable).items():
@@ -345,14 +301,10 @@ class Storage:
                     records.write_call(memory, key, at)
 
     def _in_place(self) -> bool:
-        return self.file is None or _place(self.file) == self._place
+        return self.file is None or database.place_of(self.file) == self._place
 
     def _where(self) -> Path | str:
         return self.file or "memory"
-
-    def _delete_older(self, before: date) -> int:
-        with self._writing("delete old reports") as connection:
-            return records.delete_older(connection, before)
 
     def _unreadable(self, what: str) -> None:
         self.errors += 1
@@ -406,29 +358,3 @@ class Storage:
 
 def _identity(connection: sqlite3.Connection) -> str:
     return str(connection.execute("SELECT id FROM storage").fetchone()[0])
-
-
-def _place(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _set_aside(file: Path, damage: str, now: float) -> None:
-    """Rename a damaged file and its companions, and log that."""
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = file.with_name(f"{file.name}.damaged-{stamp}")
-    while aside.exists():
-        aside = aside.with_name(aside.name + "-again")
-    for suffix in _COMPANIONS:
-        with suppress(FileNotFoundError):
-            file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
-    log.error(
-        "the database is damaged: it is set aside, and a new one is started",
-        file=str(file),
-        error=damage,
-        set_aside=str(aside),
-        hint=f"to save what can be saved: sqlite3 {aside} .recover",
-    )

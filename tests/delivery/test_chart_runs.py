@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.storage.schema import FILE_NAME
+from exporter.storage.database import FILE_NAME
 from tests.delivery.chart import CI, ROOT, container, render, workload
 from tests.delivery.pod import APPLIED, NAMESPACES, NOT_APPLIED
 from tests.tools import missing

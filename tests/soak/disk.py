@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from exporter.storage import Storage, StorageError
-from exporter.storage.schema import FILE_NAME
+from exporter.storage.database import FILE_NAME
 from tests.soak.errors import KilledError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from exporter.state import Key
-from exporter.storage.schema import FILE_NAME
+from exporter.storage.database import FILE_NAME
 from tests.soak.errors import ViolationError
 
 if TYPE_CHECKING:

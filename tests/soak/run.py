@@ -18,7 +18,7 @@ from unittest import mock
 from exporter import log
 from exporter.simulator.reports import make_rows
 from exporter.storage import StorageError
-from exporter.storage.schema import FILE_NAME
+from exporter.storage.database import FILE_NAME
 from tests.full_simulator import Simulator
 from tests.soak.clock import START, Time
 from tests.soak.configuration import DAY, Configuration

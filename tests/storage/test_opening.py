@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.storage import Storage, StorageError, StorageLockedError, StorageNewerError
+from exporter.storage.database import find_damage
 from exporter.storage.history import History
-from exporter.storage.schema import MIGRATIONS, find_damage
+from exporter.storage.schema import MIGRATIONS
 from tests.storage.samples import CONTOSO, START, failed, standing
 from tests.storage.states import FILE, FILLED, fill, started
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.storage import Storage, StorageError, schema
+from exporter.storage import Storage, StorageError, database, schema
 from tests.storage.samples import CONTOSO, START, Clock, good, report, standing
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_a_file_of_any_older_version_opens(folder: Path, clock: Clock, seen: int) -> None:
     """A file that has seen only some of the migrations is brought forward and works."""
     folder.mkdir()
-    with closing(sqlite3.connect(folder / schema.FILE_NAME)) as connection:
+    with closing(sqlite3.connect(folder / database.FILE_NAME)) as connection:
         schema.migrate(connection, schema.MIGRATIONS[:seen])
     storage = Storage.open(folder, clock=clock)
     storage.save(CONTOSO, "contoso", standing(good(report(0, START))), report(0, START))
@@ -45,11 +45,11 @@ def test_a_migration_keeps_what_is_stored(folder: Path, clock: Clock, monkeypatc
 def test_a_migration_that_fails_changes_nothing(folder: Path, clock: Clock) -> None:
     """A migration is whole or not at all, and the storage says that it could not be opened."""
     folder.mkdir()
-    with closing(sqlite3.connect(folder / schema.FILE_NAME)) as connection:
+    with closing(sqlite3.connect(folder / database.FILE_NAME)) as connection:
         connection.execute("CREATE TABLE product (somebody_elses TEXT)")
     with pytest.raises(StorageError, match="table product already exists"):
         Storage.open(folder, clock=clock)
-    with closing(sqlite3.connect(folder / schema.FILE_NAME)) as connection:
+    with closing(sqlite3.connect(folder / database.FILE_NAME)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("product",)]
         assert schema.version(connection) == 0
 
@@ -60,7 +60,7 @@ def test_a_file_system_that_declines_wal_is_noticed() -> None:
         closing(sqlite3.connect(":memory:")) as connection,
         pytest.raises(sqlite3.OperationalError, match="the file system cannot do WAL"),
     ):
-        schema._use_wal(connection)
+        database._use_wal(connection)
 
 
 def test_a_connection_that_cannot_be_set_up_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +74,9 @@ def test_a_connection_that_cannot_be_set_up_is_closed(tmp_path: Path, monkeypatc
             opened.append(self)
 
     monkeypatch.setattr(sqlite3, "connect", Refusing)
-    for connect in (schema.connect, schema.connect_readonly):
+    for connect in (database.connect, database.connect_readonly):
         with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
-            connect(tmp_path / schema.FILE_NAME)
+            connect(tmp_path / database.FILE_NAME)
     assert opened
     for connection in opened:
         with pytest.raises(sqlite3.ProgrammingError, match="closed database"):

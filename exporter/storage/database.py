@@ -1,0 +1,303 @@
+"""The database file: its lock, how it is opened, checked for damage and set aside."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from exporter.log import get_logger
+from exporter.storage import schema
+from exporter.storage.errors import StorageError, StorageLockedError, is_damage, primary_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = get_logger(__name__)
+
+FILE_NAME = "office365-activations.db"
+LOCK_NAME = "office365-activations.lock"
+BUSY_TIMEOUT = 1.0  # seconds to wait for another program's lock: a stop must be over within five
+CHECK_LIMIT = 10.0  # seconds that the check for damage may take; SQLite finds later damage when it meets it
+
+_CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
+# What SQLite keeps next to a file: https://www.sqlite.org/tempfiles.html
+_COMPANIONS = ("", "-wal", "-shm", "-journal")
+
+
+class Lock:
+    """The lock on one storage folder; held from `take` until `release` or the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, folder: Path, now: float) -> Self:
+        """Take the lock of `folder` and write down who holds it since `now` (Unix seconds).
+
+        Raises:
+            StorageLockedError: another process holds it.
+            OSError: the lock file cannot be made.
+        """
+        file = folder / LOCK_NAME
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(descriptor)
+        except BlockingIOError:
+            holder = _read_holder(descriptor)
+            os.close(descriptor)
+            raise StorageLockedError(f"{folder}: in use by {holder}", holder=holder) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with suppress(OSError):  # on a full disk the lock still holds, only without its holder's name
+            _write_holder(descriptor, now)
+        return cls(descriptor)
+
+    def is_in(self, folder: Path) -> bool:
+        """Say whether this is still the lock of `folder`, which may have been deleted and made again."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), (folder / LOCK_NAME).stat())
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Give the lock back; the file is kept, because removing it could split the lock in two."""
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock without waiting.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        OSError: the file system has no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 - exists on Windows only
+
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # Windows' locks forbid reading: lock far behind the holder's name
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl  # noqa: PLC0415 - does not exist on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _write_holder(descriptor: int, now: float) -> None:
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": " ".join(sys.argv)[:200],
+        "since": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+    }
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, json.dumps(holder).encode())
+
+
+def _read_holder(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        holder: dict[str, Any] = json.loads(os.read(descriptor, 4096))
+        return "process {pid} on {host}, `{command}`, since {since}".format_map(holder)
+    except (ValueError, KeyError, TypeError, OSError):
+        return "an unknown process"
+
+
+def make_way(file: Path, now: float) -> bool:
+    """Make the place of `file` ready for `connect`: what is damaged is set aside, the logs of a deleted file go.
+
+    Args:
+        file: the database, which need not be there.
+        now: Unix seconds.
+
+    Returns:
+        Whether the file was damaged.
+
+    Raises:
+        OSError: its folder cannot be written.
+        StorageError: it is not a regular file.
+    """
+    if not os.access(file.parent, os.W_OK):  # SQLite would call that an I/O error of the disk
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
+    _refuse_irregular(file)
+    if not file.exists():  # the logs of a deleted file would damage a new one
+        for suffix in _COMPANIONS:
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        return False
+    damage = find_damage(file)
+    if damage:
+        _set_aside(file, damage, now)
+    return bool(damage)
+
+
+def connect_memory() -> sqlite3.Connection:
+    """Open an empty database in memory, with the newest tables."""
+    return _opened(":memory:", schema.migrate)
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """Open `file` for writing, creating it (mode 0600) where it is missing.
+
+    WAL with synchronous=NORMAL: a process that is killed loses nothing that was committed, because the
+    operating system holds it by then; only a power cut may take the last transactions, never the file's
+    integrity; and a commit costs no fsync (https://www.sqlite.org/pragma.html#pragma_synchronous). Where the
+    file system cannot do WAL, which needs shared memory, a rollback journal with synchronous=FULL, which its
+    integrity needs.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened or written, or is damaged.
+        OSError: it cannot be created.
+        StorageNewerError: its schema is newer than this program; nothing was changed.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        return _opened(file, _use_wal)
+    except sqlite3.OperationalError:
+        return _opened(file, _use_rollback_journal)
+
+
+def connect_readonly(file: Path) -> sqlite3.Connection:
+    """Open `file` for reading only, also while another process writes it, and on a read-only mount.
+
+    On a read-only mount or a full disk a file in WAL mode can be read only as an immutable one, which skips
+    the logs: allowed if there is none, as after a clean end.
+
+    Raises:
+        sqlite3.Error: it is missing, unreadable or damaged.
+        StorageError: it is no regular file, or was not closed cleanly, and its folder cannot be written to repair that.
+        StorageNewerError: its schema is newer than this program.
+    """
+    _refuse_irregular(file)
+    uri = file.absolute().as_uri()
+    try:
+        return _opened(f"{uri}?mode=ro", schema.refuse_newer)
+    except sqlite3.OperationalError as error:
+        if primary_code(error) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
+            raise
+        for log in (file.with_name(file.name + suffix) for suffix in ("-wal", "-journal")):
+            if log.exists() and log.stat().st_size:
+                raise StorageError(
+                    f"{file}: cannot be read: {log.name} must be merged first, and the folder cannot be written",
+                    hint="run this where the folder is writable, or on a copy of the whole folder",
+                ) from error
+        return _opened(f"{uri}?immutable=1", schema.refuse_newer)
+
+
+def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
+    """Check whether `file` is a sound database, for at most `limit` seconds.
+
+    Returns:
+        What is wrong with it; empty if nothing was found, or if it cannot be read for another reason.
+    """
+    deadline = time.monotonic() + limit
+    connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT, isolation_level=None)
+    timer = threading.Timer(limit, connection.interrupt)
+    timer.start()
+    try:
+        answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        answer = str(error) if is_damage(error) else "ok"
+    finally:
+        timer.cancel()
+        timer.join()
+        connection.close()
+    # What an interrupted check reports may only be its end.
+    return "" if answer == "ok" or time.monotonic() >= deadline else answer.replace("\n", " ")
+
+
+def place_of(file: Path) -> tuple[int, int] | None:
+    """Return device and inode of `file`, by which a replaced one is told; None where it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _refuse_irregular(file: Path) -> None:
+    """Refuse a named pipe, a device or a folder in the place of the database: opening one may wait for ever.
+
+    Raises:
+        StorageError: `file` is one.
+    """
+    if file.exists() and not file.is_file():
+        raise StorageError(
+            f"{file}: is not a regular file", hint="move it away, or give storage.path a folder without one"
+        )
+
+
+def _set_aside(file: Path, damage: str, now: float) -> None:
+    """Rename a damaged file and its companions, and log that."""
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = file.with_name(f"{file.name}.damaged-{stamp}")
+    while aside.exists():
+        aside = aside.with_name(aside.name + "-again")
+    for suffix in _COMPANIONS:
+        with suppress(FileNotFoundError):
+            file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
+    log.error(
+        "the database is damaged: it is set aside, and a new one is started",
+        file=str(file),
+        error=damage,
+        set_aside=str(aside),
+        hint=f"to save what can be saved: sqlite3 {aside} .recover",
+    )
+
+
+def _opened(file: Path | str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    # Guarded by a lock of `Storage`, so any thread may use it.
+    connection = sqlite3.connect(
+        file, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=isinstance(file, str)
+    )
+    try:
+        # A text that is no UTF-8 must cost its own row only, not the whole query.
+        connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+        connection.execute("PRAGMA foreign_keys = ON")
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    schema.refuse_newer(connection)
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError("the file system cannot do WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    _take_write_lock(connection)
+
+
+def _use_rollback_journal(connection: sqlite3.Connection) -> None:
+    # With exclusive locking a file in WAL mode, moved here, needs no shared memory to be converted:
+    # https://www.sqlite.org/wal.html#noshm
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    schema.refuse_newer(connection)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA locking_mode = NORMAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    _take_write_lock(connection)
+
+
+def _take_write_lock(connection: sqlite3.Connection) -> None:
+    """Lock once for writing: only here a file system without shared memory shows itself."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
