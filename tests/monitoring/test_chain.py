@@ -159,7 +159,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("line", ["", "3"])
 def test_notifications(line: str, tmp_path: Path) -> None:
-    """Operators are notified of low ratios and failing tenants, with numbers, fix and runbook; of a shared secret once."""
+    """Operators are notified of low ratios and failing tenants, with numbers and fix; once for a shared secret."""
     for program in ("prometheus", "alertmanager"):
         require(program + line)
     assert main(["--folder", str(tmp_path), "--shortened"]) == 0
