@@ -50,8 +50,8 @@ A key that cannot be honoured is refused by name, never ignored.
 
 ## What one client can hold
 
-Beyond these bounds a client gets a 4xx or 503 and is cut off, so that it starves neither scrapes nor polls. Where all
-places are taken, the client that holds most of them loses one to another client; of IPv6, a /64 is one client.
+Beyond these bounds a client gets a 4xx or 503, or is cut off, so that it starves neither scrapes nor polls. When all
+connections or scrapes are taken, the client with the most loses one to another client. An IPv6 /64 counts as one client.
 
 | bound | |
 | --- | --- |
@@ -59,19 +59,19 @@ places are taken, the client that holds most of them loses one to another client
 """
 WORDS = {
     "connections": "open connections",
-    "scrapes": "scrapes, status pages and their like under way",
-    "grace": "after which one of them gives way to another client that has as many, seconds",
+    "scrapes": "scrapes, status pages and status requests at once",
+    "grace": "after which one of them may be cut off for another client that has as many, seconds",
     "unsent": "sent to one client and not yet acknowledged, bytes (the kernel reserves twice as much)",
     "unread": "received from one client and not yet read, bytes (the kernel reserves twice as much)",
-    "line": "a request's line, bytes",
-    "head": "a request's line and headers, bytes",
+    "line": "request line, bytes",
+    "head": "request line and headers, bytes",
     "headers": "headers of a request",
-    "body": "a request's body, bytes",
+    "body": "request body, bytes",
     "request": "from a request's first byte to its last, and the TLS handshake, seconds",
     "idle": "between two requests, seconds",
     "response": "from a request to its response's last byte, seconds",
-    "linger": "a refused client may continue sending, seconds",
-    "stop": "for responses under way at a stop, seconds",
+    "linger": "for which a refused client may keep sending, seconds",
+    "stop": "for responses in progress when the exporter stops, seconds",
 }
 
 
