@@ -83,7 +83,7 @@ class TenantSamples:
 
 
 def date_sample(tenant: str, report: str, snapshot: Snapshot) -> Sample:
-    """Return the report's date, which stays on `/metrics` when its numbers are withdrawn."""
+    """Return the report's date, which remains on `/metrics` when its numbers are withdrawn."""
     midnight = datetime.combine(snapshot.refresh_date, time.min, UTC).timestamp()
     return Sample("report_refresh_timestamp_seconds", (tenant, report), midnight)
 
