@@ -19,7 +19,10 @@ CI: dict[str, dict[str, Any]] = {
 every_values = pytest.mark.parametrize("values", CI.values(), ids=CI.keys())
 
 
-class StrictLoader(yaml.SafeLoader):
+_BASE: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+class StrictLoader(_BASE):  # type: ignore[misc] # one of two
     """YAML that refuses a key that stands twice, as the API server does with strict validation."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
@@ -28,7 +31,8 @@ class StrictLoader(yaml.SafeLoader):
         doubled = {key for key in keys if keys.count(key) > 1}
         if doubled:
             raise yaml.constructor.ConstructorError(None, None, f"keys stand twice: {doubled}", node.start_mark)
-        return super().construct_mapping(node, deep)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 @cache
@@ -47,9 +51,14 @@ def texts(values: dict[str, Any], name: str = "release") -> dict[str, str]:
 
 def render(values: dict[str, Any], name: str = "release") -> list[dict[str, Any]]:
     """Return every manifest that Helm makes of the values."""
+    return manifests_of(texts(values, name))
+
+
+def manifests_of(rendered: dict[str, str]) -> list[dict[str, Any]]:
+    """Return every manifest of rendered templates."""
     return [
         manifest
-        for path, text in texts(values, name).items()
+        for path, text in rendered.items()
         if path.endswith(".yaml")
         for manifest in yaml.load_all(text, StrictLoader)
         if manifest

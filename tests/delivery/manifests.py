@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import jsonschema
 import kubernetes_validate
@@ -32,13 +33,28 @@ def refusals(manifests: list[Manifest], version: str = NEWEST) -> list[str]:
     return found + list(_selectors(manifests))
 
 
+# kubernetes-validate reads megabytes of definitions for each manifest; one version's schemas are some 20 files.
+_schema_contents = lru_cache(32)(kubernetes_validate.utils.schema_contents)
+
+
+def validate(manifest: Manifest, version: str) -> None:
+    """Hold a manifest against the schema of its kind, which takes no unknown key.
+
+    Raises:
+        kubernetes_validate.ValidationError: it does not follow it.
+        kubernetes_validate.SchemaNotFoundError: that version of Kubernetes does not have the kind.
+    """
+    with patch.object(kubernetes_validate.utils, "schema_contents", _schema_contents):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
 def _of(manifest: Manifest, version: str) -> Iterator[str]:
     yield from _metadata(manifest["metadata"])
     if _CUSTOM.match(manifest["apiVersion"]):
         yield from custom_resource_errors(manifest)
     else:
         try:
-            kubernetes_validate.validate(manifest, version, strict=True)
+            validate(manifest, version)
         except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
             yield str(error)
     if manifest["kind"] in {"StatefulSet", "Deployment"}:

@@ -6,11 +6,10 @@ import os
 from typing import Any
 
 import helm_python
-import kubernetes_validate
 import pytest
 
 from tests.delivery.chart import CHART, every_values, render
-from tests.delivery.manifests import custom_resource_errors
+from tests.delivery.manifests import custom_resource_errors, validate
 
 KUBERNETES = [f"1.{minor}" for minor in range(28, 38)]
 
@@ -30,7 +29,7 @@ def test_kubernetes(values: dict[str, Any]) -> None:
     for manifest in render(values):
         if not manifest["apiVersion"].startswith(("monitoring.coreos.com/", "cilium.io/")):
             for version in KUBERNETES:
-                kubernetes_validate.validate(manifest, version, strict=True)
+                validate(manifest, version)
 
 
 @every_values
