@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter.config import watched
@@ -289,12 +290,11 @@ class Exporter:
         return Microsoft(config, self._budget, environ=self._environ, clock=self._clock, count=self._own.count_request)
 
     def _tasks(self) -> list[Task]:
-        return [self._task(tenant, key) for tenant, key in self.reports]
-
-    def _task(self, tenant: Tenant, key: Key) -> Task:
         from exporter.schedule import Task  # noqa: PLC0415 - as in start_polling
 
-        return Task(key, lambda: self._due(tenant, key), lambda: self.poll(tenant, key))
+        return [
+            Task(key, partial(self._due, tenant, key), partial(self.poll, tenant, key)) for tenant, key in self.reports
+        ]
 
     def _due(self, tenant: Tenant, key: Key) -> float:
         """Return when the report is polled next, Unix seconds; the past means at once."""

@@ -183,7 +183,8 @@ class Schedule:
             self._concurrency = concurrency
             wanted = {task.key: task for task in tasks}
             for key in self._tasks.keys() - wanted.keys():
-                self._unplan(key)
+                if self._scheduler.get_job(repr(key)) is not None:
+                    self._scheduler.remove_job(repr(key))
             self._tasks = wanted
             for task in wanted.values():
                 self._plan(task)
@@ -228,10 +229,6 @@ class Schedule:
         else:
             trigger = _WhenPlanned()
             self._scheduler.add_job(self._run, trigger, (task.key,), id=name, next_run_time=when, executor=executor)
-
-    def _unplan(self, key: Key) -> None:
-        if self._scheduler.get_job(repr(key)) is not None:
-            self._scheduler.remove_job(repr(key))
 
     def _run(self, key: Key) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ import msal
 
 from exporter.auth import identity
 from exporter.auth.aadsts import hint_for, refusal
+from exporter.auth.device import SignIns
 from exporter.auth.msal_http import Addresses, LoginHttp
 from exporter.auth.permissions import Token, account_error, advice, is_personal
 from exporter.errors import ConfigError, CredentialsError, ServerError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.auth.credentials import Credential, Credentials
-    from exporter.auth.device import Code, SignIns
+    from exporter.auth.device import Code
     from exporter.config import Tenant
     from exporter.http import Clients
 
@@ -169,8 +170,6 @@ class TokenSource:
                 f"{tenant.name}: auth.device_code needs storage for the sign-in",
                 hint=f"set storage.path, then {hint_for(tenant, {})}",
             )
-        from exporter.auth.device import SignIns  # noqa: PLC0415 - few tenants need msal-extensions
-
         return SignIns(self._folder)
 
     def _token(self, tenant: Tenant, answer: Mapping[str, Any]) -> Token:

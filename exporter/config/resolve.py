@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from exporter.config.sources import Places
 
 Model = TypeVar("Model", bound=BaseModel)
+Shared = TypeVar("Shared")
 
 _BLOCKS: Final[Mapping[str, type[BaseModel]]] = {
     "poll": Poll,
@@ -217,9 +218,10 @@ class Resolver:
         shared: Report = self._shared[key]
         return shared
 
-    def _share(self, value: Any) -> Any:
+    def _share(self, value: Shared) -> Shared:
         """Return the first value that was equal to this one."""
-        return self._shared.setdefault(value, value)
+        first: Shared = self._shared.setdefault(value, value)
+        return first
 
     def _block(self, entry: Entry, name: str, override: dict[str, Any] | None, label: str) -> Any:
         """Return one block of the top with the tenant's keys on top."""
@@ -257,7 +259,7 @@ class Resolver:
         if client_id is None and "client_id" not in raw and "client_id" not in self._top.wrong:
             fix = "add the app registration's application (client) ID, here or at the top"
             self._missing(entry, "client_id", fix, label)
-        return str(self._share(client_id or ""))
+        return self._share(client_id or "")
 
     def _check_version(self, entry: Entry, own: TenantSettings, cloud: Cloud, report: Report, label: str) -> None:
         """Hold cloud, API version and format against each other, as Microsoft offers them."""
