@@ -51,7 +51,8 @@ A key that cannot be honoured is refused by name, never ignored.
 ## What one client can hold
 
 Beyond these bounds a client gets a 4xx or 503, or is cut off, so that it starves neither scrapes nor polls. When all
-connections or scrapes are taken, the client with the most loses one to another client. An IPv6 /64 counts as one client.
+connections or scrapes are taken, the client with the most loses one to another client. An IPv6 /64 counts as one
+client.
 
 | bound | |
 | --- | --- |
