@@ -223,7 +223,7 @@ def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
 
 
 def place_of(file: Path) -> tuple[int, int] | None:
-    """Return device and inode of `file`, by which a replaced one is told; None where it is gone."""
+    """Return device and inode of `file`, which show whether it was replaced; None if it is gone."""
     try:
         found = file.stat()
     except OSError:
