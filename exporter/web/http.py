@@ -150,7 +150,6 @@ class Reader:
         return bool(self._buffer) or self._message is not None
 
     def feed(self, data: bytes) -> None:
-        """Add what has arrived."""
         self._buffer += data
 
     def next(self) -> Request | Response | None:
@@ -271,7 +270,6 @@ class _Message:
         return self._complete
 
     def request(self, client: Client) -> Request:
-        """Return the request, which is whole."""
         path, query = _target(self._url)
         method = self._parser.get_method().decode("ascii")
         return Request(method, path, query, self._headers, client, self._keep_alive, self._old)
@@ -293,7 +291,6 @@ class _Message:
         return False
 
     def on_url(self, url: bytes) -> None:
-        """Add a piece of the request's target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -308,7 +305,6 @@ class _Message:
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
-        """Note that the body is whole."""
         self._complete = True
 
 

@@ -90,12 +90,10 @@ class Shares(Generic[T]):
         return len(self._held.get(client, ()))
 
     def add(self, client: str, item: T, now: float) -> None:
-        """Give `client` an item that it does not hold yet."""
         self._held.setdefault(client, {})[item] = now
         self._size += 1
 
     def discard(self, client: str, item: T) -> None:
-        """Take an item from `client`, if it holds it."""
         held = self._held.get(client, {})
         if held.pop(item, None) is not None:
             self._size -= 1

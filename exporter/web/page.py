@@ -126,7 +126,6 @@ def _summary(status: Status) -> Html:
 
 
 def _problems(status: Status) -> Html | None:
-    """Return the exporter's own problems."""
     found = []
     if status.storage.problem:
         found.append(f"Reports are kept in memory only: {status.storage.problem}")
@@ -353,7 +352,6 @@ def _graphs(product: ProductStatus) -> Iterator[Html]:
 
 
 def _products_of(tenant: TenantStatus) -> list[ProductStatus]:
-    """Return the products of all reports."""
     return [product for report in tenant.reports.values() for product in report.products]
 
 

@@ -131,12 +131,10 @@ class Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, connections.limits.unread)
 
     def open(self) -> None:
-        """Accept from now on."""
         self._pause = None
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
         self._loop.remove_reader(self._sock)
         if self._pause is not None:
             self._pause.cancel()
@@ -206,16 +204,13 @@ class Connections:
         return True
 
     def note_idle(self, connection: Connection) -> None:
-        """Note that a connection waits for a request."""
         if connection in self._open:
             self._idle.add(connection.client.key, connection, asyncio.get_running_loop().time())
 
     def note_busy(self, connection: Connection) -> None:
-        """Note that a connection has a request to answer."""
         self._idle.discard(connection.client.key, connection)
 
     def forget(self, connection: Connection) -> None:
-        """Forget a connection that ends."""
         self._open.discard(connection)
         self.note_busy(connection)
 

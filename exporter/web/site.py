@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
 _COMPRESS_FROM = 1024
-_OK = 200
 
 _MOST_PARAMETERS = 250
 """Of a query: parsing more of them would hold up the event loop."""
@@ -194,7 +193,7 @@ class Site:
         except BaseException:
             release()
             raise
-        if response.status != _OK:
+        if response.status != 200:
             release()
             return response
         # A client that reads slowly keeps its slot.

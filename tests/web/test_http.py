@@ -292,7 +292,7 @@ def test_a_thousand_idle_connections_are_cut_beside_others() -> None:
 
 
 def test_scrapes_beyond_the_bound_are_told_so() -> None:
-    """Where all places are taken the answer is 503 with Retry-After, and the places come back."""
+    """Where all slots are taken the answer is 503 with Retry-After, and the slots come back."""
     source = Fake((b"a" * 30_000_000,))
     with running(source, scrapes=2, grace=60.0) as server:
         held = [server.connect() for _ in range(2)]
@@ -313,7 +313,7 @@ def test_scrapes_beyond_the_bound_are_told_so() -> None:
 
 
 def test_a_stuck_scrape_makes_room() -> None:
-    """A client that does not read loses its place to a new one once it has had its time."""
+    """A client that does not read loses its slot to a new one after its time."""
     with running(Fake((b"a" * 30_000_000,)), scrapes=1, grace=0.0) as server:
         stuck = server.connect()
         stuck.sendall(GET + LAST)
@@ -324,13 +324,20 @@ def test_a_stuck_scrape_makes_room() -> None:
         stuck.close()
 
 
-def test_a_fault_costs_one_answer() -> None:
-    """An endpoint that raises is answered by 500, gives its place back, and the connection goes on."""
-    source = Fake(fail=True)
-    with running(source, scrapes=1) as server, httpx.Client(base_url=server.url) as client:
+def test_an_error_gives_its_slot_back() -> None:
+    """Every answer but 200 gives its slot back at once, on a connection that is kept open."""
+    source = Fake()
+    with running(source, scrapes=1, grace=60.0) as server, httpx.Client(base_url=server.url) as client:
+        source.fail = True
         assert [client.get("/metrics").status_code for _ in range(3)] == [500, 500, 500]
-        source.fail = False
-        assert client.get("/metrics").status_code == 200
+        source.fail, source.is_ready = False, False
+        assert [client.get("/metrics").status_code for _ in range(3)] == [503, 503, 503]
+        source.is_ready = True
+        for path in ("/metrics?tenant=nobody", "/api/v1/status?tenant=nobody", "/?tenant=nobody"):
+            assert client.get(path).status_code == 404
+        for path in ("/metrics?", "/api/v1/status?"):
+            assert client.get(path + "a&" * 300).status_code == 400
+        assert httpx.get(f"{server.url}/metrics").status_code == 200
 
 
 def test_stopping_lets_answers_end() -> None:
@@ -368,7 +375,7 @@ def test_stopping_waits_for_nobody_for_ever() -> None:
 
 @pytest.mark.parametrize("path", [b"/metrics", b"/api/v1/status"])
 def test_what_a_client_does_not_read_is_bounded(path: bytes) -> None:
-    """A client that does not read takes a place and a few hundred KiB of the kernel, and a reset frees them."""
+    """A client that does not read takes a slot and a few hundred KiB of the kernel, and a reset frees them."""
     source = Fake((b"a" * 30_000_000,), what=make_status({f"t{number}": reported() for number in range(5000)}))
     with running(source, scrapes=2, grace=60.0, response=5.0) as server:
         held = [server.connect() for _ in range(2)]
@@ -394,11 +401,11 @@ def unacknowledged(port: int) -> list[int]:
 
 
 def test_slow_scrapes_of_one_address_keep_no_other_out() -> None:
-    """While one address fills all places with scrapes that it does not read, every scrape of another is answered."""
+    """While one address fills all slots with scrapes that it does not read, every scrape of another is answered."""
     with running(Fake((b"a" * 3_000_000,)), scrapes=8, grace=60.0) as server:
         held = []
         for number in range(20):
-            # Places that were lost to others are taken again at once.
+            # Slots that were lost to others are taken again at once.
             for _ in range(8 if number == 0 else 2):
                 slow = socket.create_connection(("127.0.0.1", server.port), 10, source_address=("127.0.0.2", 0))
                 slow.sendall(GET + b"\r\n")
