@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from exporter.config import load
@@ -61,7 +62,7 @@ def status(
     Args:
         states: where each tenant's report of users stands, by the tenant's name.
         tenants: the tenants, where they are more than names.
-        storage: for the history.
+        storage: for the history; closed afterwards.
         only: the one tenant that is asked for.
         now: Unix seconds.
         reload_error: why the last reload failed.
@@ -69,16 +70,17 @@ def status(
     known = {one.name: one for one in tenants}
     for number, name in enumerate(states or {}):
         known.setdefault(name, tenant(name, tenant_id=f"00000000-0000-0000-0000-{number:012}"))
-    return real_status(
-        load({}, _ENVIRONMENT),
-        list(known.values()),
-        ReportStates({known[name].keys[0]: standing for name, standing in (states or {}).items()}),
-        storage or Storage(None, lambda: NOON),
-        only=only,
-        now=now,
-        expired_by=now,
-        started_at=NOON - 86400,
-        reloaded_at=NOON - 3600,
-        reload_error=reload_error,
-        next_poll=lambda _tenant, _report: NOON + 3660,
-    )
+    with closing(storage or Storage(None, lambda: NOON)) as held:
+        return real_status(
+            load({}, _ENVIRONMENT),
+            list(known.values()),
+            ReportStates({known[name].keys[0]: standing for name, standing in (states or {}).items()}),
+            held,
+            only=only,
+            now=now,
+            expired_by=now,
+            started_at=NOON - 86400,
+            reloaded_at=NOON - 3600,
+            reload_error=reload_error,
+            next_poll=lambda _tenant, _report: NOON + 3660,
+        )

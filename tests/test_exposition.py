@@ -235,6 +235,7 @@ def test_every_sample_of_the_process_belongs_to_a_family_of_the_table() -> None:
     assert 'exporter_http_requests_total{code="302",endpoint="graph"} 1.0' in text
     assert "exporter_stale_reports_total 1.0" in text
     assert "exporter_storage_errors_total 1.0" in text
+    storage.close()
 
 
 @given(st.lists(st.tuples(any_text, st.integers(0, 2**53)), max_size=3, unique_by=lambda one: one[0]), any_value)

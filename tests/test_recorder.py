@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from exporter.storage.database import FILE_NAME
 from tests.builders import KEY, NOON, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from exporter.config import Tenant
@@ -47,9 +48,10 @@ def poll(recorder: Recorder, *outcomes: Outcome, meanwhile: Callable[[], None] =
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
+def storage(tmp_path: Path) -> Iterator[Storage]:
     """An open storage."""
-    return Storage.open(tmp_path / "storage", clock=Clock())
+    with closing(Storage.open(tmp_path / "storage", clock=Clock())) as opened:
+        yield opened
 
 
 def started(storage: Storage) -> Recorder:
@@ -96,7 +98,8 @@ def test_a_deleted_database_begins_again_with_all_that_is_known(storage: Storage
     assert storage.up
     assert storage.restore() == {KEY: recorder.states.get(KEY)}
     storage.close()
-    assert started(Storage.open(tmp_path / "storage", clock=Clock())).states.get(KEY).snapshot == GOOD.snapshot
+    with closing(Storage.open(tmp_path / "storage", clock=Clock())) as again:
+        assert started(again).states.get(KEY).snapshot == GOOD.snapshot
 
 
 def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storage) -> None:
@@ -117,3 +120,4 @@ def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storag
     standing = recorder.states.get(KEY)
     assert (memory.problem, standing.snapshot, standing.consecutive_failures) == ("", GOOD.snapshot, 1)
     assert memory.restore()[KEY].snapshot == GOOD.snapshot
+    memory.close()

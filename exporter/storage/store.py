@@ -80,8 +80,12 @@ class Storage:
             StorageError: it cannot be used.
         """
         storage = cls(path, clock)
-        if path is not None:
-            storage._use_file(path)
+        try:
+            if path is not None:
+                storage._use_file(path)
+        except StorageError:
+            storage.close()
+            raise
         return storage
 
     @classmethod
@@ -103,6 +107,7 @@ class Storage:
         try:
             storage._use_file(path)
         except StorageLockedError:
+            storage.close()
             raise
         except StorageError as error:
             storage.errors += 1

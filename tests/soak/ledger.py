@@ -6,6 +6,7 @@ import hashlib
 import json
 import sqlite3
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
@@ -141,18 +142,17 @@ class Ledger:
 def _stored(folder: Path) -> tuple[dict[Key, set[bytes]], dict[Key, set[bytes]]]:
     found: dict[Key, set[bytes]] = {}
     current: dict[Key, set[bytes]] = {}
-    connection = sqlite3.connect(folder / FILE_NAME)
     statement = """SELECT cloud, tenant_id, report, refresh_date, replaced_at IS NULL, json_group_array(
         json_array(product_type, json(counts))) FROM edition JOIN series ON series.id = edition.series
         JOIN product ON product.edition = edition.id GROUP BY edition.id"""
-    for cloud, tenant_id, report, day, is_current, rows in connection.execute(statement):
-        key = Key(cloud, tenant_id, report)
-        numbers = [(name, tuple(counts)) for name, counts in json.loads(rows)]
-        record = _record(date.fromisoformat(day).toordinal(), numbers)
-        found.setdefault(key, set()).add(record)
-        if is_current:
-            current.setdefault(key, set()).add(record)
-    connection.close()
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        for cloud, tenant_id, report, day, is_current, rows in connection.execute(statement):
+            key = Key(cloud, tenant_id, report)
+            numbers = [(name, tuple(counts)) for name, counts in json.loads(rows)]
+            record = _record(date.fromisoformat(day).toordinal(), numbers)
+            found.setdefault(key, set()).add(record)
+            if is_current:
+                current.setdefault(key, set()).add(record)
     return found, current
 
 

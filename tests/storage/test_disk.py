@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +51,9 @@ def reachable() -> Iterator[Path]:
 def test_a_path_below_a_file_is_memory(tmp_path: Path, clock: Clock) -> None:
     """A storage.path that cannot be a folder is said, counted and survived."""
     (tmp_path / "file").touch()
-    storage = Storage.open_or_memory(tmp_path / "file" / "storage", clock=clock)
-    assert (storage.file, storage.up, storage.errors) == (None, False, 1)
-    assert "Not a directory" in storage.problem
+    with closing(Storage.open_or_memory(tmp_path / "file" / "storage", clock=clock)) as storage:
+        assert (storage.file, storage.up, storage.errors) == (None, False, 1)
+        assert "Not a directory" in storage.problem
 
 
 def test_a_read_only_folder_still_gives_the_last_snapshots(reachable: Path, clock: Clock) -> None:
@@ -62,8 +62,7 @@ def test_a_read_only_folder_still_gives_the_last_snapshots(reachable: Path, cloc
     fill(folder, clock)
     (folder / FILE).chmod(0o444)
     folder.chmod(0o555)
-    with without_privileges():
-        storage = Storage.open_or_memory(folder, clock=clock)
+    with without_privileges(), closing(Storage.open_or_memory(folder, clock=clock)) as storage:
         assert (storage.file, storage.up) == (None, False)
         assert "Permission denied" in storage.problem
         assert storage.restore() == FILLED
@@ -79,8 +78,7 @@ def test_a_read_only_file_in_a_writable_folder_is_memory_too(reachable: Path, cl
     (folder / FILE).chmod(0o444)
     (folder / "office365-activations.lock").chmod(0o666)
     folder.chmod(0o777)
-    with without_privileges():
-        storage = Storage.open_or_memory(folder, clock=clock)
+    with without_privileges(), closing(Storage.open_or_memory(folder, clock=clock)) as storage:
         assert (storage.file, storage.up) == (None, False)
         assert storage.restore() == FILLED
 
@@ -100,9 +98,9 @@ def test_a_crashed_storage_in_a_read_only_folder_is_not_half_read(reachable: Pat
     with without_privileges():
         with pytest.raises(StorageError, match=f"{FILE}-wal must be merged first"):
             History.open(copied)
-        memory = Storage.open_or_memory(copied, clock=clock)
-        assert (memory.file, memory.up) == (None, False)
-        assert memory.restore() == {}
+        with closing(Storage.open_or_memory(copied, clock=clock)) as memory:
+            assert (memory.file, memory.up) == (None, False)
+            assert memory.restore() == {}
 
 
 def test_a_file_system_without_shared_memory_gets_a_rollback_journal(folder: Path, clock: Clock) -> None:

@@ -45,8 +45,8 @@ def test_all_is_well(folder: Path, clock: Clock) -> None:
 
 def test_without_a_path_it_is_memory(clock: Clock) -> None:
     """An unset storage.path is no failure, and there is nothing to repair."""
-    storage = Storage.open_or_memory(None, clock=clock)
-    assert (storage.file, storage.up, storage.errors, storage.needs_repair) == (None, None, 0, False)
+    with closing(Storage.open_or_memory(None, clock=clock)) as storage:
+        assert (storage.file, storage.up, storage.errors, storage.needs_repair) == (None, None, 0, False)
 
 
 def not_a_database(file: Path) -> None:
@@ -117,9 +117,9 @@ def test_a_newer_schema_is_left_untouched(folder: Path, clock: Clock) -> None:
     before = (folder / FILE).read_bytes()
     with pytest.raises(StorageNewerError, match=rf"{FILE}: written by a newer version .* \(schema 99"):
         Storage.open(folder, clock=clock)
-    storage = Storage.open_or_memory(folder, clock=clock)
-    assert (storage.file, storage.up, storage.errors, storage.restore()) == (None, False, 1, {})
-    assert "schema 99" in storage.problem
+    with closing(Storage.open_or_memory(folder, clock=clock)) as storage:
+        assert (storage.file, storage.up, storage.errors, storage.restore()) == (None, False, 1, {})
+        assert "schema 99" in storage.problem
     with pytest.raises(StorageNewerError):
         History.open(folder)
     assert (folder / FILE).read_bytes() == before

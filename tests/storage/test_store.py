@@ -369,7 +369,8 @@ def test_storage_that_could_not_be_opened_is_opened_later(folder: Path, clock: C
     assert [one.refresh_date for one in storage.reports(CONTOSO, date.min)] == [day(2), day(3)]
     assert storage.calls_since(0) == {CONTOSO: [START]}
     storage.close()
-    assert Storage.open(folder, clock=clock).restore()[CONTOSO].snapshot == report(3, START + 3 * DAY)
+    with closing(Storage.open(folder, clock=clock)) as again:
+        assert again.restore()[CONTOSO].snapshot == report(3, START + 3 * DAY)
 
 
 @pytest.mark.parametrize("how", ["file", "folder", "replaced"])
@@ -432,9 +433,9 @@ def test_another_programs_lock_holds_nobody_up(folder: Path, storage: Storage) -
 
 def test_two_storages_have_two_identities(folder: Path, clock: Clock) -> None:
     """The id is another one for each file and each memory, and the same at each opening of one file."""
-    first = Storage.open(folder, clock=clock)
-    first.close()
-    second = Storage.open(folder, clock=clock)
-    second.close()
-    assert first.identity == second.identity
-    assert len({first.identity, *(Storage.open(None, clock=clock).identity for _ in range(3))}) == 4
+    identities = []
+    for path in (folder, folder, None, None, None):
+        with closing(Storage.open(path, clock=clock)) as storage:
+            identities.append(storage.identity)
+    assert identities[0] == identities[1]
+    assert len(set(identities)) == 4
