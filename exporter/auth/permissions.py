@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from exporter.config.fields import PERSONAL_TENANT
 from exporter.errors import CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.config import Tenant
-
-PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
-"""The tenant id in the tokens of personal Microsoft accounts, which the report does not support."""
 
 REPORT_ROLES = {
     "62e90394-69f5-4237-9190-012177145e10": "Global Administrator",

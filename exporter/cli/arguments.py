@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
-from exporter.config import FLAGS
+from exporter.config.settings import flags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         words.insert(0, "serve")
     given = vars(_parser().parse_args(words))
     command = given.pop("command")
-    paths = {flag.path for flag in FLAGS}
+    paths = {flag.key for flag in flags()}
     return Arguments(
         command,
         {name: value for name, value in given.items() if name in paths},
@@ -90,18 +90,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_flags(command: argparse.ArgumentParser, *, demo: bool) -> None:
     group = command.add_argument_group("configuration (every setting: docs/configuration.md)")
-    for flag in FLAGS:
-        if demo and flag.path.startswith(("config.", "storage.")):
+    for flag in flags():
+        if demo and flag.path[0] in {"config", "storage"}:
             continue  # it has a configuration and a storage of its own
-        default = DEMO_ADDRESS if demo and flag.path == "web.listen_address" else flag.default
-        help_ = flag.help.replace("%", "%%") + (f" (default: {default})" if default else "")
-        how: dict[str, Any] = {"dest": flag.path, "default": argparse.SUPPRESS, "help": help_}
-        if flag.is_bool:
+        default = DEMO_ADDRESS if demo and flag.key == "web.listen_address" else flag.default
+        shown = ", ".join(default) if isinstance(default, tuple) else default
+        help_ = flag.help.replace("%", "%%") + (f" (default: {shown})" if shown else "")
+        how: dict[str, Any] = {"dest": flag.key, "default": argparse.SUPPRESS, "help": help_}
+        if flag.kind == "true or false":
             how["action"] = "store_true"
         else:
             how["metavar"] = "VALUE"
-            how["action"] = "append" if flag.repeatable else "store"
-        group.add_argument(flag.name, **how)
+            how["action"] = "append" if flag.kind == "list" else "store"
+        group.add_argument(flag.flag, **how)
 
 
 def _add_simulation(command: argparse.ArgumentParser) -> None:

@@ -8,17 +8,14 @@ from exporter.config.load import load, watched
 from exporter.config.masked import masked
 from exporter.config.models import Http, Invocation, Log, Poll, Prices, ProductTarget, Report, Storage, Targets, Web
 from exporter.config.result import Config, Tenant
-from exporter.config.settings import FLAGS, Flag
 
 __all__ = [
     "CLOUDS",
-    "FLAGS",
     "Auth",
     "AuthKind",
     "Cloud",
     "Config",
     "DeviceCode",
-    "Flag",
     "Http",
     "Invocation",
     "Log",

@@ -36,7 +36,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenant
     """Load the configuration; a flag beats a variable, a variable the file, the file the default.
 
     Args:
-        flags: what the command line gave, by `Flag.path`; None means not given.
+        flags: what the command line gave, by `Setting.key`; None means not given.
         environ: the environment.
         need_tenants: whether it is an error that no tenant is named.
 
@@ -108,8 +108,8 @@ class _Loading:
         self._files.append(path)
         data = self._mapping(path, "write lines of key: value, as docs/configuration.md shows")
         for name in sorted(NOT_IN_FILE & data.keys()):
-            flags = [one.flag for one in settings() if one.path[0] == name and one.has_flag]
-            self.errors.append(sentence(f"{path}:{name}", "cannot be set in the file", f"use {', '.join(flags)}"))
+            names = [one.flag for one in settings() if one.path[0] == name and one.has_flag]
+            self.errors.append(sentence(f"{path}:{name}", "cannot be set in the file", f"use {', '.join(names)}"))
         data = {key: value for key, value in data.items() if value is not None and key not in NOT_IN_FILE}
         if isinstance(data.get("tenants"), list):
             data["tenants"] = self._rooted(data["tenants"], path)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 
 from exporter.config.addresses import print_cloud, split_url
-from exporter.config.settings import settings
+from exporter.config.settings import flags
 
 if TYPE_CHECKING:
     from exporter.config.result import Config, Tenant
@@ -106,8 +106,8 @@ def _differences(mine: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 def _flags(root: BaseModel) -> list[str]:
     """Return what only flags and variables set, as flags."""
     lines = []
-    for one in settings():
-        if one.path[0] in {"web", "log"} and one.has_flag:
+    for one in flags():
+        if one.path[0] in {"web", "log"}:
             value: Any = root
             for key in one.path:
                 value = getattr(value, key)

@@ -101,7 +101,7 @@ def _settings_table(chosen: Iterable[Setting]) -> str:
     for one in chosen:
         if one.model is not None and one.has_defaults:
             continue  # a block: its keys say it all
-        name = f"`{one.flag}`" if one.path[0] in NOT_IN_FILE else f"`{'.'.join(one.path)}`"
+        name = f"`{one.flag}`" if one.path[0] in NOT_IN_FILE else f"`{one.key}`"
         variable = f"`{one.variable}`" + (f", `{one.flag}`" if one.flag and one.path[0] not in NOT_IN_FILE else "")
         rows.append((name, _kind(one), _default(_at(defaults, one.path)), one.help, variable))
     return _table(("key", "type", "default", "what it does", "variable"), rows)

@@ -50,6 +50,11 @@ class Setting:
     model: type[BaseModel] | None
 
     @property
+    def key(self) -> str:
+        """Its path as one word: `web.listen_address`."""
+        return ".".join(self.path)
+
+    @property
     def has_defaults(self) -> bool:
         """Whether this is a block that is always there: it takes its defaults where it is not set."""
         return self.default is PydanticUndefined
@@ -61,34 +66,18 @@ class Setting:
     @property
     def flag(self) -> str:
         """The command line flag that sets it; empty where there is none."""
-        return "--" + ".".join(self.path).replace("_", "-") if self.has_flag else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One command line flag: `--web.listen-address`.
-
-    Attributes:
-        name: as it is typed.
-        path: the key under which `load` takes its value: `web.listen_address`.
-        repeatable: whether it may stand several times; its value is then a list of texts.
-        is_bool: whether it stands alone; its value is then true or false.
-        help: one line.
-        default: for the help text; empty where there is none.
-    """
-
-    name: str
-    path: str
-    repeatable: bool
-    is_bool: bool
-    help: str
-    default: str
+        return "--" + self.key.replace("_", "-") if self.has_flag else ""
 
 
 @cache
 def settings() -> tuple[Setting, ...]:
     """Return every setting, blocks before their keys, in the order of the models."""
     return settings_of(Root)
+
+
+def flags() -> tuple[Setting, ...]:
+    """Return the settings that have a command line flag."""
+    return tuple(one for one in settings() if one.has_flag)
 
 
 def settings_of(model: type[BaseModel]) -> tuple[Setting, ...]:
@@ -130,27 +119,3 @@ def _kind_of(annotation: Any) -> tuple[str, str]:
     if origin is tuple:
         return "list", _kind_of(args[0])[0]
     return "map", ""
-
-
-def _flags() -> tuple[Flag, ...]:
-    return tuple(
-        Flag(
-            name=one.flag,
-            path=".".join(one.path),
-            repeatable=one.kind == "list",
-            is_bool=one.kind == "true or false",
-            help=one.help,
-            default=_plain(one.default),
-        )
-        for one in settings()
-        if one.has_flag
-    )
-
-
-def _plain(default: Any) -> str:
-    if default is None or isinstance(default, bool):
-        return ""
-    return ", ".join(default) if isinstance(default, tuple) else str(default)
-
-
-FLAGS: Final = _flags()

@@ -151,7 +151,7 @@ def from_flags(flags: Mapping[str, object]) -> Layer:
         KeyError: no flag has this path.
     """
     layer = Layer()
-    known = {".".join(one.path): one for one in settings() if one.has_flag}
+    known = {one.key: one for one in settings() if one.has_flag}
     for path, value in flags.items():
         one = known[path]
         if isinstance(value, str):

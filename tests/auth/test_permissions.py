@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.auth import Token
-from exporter.auth.permissions import PERSONAL_TENANT, REPORT_ROLES, account_error, advice, consent_url
+from exporter.auth.permissions import REPORT_ROLES, account_error, advice, consent_url
 from exporter.config import Auth
+from exporter.config.fields import PERSONAL_TENANT
 from tests.builders import tenant
 from tests.full_simulator import READERS
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from exporter.config import FLAGS, load
-from exporter.config.settings import settings
+from exporter.config import load
+from exporter.config.settings import flags, settings
 from tests.config.loading import TENANT, UUID, errors, loaded, written
 
 if TYPE_CHECKING:
@@ -282,21 +282,21 @@ def test_config_file_by_variable(tmp_path: Path) -> None:
 
 def test_flags_are_those_of_the_contract() -> None:
     """The flags are the documented ones, each with its help."""
-    assert {flag.name: (flag.path, flag.repeatable, flag.is_bool, flag.default) for flag in FLAGS} == {
-        "--config.file": ("config.file", False, False, ""),
-        "--config.check": ("config.check", False, True, ""),
-        "--config.print": ("config.print", False, True, ""),
-        "--storage.path": ("storage.path", False, False, ""),
-        "--web.listen-address": ("web.listen_address", True, False, ":9365"),
-        "--web.telemetry-path": ("web.telemetry_path", False, False, "/metrics"),
-        "--web.config.file": ("web.config.file", False, False, ""),
-        "--web.route-prefix": ("web.route_prefix", False, False, ""),
-        "--web.external-url": ("web.external_url", False, False, ""),
-        "--web.enable-lifecycle": ("web.enable_lifecycle", False, True, ""),
-        "--log.level": ("log.level", False, False, "info"),
-        "--log.format": ("log.format", False, False, "logfmt"),
+    assert {one.flag: (one.key, one.kind, one.default) for one in flags()} == {
+        "--config.file": ("config.file", "path", None),
+        "--config.check": ("config.check", "true or false", False),
+        "--config.print": ("config.print", "true or false", False),
+        "--storage.path": ("storage.path", "path", None),
+        "--web.listen-address": ("web.listen_address", "list", (":9365",)),
+        "--web.telemetry-path": ("web.telemetry_path", "path of a URL", "/metrics"),
+        "--web.config.file": ("web.config.file", "path", None),
+        "--web.route-prefix": ("web.route_prefix", "path of a URL", None),
+        "--web.external-url": ("web.external_url", "web address", None),
+        "--web.enable-lifecycle": ("web.enable_lifecycle", "true or false", False),
+        "--log.level": ("log.level", "one of debug, info, warning, error", "info"),
+        "--log.format": ("log.format", "one of logfmt, json", "logfmt"),
     }
-    assert all(flag.help for flag in FLAGS)
+    assert all(one.help for one in flags())
 
 
 def test_flags_as_argparse_gives_them() -> None:

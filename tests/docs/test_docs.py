@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from exporter.cli.arguments import parse
-from exporter.config import FLAGS, load
+from exporter.config import load
+from exporter.config.settings import flags
 from exporter.errors import Reason
 from exporter.families import NAMES, OWN_FAMILIES, TENANT_FAMILIES, Family
 from tests.docs.markdown import PAGES, ROOT, anchors, blocks, each_page, links
@@ -64,7 +65,7 @@ def test_every_metric_named_in_a_page_exists(page: Path) -> None:
 def test_every_flag_named_in_a_page_exists(page: Path) -> None:
     """A flag that a page names for the exporter is one that it takes."""
     named = set(re.findall(r"--(?:web|config|log|storage)\.[a-z.-]*[a-z]", page.read_text(encoding="utf-8")))
-    assert named <= {flag.name for flag in FLAGS}
+    assert named <= {one.flag for one in flags()}
 
 
 @each_page
