@@ -56,7 +56,15 @@ def test_the_past_is_complete(line: str, tmp_path: Path, monkeypatch: pytest.Mon
         ended = promtool(
             "promtool" + line,
             *(*blocks, "rules", "--url", f"http://{server.address}", "--eval-interval", "4m"),
-            *("--start", stamp(until - 2 * DAY), "--end", stamp(until), "--output-dir", data, RULES),
+            *(
+                "--start",
+                stamp(until - DAY - 3 * 3600),
+                "--end",
+                stamp(until - DAY + 3 * 3600),
+                "--output-dir",
+                data,
+                RULES,
+            ),
         )
         assert ended.returncode == 0, ended.stderr
     with prometheus("prometheus" + line, free_address(), tmp_path / "prometheus") as server:

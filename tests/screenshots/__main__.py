@@ -70,7 +70,7 @@ def _dashboards(browser: Browser, folder: Path) -> Iterator[str]:
     subprocess.run([require("node"), "build.mjs"], cwd=WORK, check=True)
     site = WORK / "site"
     shutil.copy(HERE / "index.html", site)
-    with backfilled(folder, "--tenants", "12", name="prometheus") as (_, prometheus), _served(site) as address:
+    with backfilled(folder, "--tenants", "12") as (prometheus,), _served(site) as address:
         prometheus.wait_for("count_over_time(office365_activations_exporter_build_info[5m]) > 90")
         for theme in THEMES:
             for file, text in files().items():
