@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.soak.kills import kills
+
+pytestmark = pytest.mark.long
 
 
 def test_a_killed_exporter_publishes_again_what_it_had_published() -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.delivery.chart import CI, loaded, manifests_of, render, texts
 from tests.delivery.manifests import refusals
 
+pytestmark = pytest.mark.long
+
 _ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=40) | st.sampled_from(
     ["true", "1", "~", "- a: b", "{{ .Values }}", "a: b # c", "'\"", "%", "@", "multi\nline\n", " leading", "x" * 300]
 )

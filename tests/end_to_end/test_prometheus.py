@@ -19,6 +19,8 @@ from tests.prometheus import prometheus
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 USERS = "activations_user_counts"
 GAUGES = ("assigned_users", "activated_users", "shared_computer_users")
 

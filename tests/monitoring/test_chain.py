@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
+pytestmark = pytest.mark.long
+
 INHIBITIONS = Path(__file__).parent.parent.parent / "monitoring" / "inhibit_rules.yml"
 TEXTS = Path(__file__).parent.parent / "golden" / "monitoring" / "alerts.txt"
 JOBS = {

@@ -25,6 +25,8 @@ from tests.monitoring.promtool import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 DOWN = alert("ExporterDown", "critical")
 ABSENT = ("Office365ExporterAbsent",)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.monitoring.promtool import Signal
 
+pytestmark = pytest.mark.long
+
 LOW = alert("ActivationRatioLow", "info", tenant="contoso", product_type="APPS")
 STALE = alert("ReportStale", "warning", tenant="contoso")
 FELL = alert("ActivationRatioFell", "info", tenant="contoso", product_type="APPS")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.prometheus import Prometheus
 
+pytestmark = pytest.mark.long
+
 EMPTY = {
     "Failing reports": "every simulated tenant can be read",
     "Failing tenants by reason": "the same",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.prometheus import Prometheus
 
+pytestmark = pytest.mark.long
+
 RELEASES = ("first", "second")
 COVERED = "count by (tenant) (group by (tenant, job) (office365_activations_tenant_info))"
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.monitoring.promtool import Signal
 
+pytestmark = pytest.mark.long
+
 BOTH = ("activations_user_counts", "activations_platform_counts")
 
 
