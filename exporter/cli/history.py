@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import sys
@@ -18,7 +19,7 @@ from exporter.families import REPORT_FAMILIES
 from exporter.metrics import count_samples, date_sample
 from exporter.reports import REPORTS
 from exporter.sample_lines import EOF, family_header, series
-from exporter.storage.history import History, csv_lines
+from exporter.storage.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,7 +47,6 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if config.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
-    names = names_of(config.tenants)
     chosen: dict[str, Any] = {
         "tenants": tuple(options["tenant"] or ()),
         "since": _moment("--since", options["since"]),
@@ -54,10 +54,10 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     }
     repeated: dict[str, Any] = {"step": _step(options["step"]), "extra_labels": _labels(options["label"] or ())}
     with History.open(config.storage.path) as history:
-        history.series(tenants=chosen["tenants"], names=names)  # refuses unknown ones before any output
+        # Refuses unknown tenants before any output.
+        history.series(tenants=chosen["tenants"], names=_names(config.tenants))
         if options["format"] == "csv":
-            columns = {report.name: [column.full_name for column in report.columns] for report in REPORTS.values()}
-            lines = csv_lines(history, columns=columns, names=names, **chosen)
+            lines = csv_lines(history, config.tenants, **chosen)
         else:
             lines = openmetrics_lines(
                 history, config.tenants, max_age=config.report.max_age, now=time.time(), **repeated, **chosen
@@ -67,6 +67,59 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
             out.reconfigure(encoding="utf-8", newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
         out.writelines(lines)
     return 0
+
+
+def csv_lines(
+    history: History,
+    configured: Iterable[Tenant] = (),
+    *,
+    tenants: Sequence[str] = (),
+    since: float | None = None,
+    until: float | None = None,
+) -> Iterator[str]:
+    """Write the stored reports as CSV (RFC 4180): a header, then a record a report and product type.
+
+    A record has the columns cloud, tenant_id, tenant, report, refresh_date, product_type (as Microsoft gave it),
+    the counts (empty where they are another report's), collected_at and request_id. Product types are not altered:
+    a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula, so import that column as text.
+
+    Args:
+        history: the open storage.
+        configured: the tenants as they are now, with their names.
+        tenants: only these, by name or tenant id; all where empty.
+        since: only reports whose refresh date (midnight UTC) is not before this, Unix seconds.
+        until: only reports whose refresh date (midnight UTC) is before this, Unix seconds.
+
+    Yields:
+        Records, each with its line end.
+
+    Raises:
+        ConfigError: nothing is stored of one of `tenants`.
+        StorageError: the file cannot be read.
+    """
+    columns = {report.name: [column.full_name for column in report.columns] for report in REPORTS.values()}
+    counts = list(dict.fromkeys(name for names in columns.values() for name in names))
+    before = ("cloud", "tenant_id", "tenant", "report", "refresh_date", "product_type")
+    yield _record([*before, *counts, "collected_at", "request_id"])
+    for one in history.series(tenants=tenants, names=_names(configured)):
+        key = one.key
+        for snapshot in history.current(one) if key.report in columns else ():
+            day = snapshot.refresh_date
+            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+            if (since is not None and midnight < since) or (until is not None and midnight >= until):
+                continue
+            read = datetime.fromtimestamp(snapshot.collected_at, UTC).isoformat(timespec="seconds")
+            for row in snapshot.rows:
+                values = dict(zip(columns[key.report], row.counts, strict=False))
+                about = (key.cloud, key.tenant_id, one.tenant, key.report, day, row.product_type)
+                numbers = [values.get(name, "") for name in counts]
+                yield _record([*about, *numbers, read.replace("+00:00", "Z"), snapshot.request_id])
+
+
+def _record(values: Iterable[object]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(values)
+    return line.getvalue()
 
 
 def openmetrics_lines(
@@ -111,7 +164,7 @@ def openmetrics_lines(
     _refuse_bad_arguments(step, extra)
     known = {key: tenant for tenant in configured for key in tenant.keys}
     limits = (_milliseconds(since or 0.0), _milliseconds(now if until is None else min(until, now)))
-    found = history.series(tenants=tenants, names=names_of(known.values()))
+    found = history.series(tenants=tenants, names=_names(known.values()))
     for family, reports in _reports_of_families():
         yield family_header(family, openmetrics=True).decode()
         stored = ((report, one) for report in reports for one in found if one.key.report == report.name)
@@ -126,7 +179,7 @@ def openmetrics_lines(
     yield EOF.decode()
 
 
-def names_of(tenants: Iterable[Tenant]) -> Mapping[tuple[str, str], str]:
+def _names(tenants: Iterable[Tenant]) -> Mapping[tuple[str, str], str]:
     """Return the configured name of each stored cloud and tenant id."""
     return {(key.cloud, key.tenant_id): tenant.name for tenant in tenants for key in tenant.keys}
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Self
 
 from exporter.errors import ConfigError
@@ -17,7 +14,7 @@ from exporter.storage.errors import StorageError, storage_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -29,8 +26,6 @@ _EDITIONS = """
 """
 _CURRENT = _EDITIONS.format(condition="replaced_at IS NULL", order="refresh_date")
 _PUBLISHED = _EDITIONS.format(condition="published_at IS NOT NULL", order="published_at")
-_BEFORE_COUNTS = ("cloud", "tenant_id", "tenant", "report", "refresh_date", "product_type")
-_AFTER_COUNTS = ("collected_at", "request_id")
 _WITHDRAWALS = """
     SELECT edition, since, until FROM withdrawal JOIN edition ON edition.id = edition WHERE series = ? ORDER BY since
 """
@@ -119,7 +114,13 @@ class History:
             for number, cloud, tenant_id, report, tenant in rows
         ]
         found.sort(key=lambda series: (series.tenant, series.key.tenant_id, series.key.cloud, series.key.report))
-        _refuse_unknown(tenants, found)
+        known = {name for series in found for name in (series.tenant, series.key.tenant_id)}
+        if unknown := [name for name in tenants if name not in known]:
+            stored = ", ".join(sorted({series.tenant for series in found})[:10]) or "none"
+            raise ConfigError(
+                tuple(f"--tenant {name}: nothing is stored for it (stored: {stored})" for name in unknown),
+                hint="give a tenant's name or tenant id",
+            )
         return [series for series in found if not tenants or {series.tenant, series.key.tenant_id} & set(tenants)]
 
     def current(self, series: Series) -> list[Snapshot]:
@@ -155,83 +156,3 @@ class History:
         with storage_errors("read the history", self._file), closing(self._connection.cursor()) as cursor:
             rows = cursor.execute(statement, (series.number,))
             return list(records.snapshots(rows, lambda what: log.error("a stored report is left out", error=what)))
-
-
-def csv_lines(
-    history: History,
-    *,
-    columns: Mapping[str, Sequence[str]],
-    tenants: Sequence[str] = (),
-    names: Mapping[tuple[str, str], str] | None = None,
-    since: float | None = None,
-    until: float | None = None,
-) -> Iterator[str]:
-    """Write the stored reports as CSV (RFC 4180): a header, then a record a report and product type.
-
-    A record has the columns cloud, tenant_id, tenant, report, refresh_date, product_type (as Microsoft gave it),
-    the counts (empty where they are another report's), collected_at and request_id. Product types are not altered:
-    a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula, so import that column as text.
-
-    Args:
-        history: the open storage.
-        columns: for each report the names of its counts, in their order; other reports are left out.
-        tenants: only these, by name or tenant id; all where empty.
-        names: the configured name of a cloud and tenant id.
-        since: only reports whose refresh date (midnight UTC) is not before this, Unix seconds.
-        until: only reports whose refresh date (midnight UTC) is before this, Unix seconds.
-
-    Yields:
-        Records, each with its line end.
-
-    Raises:
-        ConfigError: nothing is stored of one of `tenants`.
-        StorageError: the file cannot be read.
-    """
-    counts = list(dict.fromkeys(name for report in columns.values() for name in report))
-    yield _record((*_BEFORE_COUNTS, *counts, *_AFTER_COUNTS))
-    for series in history.series(tenants=tenants, names=names):
-        key = series.key
-        if key.report not in columns:
-            continue
-        for snapshot in history.current(series):
-            midnight = _midnight(snapshot.refresh_date)
-            if (since is not None and midnight < since) or (until is not None and midnight >= until):
-                continue
-            for row in snapshot.rows:
-                values = dict(zip(columns[key.report], row.counts, strict=False))
-                yield _record(
-                    [
-                        key.cloud,
-                        key.tenant_id,
-                        series.tenant,
-                        key.report,
-                        snapshot.refresh_date,
-                        row.product_type,
-                    ]
-                    + [values.get(name, "") for name in counts]
-                    + [_iso(snapshot.collected_at), snapshot.request_id]
-                )
-
-
-def _record(values: Iterable[object]) -> str:
-    line = io.StringIO(newline="")
-    csv.writer(line).writerow(values)
-    return line.getvalue()
-
-
-def _midnight(day: date) -> float:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _refuse_unknown(tenants: Sequence[str], found: list[Series]) -> None:
-    known = {name for series in found for name in (series.tenant, series.key.tenant_id)}
-    if unknown := [name for name in tenants if name not in known]:
-        stored = ", ".join(sorted({series.tenant for series in found})[:10]) or "none"
-        raise ConfigError(
-            tuple(f"--tenant {name}: nothing is stored for it (stored: {stored})" for name in unknown),
-            hint="give a tenant's name or tenant id",
-        )

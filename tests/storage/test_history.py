@@ -10,23 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.cli.history import csv_lines
 from exporter.errors import ConfigError
 from exporter.state import Key, Row, Snapshot
 from exporter.storage import Storage, StorageError
-from exporter.storage.history import History, csv_lines
+from exporter.storage.history import History
+from tests.builders import tenant
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, good, report, standing
 
 USERS = "activations_user_counts"
 PLATFORMS = "activations_platform_counts"
-COLUMNS = {USERS: ("assigned", "activated", "shared_computer_activation"), PLATFORMS: ("windows", "mac")}
+FIRST = "2026-03-01T06:00:00Z,request-1772344800"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
-def save(storage: Storage, key: Key, tenant: str, *snapshots: Snapshot) -> None:
+def save(storage: Storage, key: Key, name: str, *snapshots: Snapshot) -> None:
     """Save the polls that read `snapshots`."""
     outcomes = [good(snapshot) for snapshot in snapshots]
     for number, snapshot in enumerate(snapshots, start=1):
-        storage.save(key, tenant, standing(*outcomes[:number]), snapshot)
+        storage.save(key, name, standing(*outcomes[:number]), snapshot)
 
 
 @pytest.fixture
@@ -49,16 +51,16 @@ def two_tenants(storage: Storage) -> Storage:
 def test_every_stored_report_is_a_record(two_tenants: Storage, folder: Path) -> None:
     """The CSV has each product type of each date once, with its last numbers, while the storage is in use."""
     with History.open(folder) as history:
-        text = "".join(csv_lines(history, columns=COLUMNS))
+        text = "".join(csv_lines(history))
     assert text == (
-        "cloud,tenant_id,tenant,report,refresh_date,product_type,assigned,activated,shared_computer_activation,"
-        "windows,mac,collected_at,request_id\r\n"
-        f"global,{CONTOSO.tenant_id},contoso,{PLATFORMS},2026-02-27,OFFICE,,,,7,8,2026-03-01T06:00:00Z,request-1772344800\r\n"
-        f"global,{CONTOSO.tenant_id},contoso,{USERS},2026-02-27,OFFICE,11,5,1,,,2026-03-01T06:01:00Z,request-1772344860\r\n"
-        f"global,{CONTOSO.tenant_id},contoso,{USERS},2026-02-27,VISIO,3,2,0,,,2026-03-01T06:01:00Z,request-1772344860\r\n"
-        f"global,{CONTOSO.tenant_id},contoso,{USERS},2026-02-28,OFFICE,101,51,1,,,2026-03-02T06:00:00Z,request-1772431200\r\n"
-        f'usgov,{FABRIKAM.tenant_id},fabrikam,{USERS},2026-02-27,"=SUM(A1), ""x""\r\n",1,2,3,,,'
-        "2026-03-01T06:00:00Z,request-1772344800\r\n"
+        "cloud,tenant_id,tenant,report,refresh_date,product_type,assigned_users,activated_users,"
+        "shared_computer_users,platform_activations_windows,platform_activations_mac,platform_activations_android,"
+        "platform_activations_ios,platform_activations_windows_10_mobile,collected_at,request_id\r\n"
+        f"global,{CONTOSO.tenant_id},contoso,{PLATFORMS},2026-02-27,OFFICE,,,,7,8,,,,{FIRST}\r\n"
+        f"global,{CONTOSO.tenant_id},contoso,{USERS},2026-02-27,OFFICE,11,5,1,,,,,,2026-03-01T06:01:00Z,request-1772344860\r\n"
+        f"global,{CONTOSO.tenant_id},contoso,{USERS},2026-02-27,VISIO,3,2,0,,,,,,2026-03-01T06:01:00Z,request-1772344860\r\n"
+        f"global,{CONTOSO.tenant_id},contoso,{USERS},2026-02-28,OFFICE,101,51,1,,,,,,2026-03-02T06:00:00Z,request-1772431200\r\n"
+        f'usgov,{FABRIKAM.tenant_id},fabrikam,{USERS},2026-02-27,"=SUM(A1), ""x""\r\n",1,2,3,,,,,,{FIRST}\r\n'
     )
 
 
@@ -68,19 +70,19 @@ def test_dates_and_tenants_choose_records(two_tenants: Storage, folder: Path) ->
 
     def chosen(**options: object) -> list[tuple[str, str]]:
         with History.open(folder) as history:
-            records = list(csv.reader(csv_lines(history, columns={USERS: COLUMNS[USERS]}, **options)))  # type: ignore[arg-type]
+            records = list(csv.reader(csv_lines(history, **options)))  # type: ignore[arg-type]
         return [(record[2], record[4]) for record in records[1:]]
 
     assert chosen(since=second) == [("contoso", "2026-02-28")]
-    assert chosen(until=second, tenants=["contoso"]) == [("contoso", "2026-02-27")] * 2
+    assert chosen(until=second, tenants=["contoso"]) == [("contoso", "2026-02-27")] * 3
     assert chosen(tenants=[FABRIKAM.tenant_id]) == [("fabrikam", "2026-02-27")]
 
 
 def test_a_renamed_tenant_keeps_its_history(two_tenants: Storage, folder: Path) -> None:
     """The name in the configuration counts, also for reports that were stored under another one."""
     with History.open(folder) as history:
-        names = {("global", CONTOSO.tenant_id): "woodgrove"}
-        records = list(csv.reader(csv_lines(history, columns=COLUMNS, names=names, tenants=["woodgrove"])))
+        configured = [tenant("woodgrove", tenant_id=CONTOSO.tenant_id)]
+        records = list(csv.reader(csv_lines(history, configured, tenants=["woodgrove"])))
     assert {record[2] for record in records[1:]} == {"woodgrove"}
     assert len(records) == 5
 
@@ -88,7 +90,7 @@ def test_a_renamed_tenant_keeps_its_history(two_tenants: Storage, folder: Path) 
 def test_an_unknown_tenant_is_named_with_the_known_ones(two_tenants: Storage, folder: Path) -> None:
     """A tenant of which nothing is stored is a usage error, not an empty bill."""
     with History.open(folder) as history, pytest.raises(ConfigError) as caught:
-        list(csv_lines(history, columns=COLUMNS, tenants=["contoso", "contosso"]))
+        list(csv_lines(history, tenants=["contoso", "contosso"]))
     assert caught.value.errors == ("--tenant contosso: nothing is stored for it (stored: 3, contoso, fabrikam)",)
 
 
@@ -108,14 +110,14 @@ def test_a_file_that_is_no_storage_is_a_storage_error(tmp_path: Path) -> None:
 
 @given(st.dictionaries(TEXT, st.integers(0, 2**63 - 1), min_size=1), TEXT, TEXT)
 @settings(max_examples=50)
-def test_any_name_survives_the_csv(products: dict[str, int], tenant: str, request_id: str) -> None:
+def test_any_name_survives_the_csv(products: dict[str, int], name: str, request_id: str) -> None:
     """Whatever the names hold, a CSV reader gets them back as Microsoft gave them."""
     rows = tuple(Row(name, (count,)) for name, count in sorted(products.items()))
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage.open(Path(folder), clock=Clock())
-        save(storage, CONTOSO, tenant, Snapshot(day(0), rows, START, request_id))
+        save(storage, CONTOSO, name, Snapshot(day(0), rows, START, request_id))
         with History.open(Path(folder)) as history:
-            records = list(csv.DictReader(csv_lines(history, columns={USERS: ("n",)})))
+            records = list(csv.DictReader(csv_lines(history)))
         storage.close()
-    assert {record["product_type"]: int(record["n"]) for record in records} == products
-    assert {(record["tenant"], record["request_id"]) for record in records} == {(tenant, request_id)}
+    assert {record["product_type"]: int(record["assigned_users"]) for record in records} == products
+    assert {(record["tenant"], record["request_id"]) for record in records} == {(name, request_id)}
