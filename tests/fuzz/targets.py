@@ -87,24 +87,24 @@ def _check_rows(rows: Any, columns: int) -> None:
 
 
 def check_web(content: bytes) -> None:
-    """Read a web configuration, certificates and all: good, or `ConfigError` with its faults."""
-    faults: tuple[str, ...] | None = None
+    """Read a web configuration, certificates and all: ok, or `ConfigError` with its errors."""
+    errors: tuple[str, ...] | None = None
     with _files(content) as path:
         try:
             WebConfigFile(path).load()
         except ConfigError as error:
-            faults = error.errors
-    assert faults is None or faults
+            errors = error.errors
+    assert errors is None or errors
 
 
 def check_config(content: bytes) -> None:
-    """Read a configuration file: good, or `ConfigError` whose faults tell no secret."""
+    """Read a configuration file: ok, or `ConfigError` whose errors contain no secret."""
     with _files(content) as path:
         _load(path)
 
 
 def check_tenant_file(content: bytes) -> None:
-    """Read a tenant file: good, or `ConfigError` whose faults tell no secret."""
+    """Read a tenant file: ok, or `ConfigError` whose errors contain no secret."""
     with _files(content) as path:
         config = path.with_name("config.yml")
         config.write_text(f"tenant_files: [{path.name}]\n", encoding="utf-8")
@@ -175,7 +175,7 @@ def check_location(location: str) -> None:
 
 
 _ENTRY = {"tenant_id": "t.example", "client_id": UUID, "auth": {"client_secret": f"{_SECRET}~"}}
-# The name of a tenant is shown in faults: no secret stands there.
+# Errors show a tenant's name: none is drawn here with a secret in it.
 _BLOCKS = st.sampled_from(["poll", "report", "targets", "auth", "cloud", "reports", "enabled"])
 _TENANT_FILES = st.fixed_dictionaries(
     {"tenants": st.lists(st.dictionaries(_BLOCKS, VALUES, max_size=3).map(lambda block: _ENTRY | block), max_size=2)}

@@ -193,7 +193,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def test_a_flood_is_bounded(gate: threading.Event) -> None:
-    """Four checks of one address and twenty in all may wait; the next are told so, and places come back."""
+    """Four checks of one address and twenty in all may wait; the next are refused, and places come back."""
 
     async def main() -> None:
         passwords = Passwords({b"alice": hashed("secret").encode()})
@@ -252,7 +252,7 @@ def test_guesses_from_many_addresses_lock_nobody_out(gate: threading.Event) -> N
         ("", ""),
     ],
 )
-def test_whom_an_address_is_counted_for(address: str, client: str) -> None:
+def test_what_an_address_is_counted_under(address: str, client: str) -> None:
     """An IPv4 address counts for itself, an IPv6 address for its /64."""
     assert client_key(address) == client
 

@@ -124,7 +124,7 @@ def test_an_answer_has_its_headers(server: Running) -> None:
 
 
 def test_head_is_get_without_body(server: Running) -> None:
-    """HEAD gets what GET gets, but for the body, and the connection goes on."""
+    """HEAD gets the same headers as GET without a body, and the connection is kept open."""
     with httpx.Client(base_url=server.url) as client:
         for path in ("/metrics", "/", "/-/healthy", "/nowhere"):
             got, head = client.get(path), client.head(path)

@@ -1,4 +1,4 @@
-"""The server as a whole: its bounds, its faults and its end."""
+"""The server as a whole: its bounds, its errors and its end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Slow(Fake):
 
 
 def test_a_status_that_fails_costs_one_answer() -> None:
-    """A fault in a thread is answered by 500 and logged with the path."""
+    """An error in a thread is answered by 500 and logged with the path."""
     with capture_logs() as logs, running(Slow()) as server, httpx.Client(base_url=server.url) as client:
         assert client.get("/api/v1/status").status_code == 500
         assert client.get("/-/healthy").status_code == 200
@@ -129,8 +129,8 @@ def test_a_full_server_turns_newcomers_away() -> None:
             sock.close()
 
 
-def test_a_fault_on_the_loop_is_logged() -> None:
-    """What goes wrong outside of any request is logged as the fault it is."""
+def test_an_error_on_the_loop_is_logged() -> None:
+    """An error outside of any request is logged as an error."""
     with capture_logs() as logs, running() as server:
         server.loop.call_soon_threadsafe(lambda: 1 // 0)
         assert httpx.get(f"{server.url}/-/healthy").status_code == 200
@@ -139,7 +139,7 @@ def test_a_fault_on_the_loop_is_logged() -> None:
 
 @pytest.mark.parametrize("files", [26, 40, 600])
 def test_few_files(files: int) -> None:
-    """Where a process may open few files, connections beyond are closed or wait, and the server goes on."""
+    """Where a process may open few files, more connections are closed or wait, and the server continues."""
     pytest.importorskip("resource", reason="the limits of other platforms are set otherwise")
     # At 26 even fewer can be opened than the server keeps room for.
     script = FEW_FILES.format(files=files)

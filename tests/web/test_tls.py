@@ -75,7 +75,7 @@ def test_many_clients_over_tls(certificates: Certificates) -> None:
 
 
 def test_plain_http_gets_no_answer_from_tls(certificates: Certificates) -> None:
-    """A client without TLS is cut off, and the server goes on."""
+    """A client without TLS is cut off, and the server continues."""
     with running(config_file=certificates.write(PAIR)) as server:
         with server.connect() as sock:
             assert exchange(sock, LAST) == b""
@@ -156,7 +156,7 @@ def test_versions(
     ],
 )
 def test_cipher_suites(certificates: Certificates, settings: str, offered: str, expected: str | None) -> None:
-    """Only the suites that are configured are used, in the order of whom it is left to."""
+    """Only the configured suites are used, in the server's order or the client's, as configured."""
     with running(config_file=certificates.write(PAIR + settings)) as server:
         context = certificates.client(maximum_version=ssl.TLSVersion.TLSv1_2)
         context.set_ciphers(offered)
@@ -313,7 +313,7 @@ def test_certificates_change_under_open_connections(certificates: Certificates) 
             assert status(old.recv(65536)) == 200
 
 
-def test_everything_may_change_and_faults_change_nothing(certificates: Certificates) -> None:
+def test_everything_may_change_and_errors_change_nothing(certificates: Certificates) -> None:
     """TLS, client certificates and headers come and go with the file; a broken one is logged and changes nothing."""
     path = certificates.write("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     with capture_logs() as logs, running(config_file=path) as server:

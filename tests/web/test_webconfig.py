@@ -286,7 +286,7 @@ def test_differences(certificates: Certificates, difference: tuple[str, ...]) ->
         if sentence:
             with pytest.raises(ConfigError) as caught:
                 WebConfigFile(path).load()
-            assert any(sentence in fault for fault in caught.value.errors), caught.value.errors
+            assert any(sentence in error for error in caught.value.errors), caught.value.errors
         else:
             WebConfigFile(path).load()
 
@@ -296,8 +296,8 @@ def test_every_row_of_the_differences_is_held() -> None:
     assert {(one.key, one.value) for one in DIFFERENCES} == set(HERE)
 
 
-def test_faults_are_reported_at_once_and_tell_no_secret(certificates: Certificates) -> None:
-    """All faults come in one error, without the hash, the key or the text they are about."""
+def test_errors_are_reported_at_once_without_secrets(certificates: Certificates) -> None:
+    """All errors are reported together, without the hash, key or text that they are about."""
     path = certificates.write(
         "tls_server_config: {cert: a, key: hunter2, min_version: 1, curve_preferences: [x]}\n"
         "basic_auth_users: {john: hunter2, jane: [hunter2]}\nrate_limit: {interval: 1s}\n"
