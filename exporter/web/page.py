@@ -161,11 +161,10 @@ def _footer(status: Status, telemetry_path: str) -> Html:
     )
 
 
-def _is_below_target(tenant: TenantStatus) -> bool:
-    return any(
-        product.ratio is not None and product.target is not None and product.ratio < product.target
-        for product in _products_of(tenant)
-    )
+def _targeted(tenant: TenantStatus) -> list[tuple[float, float]]:
+    """Return ratio and target of the products that have both."""
+    products = (product for report in tenant.reports.values() for product in report.products)
+    return [(one.ratio, one.target) for one in products if one.ratio is not None and one.target is not None]
 
 
 _FILTERS: dict[str, tuple[str, Callable[[TenantStatus], bool]]] = {
@@ -173,14 +172,12 @@ _FILTERS: dict[str, tuple[str, Callable[[TenantStatus], bool]]] = {
     "failing": ("Failing", lambda tenant: tenant.state == "failing"),
     "pending": ("Waiting", lambda tenant: tenant.state == "pending"),
     "ok": ("OK", lambda tenant: tenant.state == "ok"),
-    "below": ("Below target", _is_below_target),
+    "below": ("Below target", lambda tenant: any(ratio < target for ratio, target in _targeted(tenant))),
 }
 
 
 def _lowest_ratio(tenant: TenantStatus) -> float:
-    """Return the lowest ratio among the products that have a target; tenants without one come last."""
-    ratios = [p.ratio for p in _products_of(tenant) if p.ratio is not None and p.target is not None]
-    return min(ratios, default=float("inf"))
+    return min((ratio for ratio, _ in _targeted(tenant)), default=float("inf"))
 
 
 def _oldest_report(tenant: TenantStatus) -> date:
@@ -349,10 +346,6 @@ def _graphs(product: ProductStatus) -> Iterator[Html]:
     yield sparkline(ratios, product.target)
     day, ratio = ratios[0]
     yield tag("span", f"from {percent(ratio)} on {day}", class_="soft")
-
-
-def _products_of(tenant: TenantStatus) -> list[ProductStatus]:
-    return [product for report in tenant.reports.values() for product in report.products]
 
 
 def _badge(state: str) -> Html:
