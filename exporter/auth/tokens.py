@@ -14,7 +14,6 @@ import msal
 
 from exporter.auth import identity
 from exporter.auth.aadsts import hint_for, refusal
-from exporter.auth.device import SignIns
 from exporter.auth.msal_http import Addresses, LoginHttp
 from exporter.auth.permissions import Token, account_error, advice, is_personal
 from exporter.errors import ConfigError, CredentialsError, ServerError
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.auth.credentials import Credential, Credentials
-    from exporter.auth.device import Code
+    from exporter.auth.device import Code, SignIns
     from exporter.config import Tenant
     from exporter.http import Clients
 
@@ -170,6 +169,9 @@ class TokenSource:
                 f"{tenant.name}: auth.device_code needs storage for the sign-in",
                 hint=f"set storage.path, then {hint_for(tenant, {})}",
             )
+        # msal-extensions looks for a temporary folder when it is imported, and a read-only container may have none.
+        from exporter.auth.device import SignIns  # noqa: PLC0415 - as said above
+
         return SignIns(self._folder)
 
     def _token(self, tenant: Tenant, answer: Mapping[str, Any]) -> Token:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,13 @@ class Virtual:
     def calls(self, stage: Stage = Stage.TOKEN) -> int:
         """Return how often all tenants' hosts were asked."""
         return sum(self.simulator.state.count(known, stage) for known in self.simulator.tenants)
+
+
+def test_what_serves_needs_no_temporary_folder() -> None:
+    """All that `serve` imports, but for a sign-in by device code, does without a folder for temporary files."""
+    code = "import tempfile; tempfile._candidate_tempdir_list = list; import exporter.cli.serve, exporter.microsoft"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
