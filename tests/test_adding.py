@@ -1,7 +1,8 @@
-"""docs/adding.md is followed literally, in a copy of the package."""
+"""docs/adding.md is followed literally, in a copy of the repository."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 import exporter
 from exporter.simulator import reports
 from exporter.simulator.reports import Report
-from tests.docs.markdown import ROOT, blocks
+from tests.docs.markdown import ROOT, blocks, fenced
 from tests.full_simulator import Simulator, SimulatorServer
-from tests.process import configure, environment
+from tests.process import Running, configure, environment
 
 PAGE = ROOT / "docs" / "adding.md"
 PACKAGE = Path(exporter.__file__).parent
@@ -173,3 +175,81 @@ def test_stored_reports_live_through_upgrade_and_rollback(versions: tuple[Path, 
     assert len(history(tomorrow)) == 4
     text = python(tomorrow, "-c", f"{STORE}\nprint(json.dumps(held()))")
     assert json.loads(text) == {"activations_user_counts": [5, 4, 3], "activations_device_counts": [7, 8]}
+
+
+def followed(section: str, folder: Path) -> Path:
+    """Copy the repository, make the changes of a section of the page in the copy, and return it."""
+    copy = folder / "repository"
+    for name in ("docs", "monitoring", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    shutil.copytree(PACKAGE, copy / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (*ROOT.glob("*.md"), ROOT / "pyproject.toml"):
+        shutil.copy(file, copy / file.name)
+    chapter = PAGE.read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
+    changes = [block.text for block in fenced(chapter, PAGE.name) if block.language == "diff"]
+    assert changes
+    for change in changes:
+        header, *hunks = re.split(r"^@@\n", change, flags=re.MULTILINE)
+        file = copy / header.removeprefix("--- ").strip()
+        text = file.read_text(encoding="utf-8")
+        for hunk in hunks:
+            lines = hunk.splitlines(keepends=True)
+            old = "".join(line[1:] or "\n" for line in lines if not line.startswith("+"))
+            new = "".join(line[1:] or "\n" for line in lines if not line.startswith("-"))
+            assert text.count(old) == 1, f"{file.name} has not exactly one {old!r}"
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+    return copy
+
+
+def run_tests(copy: Path, *words: str) -> None:
+    """Run tests of the copy, which write its generated pages and golden files."""
+    python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--update-golden", *words)
+
+
+def test_a_metric_is_added_by_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's steps make a metric that /metrics has, with its HELP, and that the reference and golden files list."""
+    copy = followed("Add a metric", tmp_path)
+    name, text = "office365_activations_consecutive_failures", "Failed polls of the report since the last good one."
+    page, golden = "test_the_metrics_page_is_the_codes_own_list", "test_the_exposition_is_as_its_golden_file"
+    run_tests(
+        copy,
+        "tests/test_metrics.py",
+        f"tests/docs/test_docs.py::{page}",
+        f"tests/test_exposition.py::{golden}",
+        "tests/soak/test_soak.py",
+    )
+    assert f"| `{name}` | tenant, report | gauge | {text} |" in (copy / "docs" / "metrics.md").read_text("utf-8")
+    for file in ("text.txt", "openmetrics.txt"):
+        assert f"# HELP {name} {text}\n" in (copy / "tests" / "golden" / "exposition" / file).read_text("utf-8")
+    monkeypatch.chdir(copy)
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path)
+        with Running("--config.file", str(path), log=tmp_path / "log", PYTHONPATH=str(copy)) as exporter:
+            shown = exporter.wait_until(rf"^{name}{{")
+    tenant = server.simulator.tenants[0].name
+    assert f"# HELP {name} {text}\n# TYPE {name} gauge\n" in shown
+    assert f'\n{name}{{report="activations_user_counts",tenant="{tenant}"}} 0.0\n' in shown
+
+
+def test_a_credential_is_added_by_the_page(tmp_path: Path) -> None:
+    """The page's steps make a credential that the configuration takes, that gets a token, and that is documented."""
+    copy = followed("Add a credential", tmp_path)
+    run_tests(copy, "tests/auth", "tests/config", "-k", "base64 or reference or table")
+    assert "client_secret_base64_file" in (copy / "docs" / "configuration.md").read_text("utf-8")
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path)
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        secret = tmp_path / "secret"
+        secret.write_bytes(base64.b64encode(server.simulator.tenants[0].secret.encode()))
+        document["tenants"][0]["auth"] = {"client_secret_base64_file": str(secret)}
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        words = ("-m", "exporter", "check", "--config.file", str(path))
+        (checked,) = json.loads(python(copy, *words, "--format", "json"))
+        assert checked["rows"]
+        secret.write_text("no base64!", encoding="utf-8")
+        refused = subprocess.run(
+            [sys.executable, *words, "--offline"], cwd=copy, capture_output=True, text=True, check=False, timeout=120
+        )
+    assert refused.returncode == 2
+    assert "secret is not base64; write the secret in base64" in refused.stderr

@@ -32,9 +32,14 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of code of a page."""
+    return fenced(page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix())
+
+
+def fenced(markdown: str, page: str) -> list[Block]:
+    """Return the blocks of code of a part of a page."""
     return [
-        Block(page.relative_to(ROOT).as_posix(), language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE))
-        for indent, language, text in _BLOCK.findall(page.read_text(encoding="utf-8"))
+        Block(page, language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE))
+        for indent, language, text in _BLOCK.findall(markdown)
     ]
 
 

@@ -49,6 +49,7 @@ LANGUAGES = {
     "sh": "run here",
     "yaml": "loaded here and in test_docs.py",
     "python": "tests/test_adding.py adds it to a copy of the package",
+    "diff": "tests/test_adding.py applies it to a copy of the repository",
     "promql": "tests/monitoring/test_rules.py lets promtool check them",
     "powershell": "needs a tenant of Microsoft Entra",
     "hcl": "needs Terraform and a tenant of Microsoft Entra",
