@@ -50,7 +50,7 @@ def test_the_commands_that_demo_prints_work_as_they_are_printed() -> None:
     """After `make demo`, with the program on no PATH, every printed command can be pasted into a shell."""
     require("curl")
     program = os.path.relpath(PROGRAM)
-    with printing("Ctrl-C", program, "demo", "--tenants=2", "--web.listen-address=127.0.0.1:0") as text:
+    with printing("Press Ctrl-C", program, "demo", "--tenants=2", "--web.listen-address=127.0.0.1:0") as text:
         commands = re.findall(r"^  [A-Z][a-z ]+  +((?:curl|\S*office365).*)$", text, re.MULTILINE)
         assert len(commands) == 4
         outputs = [
@@ -73,14 +73,14 @@ def test_demo_takes_the_variables_of_the_endpoints() -> None:
         "OFFICE365_EXPORTER_STORAGE__PATH": "/dev/null/never",
         "AZURE_TENANT_ID": "nobody",
     }
-    with printing("Ctrl-C", *COMMAND, "demo", "--tenants=1", **variables):
+    with printing("Press Ctrl-C", *COMMAND, "demo", "--tenants=1", **variables):
         assert httpx.get(f"http://{address}/o365/-/ready", trust_env=False).status_code == 200
         assert run("healthcheck", **variables).returncode == 0
 
 
 def test_demo_has_data_for_every_kind_of_panel() -> None:
     """One tenant with both reports and a secret that expires within the month; one product without activations."""
-    with printing("Ctrl-C", *COMMAND, "demo", "--web.listen-address=127.0.0.1:0") as text:
+    with printing("Press Ctrl-C", *COMMAND, "demo", "--web.listen-address=127.0.0.1:0") as text:
         address = re.search(r"http://(\S+)/metrics", text)
         assert address is not None
         families = {family.name: family.samples for family in parse_text(scrape_once_it_polls(address[1]))}
@@ -108,7 +108,7 @@ def scrape_once_it_polls(address: str) -> str:
 def test_a_new_tenant_has_no_past() -> None:
     """Where Microsoft has no report yet, the demonstration has no history either."""
     words = [*COMMAND, "demo", "--scenario=new-tenant", "--tenants=1", "--web.listen-address=127.0.0.1:0"]
-    with printing("Ctrl-C", *words) as text:
+    with printing("Press Ctrl-C", *words) as text:
         path = re.search(r"--config\.file (\S+)", text)
         assert path is not None
         history = run("history", "--config.file", path[1])
