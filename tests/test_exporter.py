@@ -476,7 +476,7 @@ def test_a_change_while_files_are_read_is_noticed(tmp_path: Path) -> None:
     assert any(watch.changed() for _ in range(3))
 
 
-def test_without_systemd_nothing_is_told() -> None:
+def test_without_systemd_nothing_is_sent() -> None:
     """Outside systemd, telling it anything does nothing, and there is no watchdog to feed."""
     systemd = Systemd({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"})
     systemd.tell("READY=1")

@@ -263,7 +263,7 @@ def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(harness: Harne
 
 
 @pytest.mark.parametrize("fault", [name for name, (_, calls) in CSV_FAULTS.items() if calls == 7] + ["401-expired"])
-def test_a_passing_fault_is_healed_within_the_poll(harness: Harness, fault: str) -> None:
+def test_a_passing_fault_is_overcome_within_the_poll(harness: Harness, fault: str) -> None:
     """A transient fault costs one more call and no failed poll."""
     harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=1)
     outcome = harness.poll(harness.tenant())
@@ -388,7 +388,7 @@ def test_a_host_that_refuses_is_a_network_failure_that_names_it() -> None:
     assert sum(clock.slept) < known.poll.timeout
 
 
-def test_an_untrusted_certificate_says_which_setting_mends_it(harness: Harness) -> None:
+def test_an_untrusted_certificate_names_the_setting_that_fixes_it(harness: Harness) -> None:
     """A host whose certificate nobody vouches for is a network failure whose hint is http.ca_file."""
     clock = Clock(harness.server._clock())
     clients = Clients(tls=tls_context())
@@ -401,7 +401,7 @@ def test_an_untrusted_certificate_says_which_setting_mends_it(harness: Harness) 
     assert "http.ca_file" in outcome.failure.hint
 
 
-def test_a_fault_of_our_own_costs_one_poll(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_in_the_exporter_costs_one_poll(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     """An exception that nobody foresaw becomes the reason `internal`, with its traceback in the log."""
     clock = Clock(NOON)
     poller = Poller(harness.clients, None, Budget(clock), clock=clock)  # type: ignore[arg-type]  # the fault

@@ -74,7 +74,7 @@ def test_polls_follow_each_other_by_the_interval(number: int, start: float, inte
 
 
 @pytest.mark.parametrize("reason", [Reason.PERMISSION, Reason.CREDENTIALS, Reason.TENANT, Reason.UNSUPPORTED])
-def test_a_failure_that_people_mend_is_tried_again_after_1_2_5_15_minutes_then_hourly(reason: Reason) -> None:
+def test_a_failure_that_needs_an_operator_is_tried_again_after_1_2_5_15_minutes_then_hourly(reason: Reason) -> None:
     """The pauses after a refusal grow to an hour and stay there, for ever."""
     pauses = [next_due(HOURLY, KEY, after(NOON, reason, failures=n), NOON) - NOON for n in (1, 2, 3, 4, 5, 6, 1000)]
     assert pauses == [60, 120, 300, 900, 3600, 3600, 3600]
@@ -189,7 +189,7 @@ def test_a_task_that_raises_is_planned_again() -> None:
 
     def work() -> None:
         ran.append(time.time())
-        raise RuntimeError("a fault")
+        raise RuntimeError("a bug")
 
     schedule = Schedule(1)
     schedule.start()
@@ -212,7 +212,7 @@ def test_replaced_tasks_run_and_removed_ones_do_not() -> None:
     assert ran == ["new"]
 
 
-def test_a_clock_jump_plans_every_poll_anew() -> None:
+def test_a_clock_jump_schedules_every_poll_again() -> None:
     """When the clock jumps to after a poll's due time, it runs without waiting for the old moment."""
     clock = Clock(time.time())
     ran: list[int] = []

@@ -81,7 +81,7 @@ def _federated_token(harness: Harness) -> dict[str, Any]:
     return {"federated_token_file": harness.file("token", federated_assertion(FEDERATION, time.time()))}
 
 
-def _device_code(_world: Harness) -> dict[str, Any]:
+def _device_code(_harness: Harness) -> dict[str, Any]:
     return {"device_code": {}}
 
 

@@ -63,7 +63,7 @@ def test_a_machine_without_an_identity_of_its_own_says_so(harness: Harness) -> N
 
 
 def test_a_wrong_header_of_app_service_says_so(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint that does not know this app is the credential's fault."""
+    """An endpoint that does not know this app is an error of the credential."""
     harness.give_identity(app_service=True)
     monkeypatch.setenv("IDENTITY_HEADER", "hush, wrong")
     failure = harness.fail(identity(harness))
@@ -106,7 +106,7 @@ def test_each_answer_of_the_endpoint_has_its_reason(
     assert failure.message.startswith(f"{tenant.name}: ")
 
 
-def test_a_passing_fault_of_the_endpoint_costs_no_poll(harness: Harness) -> None:
+def test_a_passing_error_of_the_endpoint_costs_no_poll(harness: Harness) -> None:
     """While Azure renews the endpoint, the poll tries again."""
     harness.give_identity()
     gone = Fault("gone", Stage.TOKEN, "410", lambda _call, _good: Response(410))
@@ -151,7 +151,7 @@ def test_outside_azure_nobody_answers(harness: Harness, monkeypatch: pytest.Monk
     ],
     ids=["Service Fabric", "Cloud Shell"],
 )
-def test_where_managed_identities_cannot_work_the_configuration_is_told_so(
+def test_where_managed_identities_cannot_work_it_is_an_error_of_the_configuration(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], what: str
 ) -> None:
     """On Service Fabric and Cloud Shell nothing is requested or retried, and the alternative is named."""

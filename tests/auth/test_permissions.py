@@ -54,10 +54,10 @@ def test_each_role_is_enough(role: str) -> None:
 )
 def test_an_account_that_cannot_read_reports_is_named(claims: dict[str, Any], message: str) -> None:
     """Personal accounts and accounts without a role are recognised by the token."""
-    fault = account_error(delegated(), claims)
-    assert fault is not None
-    assert fault.message.startswith(f"contoso: {message}")
-    assert fault.hint
+    error = account_error(delegated(), claims)
+    assert error is not None
+    assert error.message.startswith(f"contoso: {message}")
+    assert error.hint
 
 
 @pytest.mark.parametrize("claims", [{}, {"wids": None}, {"wids": "text"}, {"tid": "x"}])

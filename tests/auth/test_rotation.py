@@ -117,7 +117,7 @@ def test_a_lost_file_fails_once_its_token_is_worth_nothing(harness: Harness) -> 
     assert harness.fail(tenant).reason is Reason.CONFIG
 
 
-def test_a_federated_token_is_read_anew_for_each_assertion(harness: Harness) -> None:
+def test_a_federated_token_is_read_again_for_each_assertion(harness: Harness) -> None:
     """Each new token is asked for with what the file holds then; between, the file is not needed."""
     harness.microsoft.register_federation(harness.known, FEDERATION)
     path = harness.file("token", federated_assertion(FEDERATION, time.time() - 1800))
@@ -134,7 +134,7 @@ def test_a_federated_token_is_read_anew_for_each_assertion(harness: Harness) -> 
     assert harness.calls(Stage.DISCOVERY) == 1
 
 
-def test_an_assertion_is_made_anew_for_each_token(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_token_has_an_assertion_of_its_own(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tokens by certificate are asked for with two assertions, each with an id of its own."""
     sent: list[str] = []
     request = harness.clients.request

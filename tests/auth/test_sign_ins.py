@@ -105,7 +105,7 @@ def test_a_new_sign_in_replaces_the_former(harness: Harness, delegated: Tenant) 
 
 
 def test_a_revoked_sign_in_says_which_command_to_run(harness: Harness, delegated: Tenant) -> None:
-    """A refresh token that Microsoft takes no more is the credential's fault, at this poll and at the next ones."""
+    """A refresh token that Microsoft takes no more is an error of the credential, at this poll and at the next ones."""
     harness.sign_in(delegated)
     harness.restart()
     harness.microsoft.revoke_tokens(harness.known)

@@ -115,7 +115,7 @@ def test_a_revoked_token_costs_exactly_one_new_one(harness: Harness) -> None:
     assert (harness.calls(), harness.calls(Stage.GRAPH)) == (2, 3)
 
 
-def test_a_second_refusal_is_the_credentials_fault(harness: Harness) -> None:
+def test_a_second_refusal_has_the_reason_credentials(harness: Harness) -> None:
     """Where Graph refuses the new token too, the poll ends: one new token, never more."""
     harness.microsoft.inject(harness.known, "401-expired", times=None)
     failure = harness.fail(harness.tenant())
@@ -137,7 +137,7 @@ def test_consent_is_seen_at_the_next_poll(harness: Harness) -> None:
     assert harness.calls() == 2
 
 
-def test_a_lifetime_that_is_not_told_is_an_hour(harness: Harness) -> None:
+def test_a_missing_lifetime_is_an_hour(harness: Harness) -> None:
     """A token without `expires_in` is taken to live for an hour."""
     body = b'{"access_token": "opaque", "token_type": "Bearer"}'
     opaque = Fault("opaque", Stage.TOKEN, "a token of its own kind", lambda _call, _good: Response(200, (), body))
@@ -191,7 +191,7 @@ def test_a_token_hides_itself(harness: Harness) -> None:
     assert_clean(repr(harness.token(harness.tenant())))
 
 
-def test_a_fault_while_there_is_no_budget_is_the_credentials(harness: Harness) -> None:
+def test_a_refusal_without_budget_has_the_reason_credentials(harness: Harness) -> None:
     """A 401 with the last call of the budget ends the poll without a second one."""
     budget = Budget(harness.server.now)
     harness.poller._budget = budget
@@ -202,7 +202,7 @@ def test_a_fault_while_there_is_no_budget_is_the_credentials(harness: Harness) -
     assert harness.fail(tenant).reason is Reason.CREDENTIALS
 
 
-def test_an_answer_that_msal_cannot_read_is_the_hosts_fault() -> None:
+def test_an_answer_that_msal_cannot_read_has_the_reason_server() -> None:
     """An error of MSAL's own is an error of the tree, without MSAL's words."""
     virtual = Virtual()
     bad = Fault(

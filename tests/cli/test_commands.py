@@ -124,7 +124,7 @@ def test_check_offline_needs_no_network(tmp_path: Path) -> None:
 
 
 def test_check_offline_names_files_that_are_missing(tmp_path: Path) -> None:
-    """A secret's file that cannot be read is a fault before any tenant is asked."""
+    """A secret's file that cannot be read is an error before any tenant is polled."""
     with SimulatorServer(Simulator(tenants=1)) as server:
         path = configure(server, tmp_path, {"tenants": [tenant_of(server, {"client_secret_file": "/nowhere/secret"})]})
     checked = run("check", "--offline", "--config.file", str(path))

@@ -149,7 +149,7 @@ def test_no_tenant_where_none_is_needed(tmp_path: Path) -> None:
     assert load(written(tmp_path, ""), {}, need_tenants=False).tenants == ()
 
 
-def test_beta_is_told_once(whole: Config, tmp_path: Path) -> None:
+def test_beta_is_reported_once(whole: Config, tmp_path: Path) -> None:
     """Tenants that are read from beta earn one notice, however many they are; v1.0 earns none."""
     assert whole.notices == (
         "1 of 11 tenants are read from Graph's beta, which Microsoft does not support in production and may change",

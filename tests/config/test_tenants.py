@@ -35,7 +35,7 @@ def test_many_tenants_stay_small(tmp_path: Path) -> None:
     assert len({id(part) for one in found for part in (one.auth, one.poll, one.report, one.targets, one.prices)}) == 5
 
 
-def test_a_fault_of_the_top_is_told_once(tmp_path: Path) -> None:
+def test_an_error_at_the_top_is_reported_once(tmp_path: Path) -> None:
     """What all tenants inherit is reported where it stands, not once a tenant; what each lacks is reported for each."""
     flags = _entries(tmp_path)
     text = (tmp_path / "config.yml").read_text(encoding="utf-8")

@@ -60,7 +60,7 @@ def test_pythons_that_are_named_have_to_run(monkeypatch: pytest.MonkeyPatch) -> 
         release.find_pythons([version])
 
 
-def test_a_missing_python_is_told_and_fails_where_it_is_named(
+def test_a_missing_python_is_reported_and_fails_where_it_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A supported Python that cannot be had is named as not run; one that PYTHONS names has to be there."""

@@ -107,7 +107,7 @@ def test_troubleshooting_has_a_line_for_every_reason() -> None:
 
 @each_page
 def test_every_configuration_in_a_page_loads(page: Path, tmp_path: Path) -> None:
-    """A YAML example that configures the exporter is a configuration without a fault."""
+    """A YAML example that configures the exporter is a configuration without an error."""
     for example in (block.text for block in blocks(page) if block.language == "yaml"):
         if not re.search(r"^(tenants|tenant_files|auth|cloud):", example, re.MULTILINE):
             continue

@@ -184,7 +184,7 @@ def test_a_second_signal_ends_it_at_once(server: SimulatorServer, tmp_path: Path
         assert code == 128 + signal.SIGTERM or (code == 0 and time.monotonic() - started > 1)
 
 
-def test_systemd_is_told_that_it_is_ready_alive_and_stopping(server: SimulatorServer, tmp_path: Path) -> None:
+def test_systemd_is_notified_of_ready_alive_and_stopping(server: SimulatorServer, tmp_path: Path) -> None:
     """A unit of Type=notify with a watchdog gets READY, WATCHDOG and STOPPING."""
     path = configure(server, tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

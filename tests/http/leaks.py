@@ -27,11 +27,11 @@ def assert_clean(text: str) -> None:
     assert found is None, f"{found.group()!r} leaks in: {text}"
 
 
-def said(fault: ExporterError | Failure) -> str:
+def said(error: ExporterError | Failure) -> str:
     """Return everything that people read of an error; fail if it holds anything secret."""
-    text = f"{fault.message}\n{fault.hint}\n{fault.request_id}\n{fault!r}"
+    text = f"{error.message}\n{error.hint}\n{error.request_id}\n{error!r}"
     assert_clean(text)
-    return f"{fault.message}\n{fault.hint}"
+    return f"{error.message}\n{error.hint}"
 
 
 def watch(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:

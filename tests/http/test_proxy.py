@@ -148,7 +148,7 @@ def test_no_proxy_counts_for_a_configured_proxy() -> None:
 
 
 @pytest.mark.parametrize("value", ["socks5://user:hush@proxy:1", "http://user:hush@", "http://u:hush@[", "http://p:0"])
-def test_a_variable_that_holds_no_proxy_is_a_fault_of_the_configuration(value: str) -> None:
+def test_a_variable_that_is_not_a_proxy_is_an_error_of_the_configuration(value: str) -> None:
     """HTTPS_PROXY is checked before any poll, and its password is not shown."""
     with pytest.raises(ConfigError) as caught:
         proxy_from(None, {"HTTPS_PROXY": value})

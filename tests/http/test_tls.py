@@ -72,7 +72,7 @@ def test_a_private_authority_is_nothing_without_the_setting(authority: trustme.C
     ],
     ids=["expired", "not yet", "other name", "address only"],
 )
-def test_each_fault_of_a_certificate_has_its_own_mend(
+def test_each_error_of_a_certificate_has_its_own_fix(
     *, authority: trustme.CA, ca_file: Path, name: str, begins: timedelta, ends: timedelta, message: str, hint: str
 ) -> None:
     """Expired, not yet valid and another's: http.ca_file would fix none of them, and is not named."""

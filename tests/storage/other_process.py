@@ -55,8 +55,8 @@ def fill(folder: Path) -> None:
         standing = standing.after(good(snapshot))
         try:
             storage.save(CONTOSO, "contoso", standing, snapshot)
-        except StorageError as fault:
-            say(f"full: {fault.message} ({fault.hint})")
+        except StorageError as error:
+            say(f"full: {error.message} ({error.hint})")
             break
         saved = number
     kept = storage.restore()[CONTOSO].snapshot

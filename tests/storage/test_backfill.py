@@ -211,7 +211,7 @@ NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "error"),
     [
         ({"step": 0.5}, "--step 0.5s: at most one sample a second"),
         ({"extra_labels": {"0": ""}}, f"--label 0: {NOT_A_NAME}"),
@@ -222,12 +222,12 @@ NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365
         ),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(folder: Path, options: dict[str, Any], fault: str) -> None:
+def test_options_that_cannot_be_used_are_refused(folder: Path, options: dict[str, Any], error: str) -> None:
     """A bad step or label is a usage error that says which and why."""
     save(folder, [])
     with pytest.raises(ConfigError) as caught:
         text_of(folder, now=START, **options)
-    assert caught.value.errors == (fault,)
+    assert caught.value.errors == (error,)
 
 
 POLLS = st.lists(

@@ -219,7 +219,7 @@ def test_retention_of_more_than_all_time_deletes_nothing(storage: Storage) -> No
 
 def test_threads_save_side_by_side(storage: Storage) -> None:
     """Many threads saving, reading and counting at once lose nothing and meet no error."""
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def poll(number: int) -> None:
         key, held = Key("global", f"tenant-{number}", "activations_user_counts"), Standing()
@@ -230,15 +230,15 @@ def test_threads_save_side_by_side(storage: Storage) -> None:
                 storage.record_call(key, outcome.at)
                 storage.save(key, f"tenant-{number}", held, outcome.snapshot)
                 assert storage.restore()[key] == held
-        except BaseException as fault:  # noqa: BLE001 - shown by the assertion below
-            faults.append(fault)
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            errors.append(error)
 
     threads = [threading.Thread(target=poll, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert faults == []
+    assert errors == []
     assert len(storage.restore()) == 8
     assert all(len(calls) == 1 for calls in storage.calls_since(0).values())
 

@@ -291,7 +291,7 @@ def test_a_thousand_idle_connections_are_cut_beside_others() -> None:
                 sock.close()
 
 
-def test_scrapes_beyond_the_bound_are_told_so() -> None:
+def test_scrapes_beyond_the_bound_get_503() -> None:
     """Where all slots are taken the answer is 503 with Retry-After, and the slots come back."""
     source = Fake((b"a" * 30_000_000,))
     with running(source, scrapes=2, grace=60.0) as server:

@@ -105,7 +105,7 @@ def test_a_long_status_is_packed_and_holds_up_nobody() -> None:
         assert found[0].content == source.what.as_json()
 
 
-def test_too_many_readers_are_told_so() -> None:
+def test_too_many_readers_get_503() -> None:
     """Requests for a status that does not come end in 503 beyond a bound."""
     source = Fake(hold=threading.Event())
     with running(source) as server:
