@@ -74,7 +74,7 @@ class Service:
         """Return a scrape."""
         return b"".join(self.exporter.scrape(openmetrics=False, gzip=False, tenants=tenants)).decode()
 
-    def wait_for(self, *parts: str, seconds: float = 20) -> str:
+    def wait_for(self, *parts: str, seconds: float = 120) -> str:
         """Return the first scrape with a line that holds every part."""
         end = time.monotonic() + seconds
         text = ""
@@ -85,7 +85,7 @@ class Service:
             time.sleep(0.02)
         raise AssertionError(f"no line with {parts} in:\n{text}")
 
-    def wait_without(self, part: str, seconds: float = 20) -> None:
+    def wait_without(self, part: str, seconds: float = 120) -> None:
         """Wait for the first scrape without `part`."""
         end = time.monotonic() + seconds
         while part in self.metrics():

@@ -131,7 +131,7 @@ def test_a_scheduled_poll_is_due_at_its_slot_with_jitter() -> None:
     assert 250 < max(dues) < 300
 
 
-def run_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def run_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

@@ -94,7 +94,7 @@ def test_check_of_300_tenants_behind_a_dead_proxy_costs_seconds(tmp_path: Path) 
         path.write_text(json.dumps(document), encoding="utf-8")
         started = time.monotonic()
         checked = run("check", "--config.file", str(path), "--format", "json")
-    assert time.monotonic() - started < 50  # 18 s, and what a busy machine adds; it was 17 minutes
+    assert time.monotonic() - started < 150  # 18 s, and what a busy machine adds; it was 17 minutes
     assert {finding["failure"]["reason"] for finding in json.loads(checked.stdout)} == {"network"}
     assert checked.stderr.count("FAILED: network") == 300
     assert checked.stderr.count("not tried: ") >= 300 - 2 * 16 - 3

@@ -53,7 +53,7 @@ def fetched(client: str, url: str, accept: str) -> str:
     if client == "requests":
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.get(url, headers=headers, timeout=10)
+            answer = session.get(url, headers=headers, timeout=60)
             answer.encoding = "utf-8"
             return answer.text
     words = {

@@ -52,7 +52,7 @@ def trust(server: SimulatorServer) -> ssl.SSLContext:
 @pytest.fixture
 def over_tls(server: SimulatorServer, trust: ssl.SSLContext) -> Iterator[Plain]:
     """Return a plain client of the server, for the first tenant."""
-    with httpx.Client(verify=trust, trust_env=False, timeout=10.0) as client:
+    with httpx.Client(verify=trust, trust_env=False, timeout=60.0) as client:
         yield Plain(client, server.cloud, server.simulator.tenants[0])
 
 

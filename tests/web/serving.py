@@ -93,7 +93,7 @@ class Running:
         self.thread.join(20)
         assert not self.thread.is_alive()
 
-    def connect(self, timeout: float = 10) -> socket.socket:
+    def connect(self, timeout: float = 60) -> socket.socket:
         """Return a connected socket."""
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
@@ -174,7 +174,7 @@ def status(answer: bytes) -> int:
     return int(answer[9:12])
 
 
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until `condition` holds."""
     end = time.monotonic() + seconds
     while not condition():

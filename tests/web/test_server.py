@@ -78,7 +78,7 @@ def test_reloads_queue_up_to_a_bound() -> None:
         codes: list[int] = []
 
         def ask() -> None:
-            codes.append(httpx.post(f"{server.url}/-/reload", timeout=20).status_code)
+            codes.append(httpx.post(f"{server.url}/-/reload", timeout=60).status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(6)]
         for thread in threads:
@@ -148,13 +148,13 @@ def test_few_files(files: int) -> None:
     ) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        held = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(100)]
+        held = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(100)]
         for _ in range(3):
-            with socket.create_connection(("127.0.0.1", port), 20) as sock:
+            with socket.create_connection(("127.0.0.1", port), 60) as sock:
                 assert status(exchange(sock, LAST)) == 200
         for sock in held:
             sock.close()
-        _, errors = process.communicate("\n", timeout=20)
+        _, errors = process.communicate("\n", timeout=60)
         assert process.returncode == 0, errors
 
 

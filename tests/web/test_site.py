@@ -111,7 +111,7 @@ def test_too_many_readers_get_503() -> None:
     with running(source) as server:
         codes: list[int] = []
         ask = [
-            threading.Thread(target=lambda: codes.append(httpx.get(server.url, timeout=20).status_code))
+            threading.Thread(target=lambda: codes.append(httpx.get(server.url, timeout=60).status_code))
             for _ in range(10)
         ]
         for thread in ask:
