@@ -34,7 +34,7 @@ LABEL org.opencontainers.image.title="office365-activations-exporter" \
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip
 COPY --from=build /opt/exporter /opt/exporter
 COPY --from=build --chown=65532:65532 /build/storage/ /var/lib/
-# A variable, so that reports are kept whatever the arguments are; it outranks storage.path in a configuration file.
+# A variable, so that reports are kept whatever the arguments are; it takes precedence over storage.path in a configuration file.
 ENV PATH=/opt/exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

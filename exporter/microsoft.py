@@ -36,7 +36,7 @@ class Microsoft:
         transport: replaces the network.
 
     Raises:
-        ConfigError: `http.ca_file` cannot be used, or HTTPS_PROXY holds no proxy.
+        ConfigError: `http.ca_file` cannot be used, or HTTPS_PROXY is not the address of a proxy.
     """
 
     def __init__(

@@ -96,7 +96,7 @@ class Poller:
             failure = _failure(tenant, error, hint=self._tokens.advice(tenant, report.permission))
         except ExporterError as error:
             failure = _failure(tenant, error)
-        except Exception as error:  # an error of the exporter costs one poll, never the process
+        except Exception as error:  # a bug in the exporter costs one poll, never the process
             log.exception("a poll failed: this is a bug in the exporter", tenant=tenant.name, report=key.report)
             failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's code"))
         return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)

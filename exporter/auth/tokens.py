@@ -80,7 +80,7 @@ class TokenSource:
             CredentialsError: Microsoft's login refused the credential.
             TenantError: there is no such tenant.
             ThrottledError: 429 of the token endpoint.
-            ServerError: 5xx of the token endpoint, or an answer that is no token.
+            ServerError: 5xx of the token endpoint, or an answer that is not a token.
             NetworkError: the token endpoint cannot be reached.
         """
         key = _key(tenant)

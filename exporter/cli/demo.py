@@ -43,7 +43,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     with tempfile.TemporaryDirectory(prefix="office365-demo-") as temporary, simulation(arguments.options) as server:
         path = write_configuration(server, Path(temporary), demo=True)
         flags = {**arguments.flags, "config.file": str(path)}
-        # What says whom to poll and where to store is not for a simulation.
+        # Settings of what to poll and where to store are not for a simulation.
         variables = {name: value for name, value in environ.items() if name.startswith(_VARIABLES)}
         if _ADDRESS not in variables:
             flags.setdefault("web.listen_address", [DEMO_ADDRESS])

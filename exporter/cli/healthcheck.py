@@ -60,7 +60,7 @@ def _ask(address: listen_address.Address, path: str, *, may_be_tls: bool) -> int
 
 
 def _ask_encrypted(address: listen_address.Address, path: str) -> int:
-    # Any certificate is taken: it names whom others ask, not this machine.
+    # Any certificate is accepted: it has the name that others use, not that of this machine.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

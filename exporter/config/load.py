@@ -33,7 +33,7 @@ _NO_TENANTS: Final = (
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenants: bool = True) -> Config:
-    """Load the configuration; a flag beats a variable, a variable the file, the file the default.
+    """Load the configuration; a flag overrides a variable, a variable the file, the file the default.
 
     Args:
         flags: what the command line gave, by `Setting.key`; None means not given.

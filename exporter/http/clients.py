@@ -74,7 +74,7 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     Building one takes some 25 ms: build it once and share it.
 
     Raises:
-        OSError: `ca_file` cannot be read, is not a regular file or is too large; `ssl.SSLError` where it holds no
+        OSError: `ca_file` cannot be read, is not a regular file or is too large; `ssl.SSLError` where it contains no
             certificate.
     """
     context = ssl.create_default_context()
@@ -215,7 +215,7 @@ class Clients:
         limits = httpx.Limits(max_connections=8, keepalive_expiry=60)
         proxy = None
         if proxied:
-            # A proxy that speaks TLS itself is held to the same trust as any host.
+            # A proxy with TLS of its own is held to the same trust as any host.
             url = httpx.URL(self._proxy.url)
             proxy = httpx.Proxy(url, ssl_context=self._tls if url.scheme == "https" else None)
         transport = httpx.HTTPTransport(verify=self._tls, proxy=proxy, limits=limits, trust_env=False)

@@ -45,7 +45,7 @@ def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:
     The variables may be in either case and may leave out `http://`, as curl's.
 
     Raises:
-        ConfigError: the variable that counts holds no address of a proxy.
+        ConfigError: the variable that counts is not the address of a proxy.
     """
 
     def variable(name: str) -> str:

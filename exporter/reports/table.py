@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 MAX_ROWS = 1_000
-"""More rows than this are no report of product types: there is a handful of them in a tenant."""
+"""More rows than this are not a report of product types: a tenant has a handful of them."""
 
 MAX_NAME = 256
 """The longest product type taken, in characters."""
@@ -141,7 +141,7 @@ def _checked(cells: Sequence[object] | str, now: float) -> tuple[date, str, tupl
     """Return a row's date, product type and counts.
 
     Raises:
-        ValueError: why the row is not taken; the message is short and holds no more of the row than its product type.
+        ValueError: why the row is not taken; the message is short and contains nothing of the row but its product type.
     """
     if isinstance(cells, str):
         raise ValueError(cells)  # noqa: TRY004 - it is the reason why there are no cells

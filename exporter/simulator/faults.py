@@ -37,7 +37,7 @@ def refused(status: int, code: str, message: str) -> Answer:
 
 
 def with_bytes(change: Callable[[bytes], bytes]) -> Answer:
-    """Return what changes the body of a good answer; an answer that is no report is left as it is."""
+    """Return what changes the body of a good answer; an answer without a report is left as it is."""
 
     def answer(_call: Call, good: Callable[[], Response]) -> Response:
         response = good()

@@ -181,7 +181,7 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: it is missing, unreadable or damaged.
-        StorageError: it is no regular file, or was not closed cleanly, and its folder cannot be written to repair that.
+        StorageError: it is not a regular file, or was not closed cleanly and its folder cannot be written to repair it.
         StorageNewerError: its schema is newer than this program.
     """
     _refuse_irregular(file)

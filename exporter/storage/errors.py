@@ -58,7 +58,7 @@ def primary_code(error: BaseException | None) -> int:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Say whether an exception means that the file is no database (any more)."""
+    """Say whether an exception means that the file is not a database (any more)."""
     return primary_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 

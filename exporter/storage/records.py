@@ -320,7 +320,7 @@ def _text(value: str) -> str:
 def _counts(text: str) -> tuple[int, ...]:
     counts = json.loads(text)
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError(f"{text!r} are no counts")
+        raise ValueError(f"{text!r} are not counts")
     return tuple(counts)
 
 

@@ -81,7 +81,7 @@ class Passwords:
 
         Args:
             authorization: the header; None if there was none.
-            client: whom a new check is counted for.
+            client: which client a new check is counted for.
 
         Raises:
             BusyError: too many checks are waiting, or too many of this client's.

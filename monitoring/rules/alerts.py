@@ -48,7 +48,7 @@ FIXES = {
     "unsupported": "This cloud or API version does not have the report: set report.api_version to beta.",
     "redirect": "Microsoft sends the download to a host that is not allowed: if the host in the log is Microsoft's, add "
     "it to http.download_hosts.",
-    "internal": "This is a bug in the exporter: report it with the log lines at level error; they hold no secret.",
+    "internal": "This is a bug in the exporter: report it with the log lines at level error; they contain no secret.",
     "report": "The report cannot be read: the log says why; if the newest release does not read it either, report it.",
     "download": "The short-lived download address has expired before it was read: check the clock of the host and how "
     "long one poll takes.",
@@ -231,8 +231,8 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and ignoring (tenant, tenant_id, cloud) last_over_time({EXPORTERS}[{limits.absent}])",
             "{{ $labels.tenant }}: no longer among the exporter's tenants",
             "Tenant {{ $labels.tenant }} ({{ $labels.tenant_id }}, cloud {{ $labels.cloud }}) was there within the last "
-            f"{spoken(limits.tenant_gone)} and has no series any more. If it was removed or disabled on purpose, nothing is to be "
-            "done and this ends by itself; otherwise see the configuration and the tenant files.",
+            f"{spoken(limits.tenant_gone)} and has no series any more. If it was removed or disabled on purpose, there is "
+            "nothing to do: this ends by itself. Otherwise check the configuration and the tenant files.",
             limits.pending,
         ),
         Alert(
@@ -320,7 +320,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "{{ $labels.job }}: {{ if eq $value 0.0 }}the exporter is gone{{ else }}{{ $value }} exporters cannot be scraped"
             "{{ end }}",
             f"{{{{ if eq $value 0.0 }}}}Job {{{{ $labels.job }}}} had an exporter within the last {spoken(limits.down_memory)} and has "
-            "no target any more: see whether its pod is scheduled and starts. If it was removed on purpose, silence this."
+            "no target any more: check whether its pod is scheduled and starts. If it was removed on purpose, silence this."
             f"{{{{ else }}}}Prometheus cannot scrape {down}(job {{{{ $labels.job }}}}). Check whether the process runs and starts, "
             "then the error of the target in Prometheus (TLS, password, port).{{ end }}",
             limits.down,
@@ -393,7 +393,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f") > 0",
             "{{ $labels.job }}: polls fail because of a bug in the exporter",
             "{{ $value | humanize }} polls have failed because of a bug in the exporter; other tenants are not affected. "
-            "Please report it with the log lines at level error; they hold no secret.",
+            "Please report it with the log lines at level error; they contain no secret.",
             None,
             limits.internal_window,
         ),

@@ -37,7 +37,7 @@ FRESHEST = f"instance_tenant_report:{P}_freshness:latest"
 
 
 def report_numbers(*, past: bool = False) -> tuple[Recording, ...]:
-    """Return the report's numbers; of two replicas the one with the newer report, then the later poll, speaks.
+    """Return the report's numbers; of two replicas the one with the newer report, then the later poll, counts.
 
     Args:
         past: for numbers from `history`, which come from one exporter and have no polls.

@@ -93,7 +93,7 @@ class Thresholds:
         name, _, text = setting.partition("=")
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         if name not in known:
-            raise ValueError(f"{name!r} is no threshold; choose one of {', '.join(known)}")
+            raise ValueError(f"{name!r} is not a threshold; choose one of {', '.join(known)}")
         kind = type(known[name])
         try:
             value = kind.parse(text) if issubclass(kind, Window) else kind(text)

@@ -37,8 +37,8 @@ HEAD = """# Endpoints
 {routes}
 
 The paths are those without flags: `--web.telemetry-path` moves `/metrics`, `--web.route-prefix` moves all. Another path
-is 404, another method 405. 429 and 503 name in `Retry-After` when to try again; they come where more is under way than
-the [bounds](web-configuration.md#what-one-client-can-hold) allow.
+is 404, another method 405. 429 and 503 name in `Retry-After` when to try again; they are sent when more is in progress
+than the [bounds](web-configuration.md#what-one-client-can-hold) allow.
 
 ## Status as JSON
 

@@ -236,7 +236,7 @@ def test_thresholds_are_changed_without_editing_expressions(tmp_path: Path) -> N
     assert "345600" not in text
     assert text.count("432000") == 2
     assert ">= 3\n" in text
-    with pytest.raises(ValueError, match="'stale' is no threshold; choose one of slow_interval"):
+    with pytest.raises(ValueError, match="'stale' is not a threshold; choose one of slow_interval"):
         Thresholds().changed("stale=5d")
     with pytest.raises(ValueError, match="report_stale: 'soon' is not a duration; write it like 90m"):
         Thresholds().changed("report_stale=soon")

@@ -30,9 +30,9 @@ DIFFERENCES = (
     Difference(
         "tls_server_config.client_auth_type",
         "RequireAnyClientCert, RequireClientCert",
-        "asks for a certificate and takes any",
+        "asks for a certificate and accepts any",
         _REFUSED,
-        "Python's ssl cannot take a certificate without verifying it; use RequireAndVerifyClientCert",
+        "Python's ssl cannot accept a certificate without verifying it; use RequireAndVerifyClientCert",
     ),
     Difference(
         "tls_server_config.client_auth_type",
@@ -67,7 +67,7 @@ DIFFERENCES = (
         "TLS10, TLS11",
         _SERVED,
         _REFUSED,
-        "OpenSSL 3 speaks them only below its default level of security (RFC 8996)",
+        "OpenSSL 3 supports them only below its default level of security (RFC 8996)",
     ),
     Difference(
         "tls_server_config.min_version, max_version",
@@ -95,7 +95,7 @@ DIFFERENCES = (
         "whole, without certificate and key (only min_version, cipher_suites, …)",
         "serves plain HTTP",
         "serves plain HTTP, and a log line says so",
-        "it is easily taken for TLS",
+        "it is easily mistaken for TLS",
     ),
     Difference(
         "http_server_config.http2",
