@@ -219,7 +219,7 @@ def _allowed(location: str, tenant: Tenant, request_id: str) -> str:
     if parts.scheme != "https" or not host or not host.isascii():
         raise no("its Location is not an https address", "a proxy or gateway may have rewritten it")
     if parts.username is not None or parts.password is not None:
-        raise no("its Location holds a user name")
+        raise no("its Location contains a user name")
     if not _listed(host, port, tenant.download_hosts):
         entry = f"{_bracketed(host)}:{port}"
         raise no(

@@ -112,7 +112,7 @@ def test_a_thousand_tenants_over_tls_with_client_certificate_and_password(tmp_pa
 
 @pytest.mark.parametrize("pause", [0.0, 0.3, 1.5])
 def test_the_demo_tells_where_to_look_and_ends_with_code_0(pause: float) -> None:
-    """`demo` prints the addresses to try on stdout, logs to stderr only, and Press Ctrl-C to stop with code 0."""
+    """`demo` prints the addresses to try on stdout, logs to stderr only, and stops on Ctrl-C with code 0."""
     words = [*COMMAND, "demo", "--tenants", "2", "--web.listen-address=127.0.0.1:0"]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
