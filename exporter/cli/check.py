@@ -140,6 +140,9 @@ class _Examination:
         permission = None
         if token is not None and token.permissions is not None:
             permission = REPORTS[key.report].permission in token.permissions
+        refused = failure is not None and (
+            failure.reason is Reason.PERMISSION or _NO_CONSENT.search(failure.message) is not None
+        )
         snapshot, columns = outcome.snapshot, [column.name for column in REPORTS[key.report].columns]
         return Finding(
             tenant.name,
@@ -153,15 +156,8 @@ class _Examination:
             else None,
             rejected_rows=outcome.rejected_rows or 0,
             failure=failure,
-            consent_url=_consent_url(tenant, permission, failure),
+            consent_url=consent_url(tenant) if refused or permission is False else "",
         )
-
-
-def _consent_url(tenant: Tenant, permission: bool | None, failure: Failure | None) -> str:  # noqa: FBT001 - a finding
-    refused = failure is not None and (failure.reason is Reason.PERMISSION or bool(_NO_CONSENT.search(failure.message)))
-    # A managed identity is given its permission by a script: there is no page for it.
-    lacking = (refused or permission is False) and tenant.auth.kind != "managed_identity"
-    return consent_url(tenant) if lacking else ""
 
 
 def _show_failure(finding: Finding, *, to_stderr: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, TypeVar
 
+from exporter.config.errors import nearest, sentence
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def check_names(names: Sequence[str], known: Collection[str], flag: str) -> None
     errors = []
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            fix = f"did you mean {near[0]}?" if near else "check the name, and --config.file"
-            errors.append(f"{flag}: there is no enabled tenant {name!r}; {fix}")
+            near = nearest(name, known)
+            fix = f"did you mean {near}?" if near else "check the name, and --config.file"
+            errors.append(sentence(flag, f"there is no enabled tenant {name!r}", fix))
     if errors:
         raise ConfigError(tuple(errors))
 
