@@ -55,7 +55,7 @@ class Lock:
         except BlockingIOError:
             holder = _read_holder(descriptor)
             os.close(descriptor)
-            raise StorageLockedError(f"{folder}: in use by {holder}", holder=holder) from None
+            raise StorageLockedError(f"{folder}: in use by {holder}") from None
         except BaseException:
             os.close(descriptor)
             raise

@@ -36,13 +36,9 @@ class StorageError(ExporterError):
 
 
 class StorageLockedError(StorageError):
-    """Another process uses this storage; `holder` says which."""
+    """Another process uses this storage; the message says which."""
 
     default_hint = "stop the other process, or give this one a storage.path of its own"
-
-    def __init__(self, message: str, *, holder: str) -> None:
-        super().__init__(message)
-        self.holder = holder
 
 
 class StorageNewerError(StorageError):
