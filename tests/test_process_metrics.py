@@ -41,18 +41,18 @@ def test_each_open_file_counts() -> None:
         assert values(process)["process_open_fds"] == before + 1
 
 
-def test_it_tells_of_itself_when_no_file_can_be_opened() -> None:
-    """Out of files, when an operator needs it most, memory and processor time are still told."""
+def test_it_has_values_when_no_file_can_be_opened() -> None:
+    """Out of files, when an operator needs it most, memory and processor time are still shown."""
     process = FastProcessCollector()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        told = values(process)
+        shown = values(process)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert told["process_max_fds"] == 0
-    assert told["process_resident_memory_bytes"] > 0
-    assert told["process_cpu_seconds_total"] > 0
+    assert shown["process_max_fds"] == 0
+    assert shown["process_resident_memory_bytes"] > 0
+    assert shown["process_cpu_seconds_total"] > 0
 
 
 def test_without_proc_it_tells_nothing(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"and last_over_time({UP}[{hold}]) == 1",
             "{{ $labels.tenant }}: Microsoft's report is {{ $value | humanizeDuration }} old",
             "Polls of {{ $labels.report }} for tenant {{ $labels.tenant }} succeed, but the report that Microsoft gives is "
-            "{{ $value | humanizeDuration }} old; 24 to 48 are usual hours. Check the service health in the admin center, and "
+            "{{ $value | humanizeDuration }} old; 24 to 48 hours are usual. Check the service health in the admin center, and "
             "open a case with the request-id from the status page if it lasts. Ratio alerts of the tenant are silent meanwhile.",
             limits.pending,
             limits.keep,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.bench.installation import Installation
 
-_PATIENCE = 900.0
+_LONGEST_WAIT = 900.0
 
 
 class Server:
@@ -106,7 +106,7 @@ class Server:
         return Client(self.address, secure=self._secure, user=user)
 
     def _await_answer(self) -> None:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _LONGEST_WAIT
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self._words[:4]} ended with {self.process.returncode}: {self.log[-2000:]}")
@@ -158,7 +158,7 @@ class Exporter(Server):
                     return False
                 return re.search(ALL_POLLED, text, re.MULTILINE) is not None
 
-            wait(polled, _PATIENCE, pause)
+            wait(polled, _LONGEST_WAIT, pause)
         return text
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def test_version_stands_once() -> None:
     """But for the chart, which `make chart` writes, the changelog and measurements, the version is in one file."""
     found = {path.relative_to(ROOT).as_posix() for path in tracked() if _has_version(path.suffix, path.read_bytes())}
-    told = {"CHANGELOG.md", "docs/benchmarks.md", "docs/sizing.md"}
-    assert found - told <= {"exporter/__init__.py", "helm/office365-activations-exporter/Chart.yaml"}
+    others = {"CHANGELOG.md", "docs/benchmarks.md", "docs/sizing.md"}
+    assert found - others <= {"exporter/__init__.py", "helm/office365-activations-exporter/Chart.yaml"}
 
 
 def _has_version(suffix: str, content: bytes) -> bool:

@@ -57,7 +57,7 @@ class Queue:
         self._plan_all()
         return True
 
-    def stop(self, _patience: float = 0.0) -> None:
+    def stop(self, _grace: float = 0.0) -> None:
         """Do nothing: nobody runs."""
 
     def next_at(self) -> float:
