@@ -85,6 +85,14 @@ class Service:
             time.sleep(0.02)
         raise AssertionError(f"no line with {parts} in:\n{text}")
 
+    def wait_for_polls(self, tenant: str, polls: int, seconds: float = 20) -> None:
+        """Wait until so many polls of the tenant's report have ended, or more."""
+        series = f'polls_total{{report="{USERS}",tenant="{tenant}"}} '
+        end = time.monotonic() + seconds
+        while float(self.wait_for(series).split(series)[1].split()[0]) < polls:
+            assert time.monotonic() < end, series
+            time.sleep(0.02)
+
     def wait_without(self, part: str, seconds: float = 120) -> None:
         """Wait for the first scrape without `part`."""
         end = time.monotonic() + seconds
@@ -243,7 +251,7 @@ def test_a_tenant_in_trouble_delays_no_other(server: SimulatorServer, tmp_path: 
     server.simulator.state.inject("contoso", trouble, times=None)
     path = configure(server, tmp_path, {"poll": {"interval": "1s", "jitter": "0s", "timeout": "2s", "concurrency": 2}})
     service = Service(path).start()
-    service.wait_for('polls_total{report="activations_user_counts",tenant="fabrikam"} 3.0')
+    service.wait_for_polls("fabrikam", 3)
     assert 'tenant="fabrikam"} 1.0' in service.wait_for("office365_activations_up{", 'tenant="fabrikam"')
     server.simulator.state.clear("contoso")
     service.exporter.stop()
@@ -383,7 +391,7 @@ def test_a_reload_respects_retry_after(server: SimulatorServer, tmp_path: Path) 
     assert service.exporter.reload()[0]
     edit(service.path, lambda document: document["poll"].update(interval="1s", jitter="0s"))  # type: ignore[attr-defined]
     assert service.exporter.reload()[0]
-    service.wait_for('polls_total{report="activations_user_counts",tenant="renamed"} 3.0')
+    service.wait_for_polls("renamed", 3)
     assert server.simulator.state.count("contoso", Stage.GRAPH) == calls
     service.exporter.stop()
 

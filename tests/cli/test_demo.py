@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ def printing(last: str, *words: str | Path, **more: str) -> Iterator[str]:
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(**more)
     ) as process:
+        hung = threading.Timer(60, process.kill)
+        hung.start()
         try:
             assert process.stdout is not None
             text = ""
@@ -39,10 +42,14 @@ def printing(last: str, *words: str | Path, **more: str) -> Iterator[str]:
                 text += line
                 if line.startswith(last):
                     break
+            else:
+                raise AssertionError(f"no line begins with {last!r}: {text}")
+            hung.cancel()
             yield text
             process.terminate()
             assert process.wait(timeout=60) == 0
         finally:
+            hung.cancel()
             process.kill()
 
 
