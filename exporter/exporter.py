@@ -189,7 +189,8 @@ class Exporter:
                     kind=expiry.kind,
                     expires=datetime.fromtimestamp(expiry.at, UTC).isoformat(timespec="seconds"),
                     days=round(days),
-                    hint="renew it in the app registration, then replace the file: no restart is needed",
+                    hint="renew it in the app registration, then replace the file; restart only if systemd or a"
+                    " variable passes it",
                 )
 
     # What the web endpoints ask.
@@ -257,7 +258,7 @@ class Exporter:
             self._own.reloaded_at = self._clock()
             self._reload_error = ""
             log.info("the configuration was reloaded", tenants=len(tenants))
-            return True, f"reloaded: {len(tenants)} tenants"
+            return True, f"reloaded (tenants: {len(tenants)})"
 
     def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
         if config.storage.path != self._config.storage.path:

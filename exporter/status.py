@@ -89,7 +89,10 @@ class ReportStatus:
     next_poll: Moment
     data_expires: Annotated[
         datetime | None,
-        Field(description="when the numbers are withdrawn unless a poll succeeds; in the past: they have been"),
+        Field(
+            description="when the numbers are withdrawn unless a poll succeeds; in the past: they have been, or will be"
+            " within minutes, after a clock that jumped"
+        ),
     ]
     consecutive_failures: int
     rejected_rows: Annotated[int, Field(description="rows of the last report that could not be read")]
@@ -306,7 +309,7 @@ def _ratio(counts: Mapping[str, int]) -> float | None:
 
 def _failure(tenant: Tenant, failure: Failure) -> FailureStatus:
     url = consent_url(tenant)
-    is_fix = tenant.client_id and (failure.reason is Reason.PERMISSION or url in failure.hint)
+    is_fix = url and tenant.client_id and (failure.reason is Reason.PERMISSION or url in failure.hint)
     return FailureStatus(failure.reason, failure.message, failure.hint, failure.request_id, url if is_fix else None)
 
 

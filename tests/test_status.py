@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
+from exporter.config.credential import Auth, ManagedIdentity
 from exporter.errors import Reason
 from exporter.exposition import UnknownTenantError
 from exporter.state import Failure, Standing
@@ -105,8 +106,8 @@ def test_a_history_that_cannot_be_read_costs_only_itself() -> None:
 def test_consent_where_it_is_the_fix() -> None:
     """The consent URL is given for a missing permission and where the fix names it, but not without an app's id."""
 
-    def consent(failure: Failure, client_id: str = "22222222-2222-2222-2222-222222222222") -> str | None:
-        of = status({"contoso": failed(failure)}, tenants=[tenant(client_id=client_id)])
+    def consent(failure: Failure, client_id: str = "22222222-2222-2222-2222-222222222222", **more: Any) -> str | None:
+        of = status({"contoso": failed(failure)}, tenants=[tenant(client_id=client_id, **more)])
         found = of.tenants[0].reports[USERS].failure
         assert found is not None
         return found.consent_url
@@ -117,6 +118,8 @@ def test_consent_where_it_is_the_fix() -> None:
     assert consent(REFUSED) is None
     assert consent(Failure(Reason.CREDENTIALS, "", f"open {url}")) == url
     assert consent(Failure(Reason.PERMISSION, "", ""), client_id="") is None
+    identity = Auth(managed_identity=ManagedIdentity(client_id="22222222-2222-2222-2222-222222222222"))
+    assert consent(Failure(Reason.PERMISSION, "", ""), auth=identity) is None
 
 
 def test_storage_in_memory_says_why(tmp_path: Path) -> None:

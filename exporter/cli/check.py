@@ -81,7 +81,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if arguments.options["offline"]:
         check_files(config, chosen, environ)
         sys.stdout.write(
-            f"the configuration is ok: {len(chosen)} tenants; nothing was requested from Microsoft (--offline)\n"
+            f"the configuration is ok (tenants: {len(chosen)}); nothing was requested from Microsoft (--offline)\n"
         )
         return 0
     microsoft = Microsoft(config, Budget(time.time), environ=environ)

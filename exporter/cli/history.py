@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from exporter import log
 from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.config.times import parse_duration
@@ -44,6 +45,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Print the history; return the exit code."""
     config = load(arguments.flags, environ, need_tenants=False)
+    log.set_up("warning" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
     if config.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
@@ -186,9 +188,12 @@ def _names(tenants: Iterable[Tenant]) -> Mapping[tuple[str, str], str]:
 
 def _reports_of_families() -> Iterator[tuple[Family, list[Report]]]:
     """Yield what a report brings to /metrics, each with the reports that may have it."""
+    metrics = {one: {column.metric for column in one.columns} for one in REPORTS.values()}
     for family in REPORT_FAMILIES:
-        owners = [one for one in REPORTS.values() if family.name in {column.metric for column in one.columns}]
-        yield family, owners or list(REPORTS.values())
+        owners = [one for one in metrics if family.name in metrics[one]]
+        if not owners and family.name != "report_refresh_timestamp_seconds":  # targets and prices
+            owners = [one for one in metrics if "assigned_users" in metrics[one]]
+        yield family, owners or list(metrics)
 
 
 def _spans(

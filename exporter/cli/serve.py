@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import __version__, log
@@ -44,11 +45,11 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if config.invocation.print:
         sys.stdout.write(masked(config))
         return 0
+    log.set_up(config.log.level, config.log.format)
     if config.invocation.check:
         _check(config, environ)
-        sys.stdout.write(f"the configuration is ok: {len(config.tenants)} tenants\n")
+        sys.stdout.write(f"the configuration is ok (tenants: {len(config.tenants)})\n")
         return 0
-    log.set_up(config.log.level, config.log.format)
     return serve_forever(config, lambda: load(arguments.flags, environ), environ)
 
 
@@ -120,8 +121,9 @@ class _Service:
         """Serve until a signal; raise what kept polling from starting."""
         self._loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(signum, self._end, signum)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+            self._on(signum, partial(self._end, signum))
+        if sys.platform != "win32":
+            self._on(signal.SIGHUP, self._reload)
         watchdog = self._loop.create_task(self._feed_watchdog())
         try:
             await serve(self._exporter, self._web, self._stop, started=self._listening)
@@ -132,6 +134,12 @@ class _Service:
             await asyncio.to_thread(self._finish)  # in a thread, so that a second signal is heard meanwhile
         if self._failure is not None:
             raise self._failure
+
+    def _on(self, signum: signal.Signals, act: Callable[[], None]) -> None:
+        try:
+            self._loop.add_signal_handler(signum, act)
+        except NotImplementedError:  # Windows
+            signal.signal(signum, lambda *_: self._loop.call_soon_threadsafe(act))
 
     def _listening(self, addresses: tuple[str, ...]) -> None:
         logger.info("listening", addresses=", ".join(addresses))

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,9 +43,9 @@ def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
     if options["scenario"] == "list":
         sys.stdout.write(list_scenarios())
         return 0
-    # Before anything is printed, so that a signal that comes early waits for `sigwait`.
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):  # before anything is printed: a signal may come early
+        signal.signal(signum, lambda *_: stop.set())
     with tempfile.TemporaryDirectory(prefix="office365-simulator-") as temporary:
         folder = Path(options["folder"] or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,8 @@ def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
             path = write_configuration(server, folder)
             sys.stdout.write(_how_to_use(server, path.resolve(), options["scenario"]))
             sys.stdout.flush()
-            signal.sigwait(signals)
+            while not stop.wait(1.0):  # on Windows, a wait without an end hears no Ctrl-C
+                pass
     return 0
 
 
@@ -129,7 +131,7 @@ def _how_to_use(server: SimulatorServer, path: Path, scenario: str) -> str:
     return f"""\
 # Microsoft is simulated: login {cloud.login}, Graph {cloud.graph},
 # download {cloud.download}, managed identity {cloud.identity}
-# {len(tenants)} tenants, scenario {scenario}; Press Ctrl-C to stop
+# {len(tenants)} tenants, scenario {scenario}; press Ctrl-C to stop
 
 # All tenants, with a configuration file:
 export OFFICE365_EXPORTER_CONFIG__FILE={shlex.quote(str(path))}

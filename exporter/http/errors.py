@@ -53,7 +53,7 @@ def _explained(error: Exception, route: Route) -> tuple[str, str]:
     what, hint = f"the connection broke: {str(cause) or type(error).__name__}", ""
     match error:
         case httpx.TimeoutException():
-            what, hint = f"no complete answer within the {route.seconds:g} s of poll.timeout", _FIREWALL
+            what, hint = f"no complete answer within {route.seconds:g} s", _FIREWALL
         case httpx.ProxyError():
             wants_password = str(error).startswith(_PROXY_WANTS_PASSWORD)
             what, hint = f"the proxy refused: {error}", _PROXY_PASSWORD if wants_password else _PROXY

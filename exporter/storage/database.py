@@ -137,7 +137,7 @@ def make_way(file: Path, now: float) -> bool:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
     _refuse_irregular(file)
     if not file.exists():  # the logs of a deleted file would damage a new one
-        for suffix in _COMPANIONS:
+        for suffix in _COMPANIONS[1:]:
             file.with_name(file.name + suffix).unlink(missing_ok=True)
         return False
     damage = find_damage(file)
@@ -191,10 +191,10 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         if primary_code(error) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
             raise
-        for log in (file.with_name(file.name + suffix) for suffix in ("-wal", "-journal")):
-            if log.exists() and log.stat().st_size:
+        for journal in (file.with_name(file.name + suffix) for suffix in ("-wal", "-journal")):
+            if journal.exists() and journal.stat().st_size:
                 raise StorageError(
-                    f"{file}: cannot be read: {log.name} must be merged first, and the folder cannot be written",
+                    f"{file}: cannot be read: {journal.name} must be merged first, and the folder cannot be written",
                     hint="run this where the folder is writable, or on a copy of the whole folder",
                 ) from error
         return _opened(f"{uri}?immutable=1", schema.refuse_newer)

@@ -75,9 +75,9 @@ class History:
             StorageError: there is none, or it cannot be read.
         """
         file = path / database.FILE_NAME
-        if not file.exists():
-            raise StorageError(f"{file}: does not exist", hint="give the storage.path that `serve` uses")
         with storage_errors("open the history", file):
+            if not file.exists():
+                raise StorageError(f"{file}: does not exist", hint="give the storage.path that `serve` uses")
             return cls(file, database.connect_readonly(file))
 
     def __enter__(self) -> Self:

@@ -265,7 +265,8 @@ class Storage:
             if lock is None or not lock.is_in(path):  # it is not, in a folder that was deleted and made again
                 lock = database.Lock.take(path, self._clock())
                 undo.callback(lock.release)
-            self.errors += database.make_way(file, self._clock())
+            damaged = database.make_way(file, self._clock())  # takes its time, in which other errors may be counted
+            self.errors += damaged
             connection = database.connect(file)
             undo.callback(connection.close)
             schema.migrate(connection)

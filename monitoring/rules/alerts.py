@@ -40,7 +40,7 @@ NEEDED = f'{{reason=~"{"|".join(NEEDS_OPERATOR)}"}}'
 FIXES = {
     "config": "A file that the configuration names is missing or unreadable: the log names the file and the fix.",
     "credentials": "The client secret or certificate is wrong or has expired: add a new one to the app registration and "
-    "write it to the configured file; no restart is needed.",
+    "write it to the configured file; restart only if systemd or a variable passes it.",
     "permission": "Admin consent for Reports.Read.All is missing: an administrator of the tenant must open the consent "
     "address that the status page shows.",
     "tenant": "The tenant id is wrong, or Microsoft has no report yet: check tenant_id; a new tenant has its first "
@@ -122,7 +122,8 @@ def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"  time() - last_over_time({REFRESHED}{USERS}[{hold}]) < {int(limits.report_stale)}",
             "{{ $labels.tenant }}: at most {{ $value | humanizePercentage }} of {{ $labels.product_type }} are activated, "
             f"the target is {target}",
-            "Of the licences of {{ $labels.product_type }} that tenant {{ $labels.tenant }} has held for two weeks, at most "
+            "Of the licences of {{ $labels.product_type }} that tenant {{ $labels.tenant }} has had for "
+            f"{spoken(settled)}, at most "
             "{{ $value | humanizePercentage }} are activated, even if each user on a shared computer counts as one more "
             f"activation; the target is {target}. Help these users to install it or take the licences back; if the target "
             "does not fit, change targets.product_types.",
@@ -232,7 +233,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "{{ $labels.tenant }}: no longer among the exporter's tenants",
             "Tenant {{ $labels.tenant }} ({{ $labels.tenant_id }}, cloud {{ $labels.cloud }}) was there within the last "
             f"{spoken(limits.tenant_gone)} and has no series any more. If it was removed or disabled on purpose, there is "
-            "nothing to do: this ends by itself. Otherwise check the configuration and the tenant files.",
+            "nothing to do: the alert resolves automatically. Otherwise check the configuration and the tenant files.",
             limits.pending,
         ),
         Alert(
@@ -244,7 +245,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f"> 0",
             "{{ $labels.tenant }}: its numbers are withdrawn in {{ $value | humanizeDuration }}",
             "No poll of {{ $labels.report }} for tenant {{ $labels.tenant }} has succeeded for most of report.max_age; in "
-            "{{ $value | humanizeDuration }} its numbers leave /metrics. Fix the polls as the status page says, or raise "
+            "{{ $value | humanizeDuration }} its numbers are withdrawn. Fix the polls as the status page says, or raise "
             "report.max_age and reload to keep the old numbers longer.",
             limits.pending,
             limits.keep,
@@ -298,7 +299,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
     build, version = f"{P}_exporter_build_info", "version, revision, pythonversion"
     renewed = (
         "Add a new {{ $labels.kind }} to the app registration, write it to the configured file, wait for a successful poll, then "
-        "remove the old one; no restart is needed."
+        "remove the old one. Restart only if systemd or a variable passes it to the exporter."
     )
     storage_of = asked(f"{P}_exporter_storage_up{{MINE}} == 0", "{{ .Labels.instance }} ")
     refused_by = asked(f"{P}_exporter_config_last_reload_successful{{MINE}} == 0", "{{ .Labels.instance }} ")
@@ -320,7 +321,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "{{ $labels.job }}: {{ if eq $value 0.0 }}the exporter is gone{{ else }}{{ $value }} exporters cannot be scraped"
             "{{ end }}",
             f"{{{{ if eq $value 0.0 }}}}Job {{{{ $labels.job }}}} had an exporter within the last {spoken(limits.down_memory)} and has "
-            "no target any more: check whether its pod is scheduled and starts. If it was removed on purpose, silence this."
+            "no target any more: check whether its pod is scheduled and starts. If it was removed on purpose, silence this alert."
             f"{{{{ else }}}}Prometheus cannot scrape {down}(job {{{{ $labels.job }}}}). Check whether the process runs and starts, "
             "then the error of the target in Prometheus (TLS, password, port).{{ end }}",
             limits.down,
@@ -392,7 +393,7 @@ def exporter_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             f'  increase({P}_exporter_failures_total{{reason="internal"}}[{limits.internal_window}])\n'
             f") > 0",
             "{{ $labels.job }}: polls fail because of a bug in the exporter",
-            "{{ $value | humanize }} polls have failed because of a bug in the exporter; other tenants are not affected. "
+            "Polls have failed because of a bug in the exporter (tenants or polls: {{ $value | humanize }}); other tenants are not affected. "
             "Please report it with the log lines at level error; they contain no secret.",
             None,
             limits.internal_window,

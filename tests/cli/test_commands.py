@@ -6,8 +6,10 @@ import csv
 import json
 import re
 import socket
+import sqlite3
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from exporter.cli.arguments import parse
+from exporter.storage.database import FILE_NAME
 from tests.builders import NOON
 from tests.formats import parse_text
 from tests.full_simulator import SCENARIOS, Simulator, SimulatorServer
@@ -120,7 +123,7 @@ def test_check_offline_needs_no_network(tmp_path: Path) -> None:
     for words in (("check", "--offline"), ("--config.check",)):
         checked = run(*words, "--config.file", str(path))
         assert (checked.returncode, checked.stderr) == (0, "")
-        assert "3 tenants" in checked.stdout
+        assert "tenants: 3" in checked.stdout
 
 
 def test_check_offline_names_files_that_are_missing(tmp_path: Path) -> None:
@@ -216,6 +219,31 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
     assert '_license_price{currency="EUR",job="o365",product_type="VISIO PLAN 2",tenant="fabrikam"} 13.5 ' in text
     only = run("history", "--config.file", str(path), "--tenant", "fabrikam", "--since", "2000-01-01").stdout
     assert {row["tenant"] for row in csv.DictReader(only.splitlines())} == {"fabrikam"}
+
+
+def test_history_logs_to_stderr(tmp_path: Path) -> None:
+    """What `history` cannot read is logged on stderr, never among the lines to bill from."""
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}})
+        run("once", "--config.file", str(path))
+    with closing(sqlite3.connect(tmp_path / "storage" / FILE_NAME)) as connection, connection:
+        connection.execute(
+            "UPDATE product SET counts = 'damaged' WHERE product_type = (SELECT min(product_type) FROM product)"
+        )
+    for form in ("csv", "openmetrics"):
+        done = run("history", "--config.file", str(path), "--format", form)
+        assert "a stored report is left out" in done.stderr
+        assert "left out" not in done.stdout
+
+
+def test_remarks_on_the_web_configuration_go_to_stderr(tmp_path: Path) -> None:
+    """`--config.check` prints its result, and nothing else, to stdout."""
+    web = tmp_path / "web.yml"
+    web.write_text("tls_server_config: {}\n", encoding="utf-8")
+    azure = {"AZURE_TENANT_ID": "contoso.com", "AZURE_CLIENT_ID": str(UUID(int=1)), "AZURE_CLIENT_SECRET": "hush"}
+    done = run("--config.check", f"--web.config.file={web}", **azure)
+    assert done.stdout == "the configuration is ok (tenants: 1)\n"
+    assert "TLS is off" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def check(*flags: str, **environ: str) -> str:
 def test_ok(capsys: pytest.CaptureFixture[str]) -> None:
     """A configuration that can be used is called ok."""
     assert check() == ""
-    assert capsys.readouterr().out == "the configuration is ok: 1 tenants\n"
+    assert capsys.readouterr().out == "the configuration is ok (tenants: 1)\n"
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_proxy_that_hangs_is_held_to_the_deadline(server: SimulatorServer) -> 
     """A proxy that takes the connection and says nothing costs a poll its timeout, and no more."""
     with ConnectProxy(silent=True) as proxy:
         error = refused(server, Proxy(proxy.url), seconds=0.2)
-    assert "no complete answer within the 0.2 s of poll.timeout" in error.message
+    assert "no complete answer within 0.2 s" in error.message
 
 
 def test_a_proxy_may_speak_tls(server: SimulatorServer, tmp_path: Path) -> None:

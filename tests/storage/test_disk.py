@@ -71,6 +71,24 @@ def test_a_read_only_folder_still_gives_the_last_snapshots(reachable: Path, cloc
             assert [series.tenant for series in history.series()] == ["contoso"]
 
 
+def test_a_folder_that_may_not_be_entered_is_an_error_with_its_path(reachable: Path, clock: Clock) -> None:
+    """`history` as another user than the service's says what is not permitted, where."""
+    folder = reachable / "storage"
+    fill(folder, clock)
+    folder.chmod(0)
+    with without_privileges(), pytest.raises(StorageError, match=f"{FILE}.*Permission denied"):
+        History.open(folder)
+
+
+def test_a_link_to_a_volume_that_is_not_there_is_kept(folder: Path, clock: Clock) -> None:
+    """A database that is a link to a missing folder is an error, and the link is what it was."""
+    folder.mkdir(parents=True)
+    (folder / FILE).symlink_to(folder / "missing" / FILE)
+    with pytest.raises(StorageError):
+        Storage.open(folder, clock=clock)
+    assert (folder / FILE).is_symlink()
+
+
 def test_a_read_only_file_in_a_writable_folder_is_memory_too(reachable: Path, clock: Clock) -> None:
     """A file that may not be written is found out at the start, not at the first poll."""
     folder = reachable / "storage"

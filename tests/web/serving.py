@@ -33,7 +33,7 @@ class Fake:
 
     pieces: tuple[bytes, ...] = (BODY,)
     is_ready: bool = True
-    reloaded: tuple[bool, str] = (True, "reloaded: 1 tenant")
+    reloaded: tuple[bool, str] = (True, "reloaded (tenants: 1)")
     what: Status = field(default_factory=lambda: make_status({"contoso": reported()}))
     asked: list[tuple[bool, bool, tuple[str, ...]]] = field(default_factory=list)
     hold: threading.Event | None = None

@@ -147,7 +147,7 @@ def test_reloading() -> None:
     with running(source, enable_lifecycle=True) as server, httpx.Client(base_url=server.url) as client:
         for method in ("POST", "PUT"):
             answer = client.request(method, "/-/reload", content=b"x" * 100)
-            assert (answer.status_code, answer.text) == (200, "reloaded: 1 tenant\n")
+            assert (answer.status_code, answer.text) == (200, "reloaded (tenants: 1)\n")
         source.reloaded = (False, "config.yml:tenants: must be a list")
         answer = client.post("/-/reload")
         assert (answer.status_code, answer.text) == (500, "config.yml:tenants: must be a list\n")

@@ -25,7 +25,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- mergeOverwrite (deepCopy .root.Values.commonLabels) (.extra | default dict) $standard | toYaml }}
 {{- end }}
 
-{{- /* Labels of everything else; .extra is added, the standard labels outrank what users give. */}}
+{{- /* Labels of everything else; .extra is added, the standard labels win over what users give. */}}
 {{- define "exporter.labels" -}}
 {{- $labels := include "exporter.podLabels" . | fromYaml }}
 {{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
