@@ -70,6 +70,15 @@ class Service:
         self.exporter.start_polling()
         return self
 
+    def stop(self) -> None:
+        """Stop, and close what polls that were still running then have open."""
+        self.exporter.stop()
+        schedule, microsoft = self.exporter._schedule, self.exporter._microsoft
+        if schedule is not None and microsoft is not None:
+            while schedule._running:
+                time.sleep(0.02)
+            microsoft.close()
+
     def metrics(self, *tenants: str) -> str:
         """Return a scrape."""
         return b"".join(self.exporter.scrape(openmetrics=False, gzip=False, tenants=tenants)).decode()
@@ -137,7 +146,7 @@ def test_a_rotated_secret_needs_no_restart(server: SimulatorServer, tmp_path: Pa
     secret.write_text("a-new-secret\n", encoding="utf-8")
     service.check_files()
     service.wait_for("office365_activations_up", 'tenant="contoso"', " 1.0")
-    service.exporter.stop()
+    service.stop()
 
 
 @pytest.mark.parametrize("where", ["file", "configuration"])
@@ -157,7 +166,7 @@ def test_changed_credentials_are_tried_at_once(server: SimulatorServer, tmp_path
         service.check_files()
     service.wait_for("failing", 'reason="credentials"', 'tenant="contoso"')
     assert server.simulator.state.count("fabrikam", Stage.GRAPH) == 1
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: SimulatorServer, tmp_path: Path) -> None:
@@ -176,7 +185,7 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: Simulator
     assert 'tenant="fabrikam"' not in service.metrics()
     assert first not in service.metrics()
     assert server.simulator.state.count("contoso", Stage.GRAPH) == calls
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_file_that_breaks_keeps_the_old_configuration(server: SimulatorServer, tmp_path: Path) -> None:
@@ -191,7 +200,7 @@ def test_a_file_that_breaks_keeps_the_old_configuration(server: SimulatorServer,
     path.write_text(good, encoding="utf-8")
     service.check_files()
     service.wait_for("config_last_reload_successful 1.0")
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_reload_with_an_unreadable_ca_is_refused(server: SimulatorServer, tmp_path: Path) -> None:
@@ -202,7 +211,7 @@ def test_a_reload_with_an_unreadable_ca_is_refused(server: SimulatorServer, tmp_
     ok, sentence = service.exporter.reload()
     assert not ok
     assert "http.ca_file" in sentence
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_tenant_that_comes_back_gets_its_stored_report_back(server: SimulatorServer, tmp_path: Path) -> None:
@@ -220,7 +229,7 @@ def test_a_tenant_that_comes_back_gets_its_stored_report_back(server: SimulatorS
     assert service.exporter.reload()[0]
     service.wait_for("assigned_users", 'tenant="fabrikam"')
     assert server.simulator.state.count("fabrikam", Stage.GRAPH) == calls
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_credential_that_ends_soon_is_shown_and_warned_about(
@@ -242,7 +251,7 @@ def test_a_credential_that_ends_soon_is_shown_and_warned_about(
     assert len(warnings) == 1
     assert contoso.client_id in warnings[0]
     assert fabrikam.client_id not in warnings[0]
-    service.exporter.stop()
+    service.stop()
 
 
 @pytest.mark.parametrize("trouble", ["hang", "429", "500-empty", "gzip-bomb", "drip"])
@@ -254,7 +263,7 @@ def test_a_tenant_in_trouble_delays_no_other(server: SimulatorServer, tmp_path: 
     service.wait_for_polls("fabrikam", 3)
     assert 'tenant="fabrikam"} 1.0' in service.wait_for("office365_activations_up{", 'tenant="fabrikam"')
     server.simulator.state.clear("contoso")
-    service.exporter.stop()
+    service.stop()
 
 
 def test_storage_that_fails_stops_neither_polling_nor_serving(server: SimulatorServer, tmp_path: Path) -> None:
@@ -268,14 +277,14 @@ def test_storage_that_fails_stops_neither_polling_nor_serving(server: SimulatorS
     assert float(text.split("\noffice365_activations_exporter_storage_errors_total ")[1].split()[0]) >= 5
     assert "exporter_storage_up 0.0" in text
     service.check_files()
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_report_that_grows_too_old_is_withdrawn_though_no_poll_runs(server: SimulatorServer, tmp_path: Path) -> None:
     """Time alone withdraws the gauges of a report whose last good poll is max_age ago."""
     passed = [0.0]
     service = Service(
-        configure(server, tmp_path),
+        configure(server, tmp_path, {"poll": {"timeout": "1s"}}),
         clock=lambda: time.time() + passed[0],
         monotonic=lambda: time.monotonic() + passed[0],
     ).start()
@@ -285,7 +294,7 @@ def test_a_report_that_grows_too_old_is_withdrawn_though_no_poll_runs(server: Si
     passed[0] += 73 * 3600
     service.wait_without("assigned_users{")
     assert "last_success_timestamp_seconds{" in service.metrics()
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_clock_that_jumps_ahead_withdraws_nothing_before_the_polls_due_then_had_their_time(
@@ -294,7 +303,7 @@ def test_a_clock_that_jumps_ahead_withdraws_nothing_before_the_polls_due_then_ha
     """Numbers read a moment ago outlast a jump by days; where no poll replaces them, they go five minutes later."""
     ahead, passed = [0.0], [0.0]
     service = Service(
-        configure(server, tmp_path),
+        configure(server, tmp_path, {"poll": {"timeout": "1s"}}),
         clock=lambda: time.time() + ahead[0] + passed[0],
         monotonic=lambda: time.monotonic() + passed[0],
     ).start()
@@ -310,13 +319,14 @@ def test_a_clock_that_jumps_ahead_withdraws_nothing_before_the_polls_due_then_ha
     passed[0] = 301
     service.wait_without("assigned_users{")
     assert not service.exporter.status().tenants[0].reports[USERS].products
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_clock_that_jumps_gives_no_calls_back(server: SimulatorServer, tmp_path: Path) -> None:
     """The quota's window is ten minutes of real time, whatever the clock says."""
     ahead = [0.0]
-    service = Service(configure(server, tmp_path), clock=lambda: time.time() + ahead[0]).start()
+    path = configure(server, tmp_path, {"poll": {"timeout": "1s"}})
+    service = Service(path, clock=lambda: time.time() + ahead[0]).start()
     remaining = 'quota_remaining_calls{report="activations_user_counts",tenant="fabrikam"} '
     service.wait_for("assigned_users{", 'tenant="fabrikam"')
     before = service.metrics().split(remaining)[1].split()[0]
@@ -325,7 +335,7 @@ def test_a_clock_that_jumps_gives_no_calls_back(server: SimulatorServer, tmp_pat
     service.exporter._renderer.replace(service.exporter._tenants)
     service.exporter._renderer.render()
     assert before == service.metrics().split(remaining)[1].split()[0] != "7.0"
-    service.exporter.stop()
+    service.stop()
 
 
 def test_pending_tenants_show_once_they_are_counted(server: SimulatorServer, tmp_path: Path) -> None:
@@ -334,7 +344,7 @@ def test_pending_tenants_show_once_they_are_counted(server: SimulatorServer, tmp
     assert "tenants_pending" not in service.metrics()
     service.exporter.render_first()
     assert "tenants_pending 2.0" in service.metrics()
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_half_written_configuration_is_not_adopted(server: SimulatorServer, tmp_path: Path) -> None:
@@ -349,7 +359,7 @@ def test_a_half_written_configuration_is_not_adopted(server: SimulatorServer, tm
     service.run_tasks()
     assert "assigned_users{" in service.wait_for("assigned_users{", 'tenant="fabrikam"')
     assert len(service.exporter.status().tenants) == 2
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_reload_answers_when_metrics_show_it(server: SimulatorServer, tmp_path: Path) -> None:
@@ -364,7 +374,7 @@ def test_a_reload_answers_when_metrics_show_it(server: SimulatorServer, tmp_path
         path.write_text(one if number % 2 else whole, encoding="utf-8")
         assert service.exporter.reload()[0]
         assert ('tenant="fabrikam"' in service.metrics()) == (number % 2 == 0)
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_reload_polls_what_fails_at_once(server: SimulatorServer, tmp_path: Path) -> None:
@@ -378,7 +388,7 @@ def test_a_reload_polls_what_fails_at_once(server: SimulatorServer, tmp_path: Pa
     assert service.exporter.reload()[0]
     for name in ("contoso", "fabrikam"):
         service.wait_for(f'up{{report="activations_user_counts",tenant="{name}"}} 1.0')
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_reload_respects_retry_after(server: SimulatorServer, tmp_path: Path) -> None:
@@ -393,7 +403,7 @@ def test_a_reload_respects_retry_after(server: SimulatorServer, tmp_path: Path) 
     assert service.exporter.reload()[0]
     service.wait_for_polls("renamed", 3)
     assert server.simulator.state.count("contoso", Stage.GRAPH) == calls
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp_path: Path) -> None:
@@ -408,7 +418,7 @@ def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp
     assert service.exporter.reload()[0]
     server.latency = 0
     service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
-    service.exporter.stop()
+    service.stop()
 
 
 def test_the_reason_of_a_failed_reload_is_shown(server: SimulatorServer, tmp_path: Path) -> None:
@@ -423,7 +433,7 @@ def test_the_reason_of_a_failed_reload_is_shown(server: SimulatorServer, tmp_pat
     path.write_text(good, encoding="utf-8")
     assert service.exporter.reload()[0]
     assert service.exporter.status().reload.problem is None
-    service.exporter.stop()
+    service.stop()
 
 
 def test_a_periodic_task_that_raises_stops_no_other() -> None:
