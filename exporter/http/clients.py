@@ -79,6 +79,8 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     """
     context = ssl.create_default_context()
     context.sslsocket_class = _StrictSocket
+    # Python 3.11.2 and its like, Debian's for one, set this by default: OpenSSL would hide the cut from the socket too.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if ca_file is not None:
         # Next to the certificates a bundle has their names, in whatever encoding.
         bundle = read_file(ca_file, MIB).decode("ascii", "ignore")
