@@ -44,7 +44,7 @@ class Installation:
 def _locked_entries() -> set[Path]:
     """Return the files and folders in site-packages of every package that the lock names and this machine has."""
     lock = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8")
-    locked = {_normal(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    locked = {_normal(name) for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", lock, re.MULTILINE)}
     found: set[Path] = set()
     for package in distributions():
         if _normal(package.metadata["Name"]) in locked:

@@ -170,8 +170,8 @@ def check_location(location: str) -> None:
     parts = urlsplit(url)
     assert parts.scheme == "https"
     assert parts.username is None
-    host, port = parts.hostname or "", parts.port or 443
-    assert f"{host}:{port}" in _HOSTS or (host.rstrip(".").endswith(".office.com") and port == 443)
+    host, port = (parts.hostname or "").rstrip("."), parts.port or 443  # with a dot at its end it is the same host
+    assert f"{host}:{port}" in _HOSTS or (host.endswith(".office.com") and port == 443)
 
 
 _ENTRY = {"tenant_id": "t.example", "client_id": UUID, "auth": {"client_secret": f"{_SECRET}~"}}
