@@ -53,6 +53,13 @@ def _report_families() -> Iterator[Family]:
 
 _REPORT = ("tenant", "report")
 
+REPORT_DATE = Family(
+    "report_refresh_timestamp_seconds",
+    "gauge",
+    _REPORT,
+    "The report's own date (Microsoft's column Report Refresh Date), midnight UTC, as of the last successful poll.",
+)
+
 REPORT_FAMILIES = (
     *_report_families(),
     Family(
@@ -67,12 +74,7 @@ REPORT_FAMILIES = (
         ("tenant", "product_type", "currency"),
         "The configured price of one licence a month, where there is one, as of the last successful poll.",
     ),
-    Family(
-        "report_refresh_timestamp_seconds",
-        "gauge",
-        _REPORT,
-        "The report's own date (Microsoft's column Report Refresh Date), midnight UTC, as of the last successful poll.",
-    ),
+    REPORT_DATE,
 )
 """What a report brings with it, today on `/metrics` and for the past in `history`."""
 

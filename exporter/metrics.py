@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import threading
 from collections import Counter
-from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter import __version__
 from exporter.errors import Reason
+from exporter.families import REPORT_DATE
 from exporter.labels import product_labels
 from exporter.reports import REPORTS
+from exporter.state import midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,8 +85,7 @@ class TenantSamples:
 
 def date_sample(tenant: str, report: str, snapshot: Snapshot) -> Sample:
     """Return the report's date, which remains on `/metrics` when its numbers are withdrawn."""
-    midnight = datetime.combine(snapshot.refresh_date, time.min, UTC).timestamp()
-    return Sample("report_refresh_timestamp_seconds", (tenant, report), midnight)
+    return Sample(REPORT_DATE.name, (tenant, report), midnight(snapshot.refresh_date))
 
 
 def count_samples(name: str, report: Report, snapshot: Snapshot, tenant: Tenant | None) -> Iterator[Sample]:

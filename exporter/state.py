@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 _AHEAD = 2 * 86400.0
 
 
+def midnight(day: date) -> float:
+    """Return when a day begins in UTC, Unix seconds."""
+    return datetime.combine(day, time.min, UTC).timestamp()
+
+
 def is_ahead_of_clock(day: date, now: float) -> bool:
     """Say whether a refresh date lies more than two days ahead of `now` (Unix seconds): no report is made ahead."""
-    return datetime.combine(day, time.min, UTC).timestamp() - now > _AHEAD
+    return midnight(day) - now > _AHEAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,31 +83,34 @@ class Service:
         """Return a scrape."""
         return b"".join(self.exporter.scrape(openmetrics=False, gzip=False, tenants=tenants)).decode()
 
-    def wait_for(self, *parts: str, seconds: float = 120) -> str:
-        """Return the first scrape with a line that holds every part."""
+    def wait_until(self, holds: Callable[[str], bool], what: str, seconds: float = 120) -> str:
+        """Return the first scrape for which `holds`."""
         end = time.monotonic() + seconds
-        text = ""
-        while time.monotonic() < end:
-            text = self.metrics()
-            if any(all(part in line for part in parts) for line in text.splitlines()):
-                return text
+        while not holds(text := self.metrics()):
+            assert time.monotonic() < end, f"{what} in:\n{text}"
             time.sleep(0.02)
-        raise AssertionError(f"no line with {parts} in:\n{text}")
+        return text
 
-    def wait_for_polls(self, tenant: str, polls: int, seconds: float = 20) -> None:
+    def wait_for(self, *parts: str) -> str:
+        """Return the first scrape with a line that holds every part."""
+
+        def holds(text: str) -> bool:
+            return any(all(part in line for part in parts) for line in text.splitlines())
+
+        return self.wait_until(holds, f"no line with {parts}")
+
+    def wait_for_polls(self, tenant: str, polls: int) -> None:
         """Wait until so many polls of the tenant's report have ended, or more."""
         series = f'polls_total{{report="{USERS}",tenant="{tenant}"}} '
-        end = time.monotonic() + seconds
-        while float(self.wait_for(series).split(series)[1].split()[0]) < polls:
-            assert time.monotonic() < end, series
-            time.sleep(0.02)
 
-    def wait_without(self, part: str, seconds: float = 120) -> None:
+        def holds(text: str) -> bool:
+            return series in text and float(text.partition(series)[2].split()[0]) >= polls
+
+        self.wait_until(holds, f"fewer than {polls} polls of {tenant}", seconds=20)
+
+    def wait_without(self, part: str) -> None:
         """Wait for the first scrape without `part`."""
-        end = time.monotonic() + seconds
-        while part in self.metrics():
-            assert time.monotonic() < end, part
-            time.sleep(0.02)
+        self.wait_until(lambda text: part not in text, part)
 
     def run_tasks(self, times: int = 1) -> None:
         """Run every periodic task."""

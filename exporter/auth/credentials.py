@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ConfigError
 from exporter.files import MAX_SECRET, read_file, read_value
+from exporter.state import midnight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +94,7 @@ class Credentials:
 
     def _expiry(self, tenant: Tenant) -> CredentialExpiry | None:
         if tenant.auth.expires is not None:
-            ends = datetime.combine(tenant.auth.expires, time.min, UTC).timestamp()
+            ends = midnight(tenant.auth.expires)
             return CredentialExpiry(tenant.client_id, "secret", ends)
         if tenant.auth.kind == "certificate":
             try:

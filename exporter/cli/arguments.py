@@ -6,11 +6,13 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporter import __version__
+from exporter import __version__, log
 from exporter.config.settings import flags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from exporter.config import Config
 
 PROGRAM = "office365-activations-exporter"
 DEMO_ADDRESS = "127.0.0.1:9365"
@@ -40,6 +42,11 @@ class Arguments:
     command: str
     flags: Mapping[str, object]
     options: Mapping[str, Any]
+
+
+def set_up_log(arguments: Arguments, config: Config, level: str) -> None:
+    """Log from `level` on, for commands whose results people read; as `--log.level` says where it is given."""
+    log.set_up(level if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
 
 
 def parse(argv: Sequence[str]) -> Arguments:

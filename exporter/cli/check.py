@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from exporter import log
 from exporter.auth.permissions import consent_url
+from exporter.cli.arguments import set_up_log
 from exporter.cli.tenants import check_names, for_each
 from exporter.config import load
 from exporter.errors import Reason
@@ -72,7 +72,7 @@ class Finding:
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Check and print tables or JSON; return 0 only if every report is ok."""
     config = load(arguments.flags, environ)
-    log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
+    set_up_log(arguments, config, "error")
     for notice in config.notices:
         sys.stderr.write(f"note: {notice}\n")
     known, names = config.tenants, arguments.options["tenant"] or ()

@@ -11,15 +11,16 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from exporter import log
+from exporter.cli.arguments import set_up_log
 from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.config.times import parse_duration
 from exporter.errors import ConfigError
-from exporter.families import REPORT_FAMILIES
+from exporter.families import REPORT_DATE, REPORT_FAMILIES
 from exporter.metrics import count_samples, date_sample
 from exporter.reports import REPORTS
 from exporter.sample_lines import EOF, family_header, series
+from exporter.state import midnight
 from exporter.storage.history import History
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from exporter.cli.arguments import Arguments
     from exporter.config import Tenant
     from exporter.families import Family
+    from exporter.metrics import Sample
     from exporter.reports import Report
     from exporter.state import Key
     from exporter.storage.history import Edition
@@ -45,7 +47,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Print the history; return the exit code."""
     config = load(arguments.flags, environ, need_tenants=False)
-    log.set_up("warning" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
+    set_up_log(arguments, config, "warning")
     if config.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
@@ -107,8 +109,8 @@ def csv_lines(
         key = one.key
         for snapshot in history.current(one) if key.report in columns else ():
             day = snapshot.refresh_date
-            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-            if (since is not None and midnight < since) or (until is not None and midnight >= until):
+            begins = midnight(day)
+            if (since is not None and begins < since) or (until is not None and begins >= until):
                 continue
             read = datetime.fromtimestamp(snapshot.collected_at, UTC).isoformat(timespec="seconds")
             for row in snapshot.rows:
@@ -191,7 +193,7 @@ def _reports_of_families() -> Iterator[tuple[Family, list[Report]]]:
     metrics = {one: {column.metric for column in one.columns} for one in REPORTS.values()}
     for family in REPORT_FAMILIES:
         owners = [one for one in metrics if family.name in metrics[one]]
-        if not owners and family.name != "report_refresh_timestamp_seconds":  # targets and prices
+        if not owners and family is not REPORT_DATE:  # targets and prices
             owners = [one for one in metrics if "assigned_users" in metrics[one]]
         yield family, owners or list(metrics)
 
@@ -206,8 +208,10 @@ def _spans(
     """Return the values of each of a family's series by its labels: in order, without overlap."""
     spans: dict[tuple[str, ...], list[Span]] = {}
     for edition, start, end in shown:
-        counts = count_samples(tenant, report, edition.snapshot, known.get(edition.key))
-        for sample in (date_sample(tenant, report.name, edition.snapshot), *counts):
+        samples: Iterable[Sample] = (date_sample(tenant, report.name, edition.snapshot),)
+        if family is not REPORT_DATE:
+            samples = count_samples(tenant, report, edition.snapshot, known.get(edition.key))
+        for sample in samples:
             if sample.family == family.name:
                 spans.setdefault(sample.labels, []).append((start, end, sample.value))
     return spans

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from exporter import log
 from exporter.auth.permissions import account_error
+from exporter.cli.arguments import set_up_log
 from exporter.cli.tenants import check_names
 from exporter.config import load
 from exporter.errors import ConfigError
@@ -30,7 +30,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         ExporterError: no one signed in, or an account that cannot read reports.
     """
     config = load(arguments.flags, environ)
-    log.set_up("error" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
+    set_up_log(arguments, config, "error")
     tenant = _tenant(config, arguments.options["tenant"])
     microsoft = Microsoft(config, Budget(time.time), environ=environ)
     try:

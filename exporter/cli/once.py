@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import log
+from exporter.cli.arguments import set_up_log
 from exporter.cli.tenants import for_each
 from exporter.config import load
 from exporter.config.errors import config_error
@@ -25,7 +25,7 @@ _READABLE = 0o644
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Poll and write; return 0 only if every poll succeeded."""
     config = load(arguments.flags, environ)
-    log.set_up("warning" if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
+    set_up_log(arguments, config, "warning")
     exporter = Exporter(config, lambda: config, open_storage(config), environ=environ, process_metrics=False)
     try:
         exporter.connect()
