@@ -49,10 +49,11 @@ def crowds(bench: Bench) -> Result:
     rows: list[Sequence[str]] = []
     bars: list[Bar] = []
     every = "10s" if bench.quick else "1m"
-    with live(bench, size, every, f"--web.config.file={_web_configuration(bench.new_folder())}") as exporter:
+    flag = f"--web.config.file={_web_configuration(bench.new_folder())}"
+    with live(bench, size, every, flag, user=_KNOWN) as exporter:
         for name, crowd in wanted.items():
             before = _count_polls(exporter)
-            with crowd(exporter), Asker(exporter, "/metrics", _PAUSE, user=_KNOWN) as scraper:
+            with crowd(exporter), Asker(exporter, "/metrics", _PAUSE) as scraper:
                 time.sleep(seconds)
             went_on = _count_polls(exporter) - before
             times = scraper.times()
@@ -77,7 +78,7 @@ def _web_configuration(folder: Path) -> Path:
 
 
 def _count_polls(exporter: Exporter) -> float:
-    with exporter.client(user=_KNOWN) as client:
+    with exporter.client() as client:
         return value(client.text(), "office365_activations_polls_total")
 
 

@@ -146,7 +146,8 @@ def secured(bench: Bench) -> Result:
         other = bench.new_folder()
         configuration = configure(other, size, **stored(other))
         fill(configuration)
-        safe = stack.enter_context(Exporter(bench.installation, configuration, f"--web.config.file={web}", secure=True))
+        flag, known = f"--web.config.file={web}", f"{_USER}:{_PASSWORD}"
+        safe = stack.enter_context(Exporter(bench.installation, configuration, flag, secure=True, user=known))
         nginx = stack.enter_context(Nginx(folder, text, pair))
         for clients in (1, _CLIENTS):
             found = alternate(

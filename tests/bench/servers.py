@@ -36,8 +36,9 @@ class Server:
         address: `host:port`.
         log: where its stderr goes.
         environment: its variables.
-        path: what is asked until it answers with 200.
+        path: what is asked until it answers with 200, which is its start; it has `/metrics`, too.
         secure: whether it speaks TLS.
+        user: `name:password`, where it lets nobody else in.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Server:
         path: str = "/metrics",
         *,
         secure: bool = False,
+        user: str = "",
     ) -> None:
         self.address = address
         self._secure = secure
+        self.user = user
         self._words = [str(word) for word in words]
         self._log = log
         self._environment = environment
@@ -64,11 +67,12 @@ class Server:
                 self._words, stdout=subprocess.DEVNULL, stderr=log, env=self._environment, cwd=self._log.parent
             )
         try:
-            self._await_answer()
+            self._await_answer(self._path)
+            self.started_in = time.perf_counter() - started
+            self._await_answer("/metrics")  # which is 503 until the first rendering
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        self.started_in = time.perf_counter() - started
         return self
 
     def __exit__(
@@ -102,17 +106,17 @@ class Server:
         return self._log.read_text(encoding="utf-8")
 
     def client(self, user: str = "") -> Client:
-        """Connect, as somebody or nobody."""
-        return Client(self.address, secure=self._secure, user=user)
+        """Connect, as another user or the one that is let in."""
+        return Client(self.address, secure=self._secure, user=user or self.user)
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, path: str) -> None:
         end = time.monotonic() + _LONGEST_WAIT
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self._words[:4]} ended with {self.process.returncode}: {self.log[-2000:]}")
             try:
                 with self.client() as client:
-                    client.get(self._path)
+                    client.get(path)
             except OSError:
                 time.sleep(0.002)
             else:
@@ -128,34 +132,26 @@ class Exporter(Server):
         configuration: its file.
         flags: further ones.
         secure: whether they make it speak TLS.
+        user: `name:password`, where they let nobody else in.
     """
 
-    def __init__(self, installation: Installation, configuration: Path, *flags: str, secure: bool = False) -> None:
+    def __init__(
+        self, installation: Installation, configuration: Path, *flags: str, secure: bool = False, user: str = ""
+    ) -> None:
         address = free_address()
         words: list[str | Path] = [installation.python, "-m", "exporter", "serve", f"--config.file={configuration}"]
         words += [f"--web.listen-address={address}", *flags]
         log = configuration.with_suffix(".log")
-        super().__init__(words, address, log, installation.environment, "/-/healthy", secure=secure)
+        super().__init__(words, address, log, installation.environment, "/-/healthy", secure=secure, user=user)
 
-    def await_polls(self, pause: float = 0.2, user: str = "") -> str:
-        """Return the first scrape in which no tenant is pending.
-
-        Args:
-            pause: seconds between two looks.
-            user: `name:password`, where one is needed.
-        """
+    def await_polls(self, pause: float = 0.2) -> str:
+        """Return the first scrape in which no tenant is pending; between two looks are `pause` seconds."""
         text = ""
-        with self.client(user) as client:
+        with self.client() as client:
 
             def polled() -> bool:
                 nonlocal text
-                try:
-                    text = client.text()
-                except OSError as error:
-                    # Until the first rendering.
-                    if " 503 " not in str(error):
-                        raise
-                    return False
+                text = client.text()
                 return re.search(ALL_POLLED, text, re.MULTILINE) is not None
 
             wait(polled, _LONGEST_WAIT, pause)

@@ -36,14 +36,13 @@ class Asker:
         exporter: whom.
         path: what for.
         pause: seconds between an answer and the next question.
-        user: as whom.
     """
 
-    def __init__(self, exporter: Exporter, path: str, pause: float, user: str = "") -> None:
+    def __init__(self, exporter: Exporter, path: str, pause: float) -> None:
         self.answers: list[tuple[float, float]] = []
         context = multiprocessing.get_context("spawn")
         self._ours, self._theirs = context.Pipe()
-        arguments = (exporter.address, user, path, pause, self._theirs)
+        arguments = (exporter.address, exporter.user, path, pause, self._theirs)
         self._process = context.Process(target=_ask, args=arguments, daemon=True)
 
     def __enter__(self) -> Self:
@@ -164,7 +163,7 @@ def after_a_poll(bench: Bench) -> Result:
 
 
 @contextmanager
-def live(bench: Bench, size: int, every: str, *flags: str) -> Iterator[Exporter]:
+def live(bench: Bench, size: int, every: str, *flags: str, user: str = "") -> Iterator[Exporter]:
     """Start an exporter of which a few tenants are polled often; the others come from storage.
 
     A tenant's budget is seven calls in ten minutes.
@@ -174,12 +173,13 @@ def live(bench: Bench, size: int, every: str, *flags: str) -> Iterator[Exporter]
         size: how many tenants.
         every: how often the few are polled.
         flags: the exporter's.
+        user: whom they let in, where they let nobody else in.
     """
     folder = bench.new_folder()
     with Microsoft(folder, size) as microsoft:
         configuration = configure(folder, size, microsoft.addresses, live=_LIVE, every=every, **stored(folder))
         fill(configuration, live=_LIVE)
-        with Exporter(bench.installation, configuration, *flags) as exporter:
+        with Exporter(bench.installation, configuration, *flags, user=user) as exporter:
             yield exporter
 
 
