@@ -48,7 +48,7 @@ def crowds(bench: Bench) -> Result:
     }
     rows: list[Sequence[str]] = []
     bars: list[Bar] = []
-    every = "10s" if bench.quick else "1m"
+    every = "30s" if bench.quick else "1m"
     flag = f"--web.config.file={_web_configuration(bench.new_folder())}"
     with live(bench, size, every, flag, user=_KNOWN) as exporter:
         for name, crowd in wanted.items():
