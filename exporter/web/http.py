@@ -113,6 +113,7 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n){0,8}")
 _HOST = re.compile(
     r"(?:\[[0-9A-Fa-fv:.]+(?:%25[\w.~-]+)?\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?", re.ASCII
 )
+_ORIGIN = re.compile(r"\A[^/?#:]+://[^/?#]*")
 _DIGITS = 12
 _LONGEST_PATH = 1024
 """Characters; a longer path belongs to no endpoint, and is not decoded."""
@@ -146,8 +147,8 @@ class Reader:
 
     @property
     def reading(self) -> bool:
-        """Whether part of a request has arrived."""
-        return bool(self._buffer) or self._message is not None
+        """Whether part of a request has arrived; empty lines are none."""
+        return self._message is not None or not _EMPTY_LINES.fullmatch(self._buffer)
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -251,7 +252,8 @@ class _Message:
             raise _RefusedError(_BODY_TOO_LARGE)
         else:
             self._left = int(length)
-        self.expects_continue = self._left > 0 and self._headers.get("expect", "").lower() == "100-continue"
+        expect = "" if self._old else self._headers.get("expect", "")
+        self.expects_continue = self._left > 0 and expect.lower() == "100-continue"
 
     def take_body(self, buffer: bytearray) -> bool:
         """Remove this request's body from the buffer as far as it is there; return whether it is whole."""
@@ -319,9 +321,6 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def _target(url: bytes) -> tuple[str, str]:
     """Return the path and query of a request's target, which may also be absolute, as sent to a proxy."""
-    line = url.decode("latin-1")
-    if not line.startswith("/"):
-        _, scheme, rest = line.partition("://")
-        line = "/" + rest.partition("/")[2] if scheme else line
+    line = _ORIGIN.sub("", url.decode("latin-1"))
     path, _, query = line.partition("#")[0].partition("?")
-    return (unquote(path) if "%" in path and len(path) <= _LONGEST_PATH else path), query
+    return (unquote(path) if "%" in path and len(path) <= _LONGEST_PATH else path) or "/", query

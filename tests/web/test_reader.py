@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,11 +52,42 @@ def test_a_request_is_read_as_it_came() -> None:
     assert request == Request("GET", "/a b", "c=%20", headers, CLIENT, keep_alive=True, old=False)
 
 
-def test_an_absolute_target_is_understood() -> None:
-    """What a proxy would be asked is answered too."""
-    (request,) = read(Limits(), b"GET http://h:1/metrics?x HTTP/1.1\r\nHost: h\r\n\r\n")
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"http://h:1/metrics?x", "/metrics", "x"),
+        (b"http://h:1", "/", ""),
+        (b"http://h?tenant=a/metrics", "/", "tenant=a/metrics"),
+        (b"http://h/metrics?to=http://i/j", "/metrics", "to=http://i/j"),
+        (b"/a://h/b", "/a://h/b", ""),
+    ],
+)
+def test_an_absolute_target_is_understood(target: bytes, path: str, query: str) -> None:
+    """What a proxy would be asked is answered too: its host ends at the path or, without one, at the query."""
+    (request,) = read(Limits(), b"GET %s HTTP/1.1\r\nHost: h\r\n\r\n" % target)
     assert isinstance(request, Request)
-    assert (request.path, request.query) == ("/metrics", "x")
+    assert (request.path, request.query) == (path, query)
+
+
+def test_no_leave_is_given_to_http_1_0() -> None:
+    """HTTP/1.0 has no 100 Continue: its expectation is ignored (RFC 9110, section 10.1.1)."""
+    for version, expected in ((b"1.0", False), (b"1.1", True)):
+        reader = Reader(Limits(), CLIENT)
+        reader.feed(b"POST / HTTP/%s\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n" % version)
+        assert reader.next() is None
+        assert reader.take_expectation() is expected
+
+
+def test_empty_lines_begin_no_request() -> None:
+    """A client that ends its request with an empty line too many is idle after it, not late with the next."""
+    reader = Reader(Limits(), CLIENT)
+    reader.feed(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n")
+    assert isinstance(reader.next(), Request)
+    assert reader.next() is None
+    assert not reader.reading
+    assert reader.expire() is None
+    reader.feed(b"G")
+    assert reader.reading
 
 
 @given(st.lists(PIECES, max_size=30).map(b"".join), st.lists(st.integers(0, 400), max_size=6))
