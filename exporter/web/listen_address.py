@@ -26,7 +26,7 @@ class Address(NamedTuple):
 
     def is_loopback(self) -> bool:
         """Return whether only this machine can reach it."""
-        if self.path or self.host == "localhost":
+        if self.path or self.host.lower() == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
@@ -53,14 +53,14 @@ def bind(written: str) -> socket.socket:
         return _bind_unix(address.path) if address.path else _bind_tcp(address)
     except OSError as error:
         why = error.strerror or str(error)
-        fix = "stop what uses it or choose another"
-        if isinstance(error, PermissionError):
-            needs_capability = not address.path and address.port < _UNPRIVILEGED
-            fix = (
-                "ports below 1024 need CAP_NET_BIND_SERVICE"
-                if needs_capability
-                else "check the permissions of its folder"
-            )
+        if error.errno == errno.EADDRINUSE:
+            fix = "stop what uses it or choose another"
+        elif isinstance(error, PermissionError) and not address.path and address.port < _UNPRIVILEGED:
+            fix = "ports below 1024 need CAP_NET_BIND_SERVICE"
+        elif isinstance(error, PermissionError):
+            fix = "check the permissions of its folder"
+        else:
+            fix = "choose one in a folder that exists" if address.path else "choose an address of this machine"
         raise config_error("--web.listen-address", f"cannot listen at {written}: {why}", fix) from error
 
 

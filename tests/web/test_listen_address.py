@@ -26,6 +26,7 @@ HAS_IPV6 = socket.has_dualstack_ipv6()
         (":9365", Address("", 9365), False),
         ("0.0.0.0:9365", Address("0.0.0.0", 9365), False),  # noqa: S104 - parsed, not bound
         ("localhost:1", Address("localhost", 1), True),
+        ("LOCALHOST:1", Address("LOCALHOST", 1), True),
         ("127.0.0.2:65535", Address("127.0.0.2", 65535), True),
         ("monitoring.example:80", Address("monitoring.example", 80), False),
         ("[::]:9365", Address("::", 9365), False),
@@ -68,10 +69,18 @@ def test_an_address_in_use_is_named() -> None:
     assert f"--web.listen-address: cannot listen at {taken}: Address already in use" in caught.value.errors[0]
 
 
-def test_a_name_that_is_unknown_is_named() -> None:
-    """A host that cannot be found is an error that names it."""
-    with pytest.raises(ConfigError, match=r"cannot listen at nowhere\.invalid:1"):
-        listen_address.bind("nowhere.invalid:1")
+@pytest.mark.parametrize(
+    ("written", "fix"),
+    [
+        ("nowhere.invalid:1", "choose an address of this machine"),
+        ("192.0.2.1:0", "choose an address of this machine"),
+        ("unix:/nowhere/x.sock", "choose one in a folder that exists"),
+    ],
+)
+def test_an_address_that_is_not_there_is_named(written: str, fix: str) -> None:
+    """An address that this machine does not have is an error that names it, with the fix for its kind."""
+    with pytest.raises(ConfigError, match=rf"cannot listen at {written}: .*; {fix}"):
+        listen_address.bind(written)
 
 
 def test_unix_sockets_left_behind(tmp_path: Path) -> None:
