@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from exporter.config import load
 from exporter.config.errors import config_error
@@ -32,7 +33,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if not address.path and not address.port:
         raise config_error("--web.listen-address", f"{written!r} lets the system choose the port", "name the port")
     try:
-        status = _ask(address, f"{web.prefix}/-/healthy", may_be_tls=web.config.file is not None)
+        status = _ask(address, quote(f"{web.prefix}/-/healthy"), may_be_tls=web.config.file is not None)
     except (OSError, http.client.HTTPException) as error:
         sys.stderr.write(f"not healthy: {written} does not answer: {str(error) or type(error).__name__}\n")
         return 1

@@ -66,7 +66,7 @@ def _route_prefix(value: str) -> str:
 def _telemetry_path(value: str) -> str:
     if not _PREFIX.fullmatch(value):
         raise rule("is not a URL path", "write it as /metrics")
-    if value.startswith(("/-/", "/api/")):
+    if unquote(value).startswith(("/-/", "/api/")):
         raise rule("is a path of another endpoint", "choose one outside /-/ and /api/")
     return value
 

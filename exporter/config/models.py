@@ -216,10 +216,9 @@ class Web(Settings):
 
     @property
     def prefix(self) -> str:
-        """The prefix of all paths, as `/path` or empty: route_prefix, else the path of external_url."""
-        if self.route_prefix is not None:
-            return self.route_prefix
-        return unquote(urlsplit(self.external_url).path).rstrip("/") if self.external_url else ""
+        """The prefix of all paths, decoded, as `/path` or empty: route_prefix, else the path of external_url."""
+        path = urlsplit(self.external_url or "").path if self.route_prefix is None else self.route_prefix
+        return "/" + trimmed if (trimmed := unquote(path).strip("/")) else ""
 
 
 class Log(Settings):

@@ -120,6 +120,7 @@ class Connection:
             if self._done is not None:
                 await self._wait_until_delivered(writer.transport)
             response = found if isinstance(found, Response) else await self._answer(found)
+            response = response.with_headers(self._all.site.security.headers)
             await self._send(writer, response, found, last=last)
             if last or self._all.draining:
                 if response.done is not None:

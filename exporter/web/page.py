@@ -136,7 +136,7 @@ def _problems(status: Status) -> Html | None:
 
 def _footer(status: Status, telemetry_path: str) -> Html:
     links = (
-        (telemetry_path.lstrip("/") or ".", "Metrics"),
+        (telemetry_path.lstrip("/").replace(":", "%3A"), "Metrics"),  # what a colon ends would be a scheme
         ("api/v1/status", "Status as JSON"),
         ("-/healthy", "Healthy"),
         ("-/ready", "Ready"),

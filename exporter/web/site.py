@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from exporter.exposition import UnknownTenantError
 from exporter.web import negotiation
@@ -80,7 +80,7 @@ class _Route(NamedTuple):
         answer: makes its response.
         methods: its HTTP methods.
         open: needs no password.
-        slot: is counted among the scrapes, and may raise `UnknownTenantError`.
+        slot: its response is counted among the scrapes.
     """
 
     answer: Callable[[Request], Awaitable[Response]]
@@ -135,7 +135,7 @@ class Site:
             f"{prefix}/-/healthy": _Route(self._healthy, open=True),
             f"{prefix}/-/ready": _Route(self._ready, open=True),
             f"{prefix}/-/reload": _Route(self._reload, _RELOAD),
-            prefix + self._telemetry: _Route(self._metrics, slot=True),
+            prefix + unquote(self._telemetry): _Route(self._metrics, slot=True),
         }
         if prefix:
             # Relative, so that they also work behind a proxy that adds a prefix.
@@ -163,17 +163,15 @@ class Site:
 
     async def handle(self, request: Request) -> Response:
         """Return the response to `request`."""
-        security = self.security
         route = self._routes.get(request.path)
-        if self._passwords is not None and security.users and not (route is not None and route.open):
+        if self._passwords is not None and self.security.users and not (route is not None and route.open):
             try:
                 right = await self._passwords.check(request.headers.get("authorization"), request.client.key)
             except BusyError:
-                busy = text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
-                return busy.with_headers(security.headers)
+                return text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
             if not right:
-                return _UNAUTHORIZED.with_headers(security.headers)
-        return (await self._answer(request, route)).with_headers(security.headers)
+                return _UNAUTHORIZED
+        return await self._answer(request, route)
 
     async def _answer(self, request: Request, route: _Route | None) -> Response:
         if route is None:
@@ -181,23 +179,16 @@ class Site:
         if request.method not in route.methods:
             allowed = ", ".join(route.methods)
             return text(405, f"only {' and '.join(route.methods)} can be used here", ("Allow", allowed))
-        if not route.slot:
-            return await route.answer(request)
-        release = self._slots.acquire(request.client)
-        if release is None:
-            return _FULL
         try:
             response = await route.answer(request)
         except UnknownTenantError as error:
-            response = text(404, str(error)[:300])
-        except BaseException:
-            release()
-            raise
-        if response.status != 200:
-            release()
+            return text(404, str(error)[:300])
+        if not route.slot or response.status != 200:
             return response
+        # Only now: a request that is refused takes no slot from anybody.
+        release = self._slots.acquire(request.client)
         # A client that reads slowly keeps its slot.
-        return response._replace(done=release)
+        return _FULL if release is None else response._replace(done=release)
 
     async def _metrics(self, request: Request) -> Response:
         if not self._source.ready():  # an empty page would end every series
@@ -232,8 +223,9 @@ class Site:
 
     def _is_cross_origin(self, request: Request) -> bool:
         """Return whether a browser sent this for another site's page."""
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return True
+        site = request.headers.get("sec-fetch-site")
+        if site is not None:  # the browser's own judgement, which no proxy's Host can mislead
+            return site not in ("none", "same-origin")
         origin = request.headers.get("origin")
         if origin is None:
             return False

@@ -38,7 +38,7 @@ def web_configuration(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("prefix", ["", "/office365"])
+@pytest.mark.parametrize("prefix", ["", "/office365", "/office%20365"])
 def test_port_and_prefix_are_those_of_serve(prefix: str) -> None:
     """The flags and variables of `serve` lead the check to its port and prefix."""
     with running(route_prefix=prefix or None) as server:

@@ -345,7 +345,7 @@ def test_web_prefix(prefix: str | None, url: str | None, expected: str) -> None:
     assert load({"web.route_prefix": prefix, "web.external_url": url}, TENANTS).web.prefix == expected
 
 
-@pytest.mark.parametrize("path", ["/-/healthy", "/api/v1/status", "/a b", "metrics", "/", "/a?b"])
+@pytest.mark.parametrize("path", ["/-/healthy", "/%2D/healthy", "/api/v1/status", "/a b", "metrics", "/", "/a?b"])
 def test_telemetry_path_of_another_endpoint(path: str) -> None:
     """The metrics may not take another endpoint's path, nor what is none."""
     assert errors({"web.telemetry_path": path}, TENANTS)[0].startswith("--web.telemetry-path: ")

@@ -324,6 +324,17 @@ def test_a_stuck_scrape_makes_room() -> None:
         stuck.close()
 
 
+@pytest.mark.parametrize("path", [b"/metrics?tenant=nobody", b"/?tenant=nobody", b"/api/v1/status?" + b"a&" * 300])
+def test_what_is_refused_takes_no_slot(path: bytes) -> None:
+    """A request without a 200 cuts off nobody else's scrape, though all slots are taken."""
+    with running(Fake((b"a" * 30_000_000,)), scrapes=1, grace=0.0) as server, server.connect() as scrape:
+        scrape.sendall(GET + LAST)
+        scrape.recv(1)
+        with server.connect() as sock:
+            assert status(exchange(sock, GET.replace(b"/metrics", path) + LAST)) in {400, 404}
+        assert len(drain(scrape)) > 30_000_000
+
+
 def test_an_error_gives_its_slot_back() -> None:
     """Every answer but 200 gives its slot back at once, on a connection that is kept open."""
     source = Fake()

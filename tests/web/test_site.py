@@ -161,10 +161,12 @@ def test_reloading() -> None:
         ({"Origin": "https://ext.example", "Host": "o365.example:9365"}, 200),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://o365.example", "Host": "o365.example:443"}, 200),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://o365.example", "Host": "o365.example"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],
 )
@@ -194,6 +196,8 @@ def test_a_long_query_is_refused(server: Running) -> None:
         ({"route_prefix": "/o365/"}, "/o365", {"/o365": "/o365/", "/": "/o365/"}),
         ({"route_prefix": "a/b"}, "/a/b", {"/a/b": "/a/b/", "/": "/a/b/"}),
         ({"external_url": "https://x.example/o%20365"}, "/o 365", {}),
+        ({"external_url": "https://x.example//o365"}, "/o365", {"/": "/o365/"}),
+        ({"route_prefix": "/o%20365"}, "/o 365", {"/": "/o 365/"}),
         ({"external_url": "https://x.example/ext", "route_prefix": "/"}, "", {}),
         ({"external_url": "https://x.example"}, "", {}),
     ],
@@ -210,6 +214,17 @@ def test_prefixes(settings: dict[str, Any], prefix: str, redirects: dict[str, st
             assert answer.next_request.url.path == end
         assert client.get("/metrics").status_code == 404
         assert 'href="m"' in client.get(prefix + "/").text
+
+
+@pytest.mark.parametrize(
+    ("written", "href"), [("/a%20b", "a%20b"), ("/a:b", "a%3Ab"), ("/%C3%BC/m", "%C3%BC/m"), ("/a%25b", "a%25b")]
+)
+def test_a_telemetry_path_of_any_characters(written: str, href: str) -> None:
+    """The metrics are where the flag says, escaped as in any URL, and the page's link leads there."""
+    with running(telemetry_path=written) as server:
+        assert httpx.get(server.url + written).status_code == 200
+        assert f'href="{href}"' in httpx.get(server.url).text
+        assert httpx.get(f"{server.url}/{href}").status_code == 200
 
 
 def test_slots_among_equals() -> None:

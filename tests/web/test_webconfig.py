@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from exporter.errors import ConfigError
 from exporter.web.webconfig import WebConfigFile
 from tests.web.differences import DIFFERENCES
-from tests.web.serving import running, until
+from tests.web.serving import Fake, running, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,6 +339,11 @@ def test_headers_are_sent_with_every_answer(certificates: Certificates) -> None:
             assert answer.headers["x-frame-options"] == "deny"
             assert answer.headers["x-xss-protection"] == "1"
             assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+    path = certificates.write(GOOD["headers"].content)
+    with running(Fake(fail=True), config_file=path) as server, httpx.Client(base_url=server.url) as client:
+        for answer in (client.get("/metrics"), client.get("/", headers={"Host": "a b"})):
+            assert answer.status_code in {400, 500}
+            assert answer.headers["x-frame-options"] == "deny"
     path = certificates.write(GOOD["other values of headers"].content)
     with running(config_file=path) as server:
         answer = httpx.get(server.url)
