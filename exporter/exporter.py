@@ -264,8 +264,9 @@ class Exporter:
         if config.storage.path != self._config.storage.path:
             log.warning("a new storage.path takes effect only after a restart", path=str(config.storage.path))
         if self._microsoft is not None:
-            # Polls that run at this moment end with the old one.
-            closing = threading.Timer(self._config.poll.timeout, self._microsoft.close)
+            # Polls that run at this moment end with the old one; a tenant may have a timeout of its own.
+            longest = max((tenant.poll.timeout for tenant in self._tenants), default=0.0)
+            closing = threading.Timer(longest, self._microsoft.close)
             closing.daemon = True
             closing.start()
         auth_before = {tenant.tenant_id: (tenant.auth, tenant.client_id) for tenant in self._tenants}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -421,6 +422,21 @@ def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp
     assert service.exporter.reload()[0]
     server.latency = 0
     service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
+    service.stop()
+
+
+def test_a_reload_leaves_a_running_poll_its_own_timeout(
+    server: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connections of before a reload are closed after the longest timeout of a tenant, not after the default."""
+    path = configure(server, tmp_path, {"poll": {"timeout": "3s"}})
+    edit(path, lambda document: document["tenants"][1].update(poll={"timeout": "5m"}))  # type: ignore[index]
+    service = Service(path)
+    service.exporter.connect()
+    waits: list[float] = []
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: waits.append(timer.interval))
+    assert service.exporter.reload()[0]
+    assert waits == [300]
     service.stop()
 
 
