@@ -24,6 +24,8 @@ _TENANT_NOT_FOUND = 90002
 _LONGEST = 200
 _TRACE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NO_SUCH_TENANT = "check tenant_id; and cloud, if the tenant is in a national cloud"
+_OTHER_CLOUD = "the tenant is in another cloud of Microsoft's: set cloud to that one, and use an app registered there"
+_PASSING = "an error on Microsoft's side that passes by itself: nothing to fix, the next poll tries again"
 _NOT_MICROSOFT = "check cloud.authority: the server there does not behave like Microsoft's login"
 _SIGN_IN = "run: office365-activations-exporter login {name}"
 _SECRETS = "in the app registration (Certificates & secrets)"
@@ -44,11 +46,18 @@ _HINTS = {
         "the app is not known in the tenant: check client_id and tenant_id; if both are right, "
         "an administrator of the tenant must consent to the app at {consent_url}"
     ),
+    90038: _OTHER_CLOUD,
+    900382: _OTHER_CLOUD,
+    900432: _OTHER_CLOUD,
+    900439: _OTHER_CLOUD,
     7000112: "the app is disabled in the tenant: enable it there, under Enterprise applications",
     7000229: (
         "the app has no service principal in the tenant: an administrator of the tenant must consent to it at "
         "{consent_url}"
     ),
+    # Microsoft's own trouble
+    90024: _PASSING,
+    90033: _PASSING,
     # Client secrets
     7000215: (
         f"the client secret is wrong; often its Secret ID was copied instead of its Value: make a new one {_SECRETS}, "
@@ -107,8 +116,13 @@ def refusal(tenant: Tenant, body: Mapping[str, Any], status: int = 0) -> Exporte
     what = "has no such tenant" if kind is TenantError else f"refused the credential of client {tenant.client_id}"
     return kind(
         f"{tenant.name}: Microsoft's login {what}: {_first_sentence(body, code, status)}{trace}",
-        hint=hint_for(tenant, body) or ("" if body else _NOT_MICROSOFT),
+        hint=hint_for(tenant, body) or ("" if is_refusal(body) else _NOT_MICROSOFT),
     )
+
+
+def is_refusal(body: Mapping[str, Any]) -> bool:
+    """Say whether a body says that something was refused."""
+    return not body.keys().isdisjoint({"error", "error_description"})
 
 
 def hint_for(tenant: Tenant, body: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporter.auth.aadsts import refusal
+from exporter.auth.aadsts import is_refusal, refusal
 from exporter.errors import ServerError, ThrottledError
 from exporter.http import retry_after
 
@@ -20,7 +20,7 @@ _LIFE = 86400.0
 _OK, _BAD_REQUEST, _TOO_MANY, _SERVER = 200, 400, 429, 500
 _NEEDED = ("authorization_endpoint", "token_endpoint")
 _CACHED = ("issuer", *_NEEDED, "device_authorization_endpoint")
-_IN_BETWEEN = "if it persists, check whether a proxy or gateway answers in Microsoft's place"
+IN_BETWEEN = "if it persists, check whether a proxy or gateway answers in Microsoft's place"
 
 
 class Addresses:
@@ -116,14 +116,14 @@ class LoginHttp:
         """Return the JSON object that the login host answered."""
         raise_passing(answer, f"{self._tenant.name}: the login host", self._addresses.clock())
         document = as_object(answer.text)
-        if document is not None:
-            return document
-        if answer.status >= _BAD_REQUEST:
+        if answer.status >= _BAD_REQUEST and not is_refusal(document or {}):
             raise refusal(self._tenant, {}, answer.status)
-        raise self._strange(f"{answer.status} with something that is not a JSON object")
+        if document is None:
+            raise self._strange(f"{answer.status} with something that is not a JSON object")
+        return document
 
     def _strange(self, what: str) -> ServerError:
-        return ServerError(f"{self._tenant.name}: the login host answered {what}", hint=_IN_BETWEEN)
+        return ServerError(f"{self._tenant.name}: the login host answered {what}", hint=IN_BETWEEN)
 
 
 def _field(value: Any) -> Any:

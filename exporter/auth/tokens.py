@@ -7,14 +7,15 @@ of the memory.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msal
 
 from exporter.auth import identity
-from exporter.auth.aadsts import hint_for, refusal
-from exporter.auth.msal_http import Addresses, LoginHttp
+from exporter.auth.aadsts import hint_for, is_refusal, refusal
+from exporter.auth.msal_http import IN_BETWEEN, Addresses, LoginHttp
 from exporter.auth.permissions import Token, account_error, advice, is_personal
 from exporter.errors import ConfigError, CredentialsError, ServerError
 from exporter.http import Deadline
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from exporter.http import Clients
 
 log = get_logger(__name__)
+
+_VISIBLE = re.compile(r"[!-~]+")
 
 _RENEW_BEFORE = 300.0
 """A token is renewed this many seconds before it ends."""
@@ -176,8 +179,10 @@ class TokenSource:
 
     def _token(self, tenant: Tenant, answer: Mapping[str, Any]) -> Token:
         value = answer.get("access_token")
-        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            raise refusal(tenant, answer)
+        if not isinstance(value, str) or not _VISIBLE.fullmatch(value):
+            if is_refusal(answer):
+                raise refusal(tenant, answer)
+            raise ServerError(f"{tenant.name}: the token endpoint's answer contains no usable token", hint=IN_BETWEEN)
         return Token(value, self._clock() + _lifetime(tenant, answer.get("expires_in")))
 
 

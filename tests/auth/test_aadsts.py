@@ -13,6 +13,7 @@ import pytest
 from exporter.auth.aadsts import hint_for, refusal
 from exporter.auth.permissions import consent_url
 from exporter.errors import CredentialsError, Reason
+from exporter.http import MAX_BODY
 from tests.auth.kinds import FEDERATION, pair
 from tests.builders import tenant as any_tenant
 from tests.full_simulator import Fault, Federation, Response, Stage, federated_assertion
@@ -187,9 +188,15 @@ def answer(status: int, body: bytes, stage: Stage = Stage.TOKEN) -> Fault:
         (200, b"[" * 100_000, Stage.TOKEN, Reason.SERVER, "answered 200 with something that is not a JSON object"),
         (302, b"", Stage.TOKEN, Reason.SERVER, "answered 302 with something that is not a JSON object"),
         (403, b"<html>hush</html>", Stage.TOKEN, Reason.CREDENTIALS, ": 403 without giving a reason"),
-        (200, b"{}", Stage.TOKEN, Reason.CREDENTIALS, ": without giving a reason"),
-        (200, b'{"access_token": 1}', Stage.TOKEN, Reason.CREDENTIALS, ": without giving a reason"),
-        (200, b'{"access_token": "a\\nb"}', Stage.TOKEN, Reason.CREDENTIALS, ": without giving a reason"),
+        (403, b'{"message": "hush"}', Stage.TOKEN, Reason.CREDENTIALS, ": 403 without giving a reason"),
+        (200, b"{}", Stage.TOKEN, Reason.SERVER, "the token endpoint's answer contains no usable token"),
+        (302, b"{}", Stage.TOKEN, Reason.SERVER, "the token endpoint's answer contains no usable token"),
+        (200, b'{"access_token": 1}', Stage.TOKEN, Reason.SERVER, "answer contains no usable token"),
+        (200, b'{"access_token": ""}', Stage.TOKEN, Reason.SERVER, "answer contains no usable token"),
+        (200, b'{"access_token": "x "}', Stage.TOKEN, Reason.SERVER, "answer contains no usable token"),
+        (200, b'{"access_token": "a\\nb"}', Stage.TOKEN, Reason.SERVER, "answer contains no usable token"),
+        (200, b"x" * (MAX_BODY + 1), Stage.TOKEN, Reason.SERVER, "the token host's answer is larger than 2 MiB"),
+        (503, b"x" * (MAX_BODY + 1), Stage.TOKEN, Reason.SERVER, "the login host answered 503"),
         (200, b'{"access_token": "x", "expires_in": "soon"}', Stage.TOKEN, Reason.SERVER, "not a valid OAuth answer"),
         (200, b'{"access_token": "x", "expires_in": 1e999}', Stage.TOKEN, Reason.SERVER, "not a valid OAuth answer"),
         (200, b'{"access_token": "x", "expires_in": NaN}', Stage.TOKEN, Reason.SERVER, "not a valid OAuth answer"),
@@ -241,6 +248,8 @@ def test_an_answer_that_is_none_is_recognised(  # noqa: PLR0917 - a table's colu
         ({"error_description": "AADSTS7000215: Wrong.\r\nTrace ID: 1"}, "AADSTS7000215, Wrong", "Secret ID"),
         ({"error_description": "AADSTS999999: New. More."}, "AADSTS999999, New", "client_id and auth"),
         ({"error": "invalid_client"}, "invalid_client", "client_id and auth"),
+        ({"error_codes": [900382], "error": "x"}, "AADSTS900382, x", "the tenant is in another cloud of Microsoft's"),
+        ({"error_codes": [90033], "error": "x"}, "AADSTS90033, x", "passes by itself: nothing to fix"),
         ({"error_codes": [], "error_description": "x" * 999}, "x" * 200, "client_id and auth"),
         ({"error": "a\x1b[31mred\u202eder", "trace_id": "\x1b[0m"}, "a [31mred der", "client_id and auth"),
         ({"error": "a", "trace_id": "0-1"}, "a (Trace ID 0-1)", "client_id and auth"),
