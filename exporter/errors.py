@@ -50,8 +50,12 @@ class ExporterError(Exception):
     def __init__(self, message: str, *, hint: str = "", request_id: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint or self.default_hint + (self.support_hint if request_id else "")
         self.request_id = request_id
+        self._hint = hint
+
+    @property
+    def hint(self) -> str:
+        return self._hint or self.default_hint + (self.support_hint if self.request_id else "")
 
 
 class InternalError(ExporterError):
@@ -144,7 +148,8 @@ class RedirectError(ExporterError):
     """Graph's Location may not be followed."""
 
     reason = Reason.REDIRECT
-    default_hint = "if the host is Microsoft's, add it to http.download_hosts"
+    default_hint = "a proxy or gateway may have changed what Microsoft answered"
+    support_hint = "; if there is none, give the request-id to Microsoft's support"
 
 
 class ReportError(ExporterError):

@@ -10,7 +10,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from exporter.errors import (
     CredentialsError,
@@ -155,9 +155,14 @@ class _Reader:
     def _download(self, answer: Answer, request_id: str) -> Answer:
         """Follow a Location by hand: no Authorization, no cookies, allowed hosts only."""
         name = self.tenant.name
+        url = ""
         for _ in range(_MAX_REDIRECTS):
-            url = _allowed(answer.headers.get("location", ""), self.tenant, request_id)
-            answer = self.clients.request("GET", url, endpoint="download", deadline=self.deadline, keep_alive=False)
+            url = _allowed(url, answer.headers.get("location", ""), self.tenant, request_id)
+            try:
+                answer = self.clients.request("GET", url, endpoint="download", deadline=self.deadline, keep_alive=False)
+            except ExporterError as error:
+                error.request_id = request_id
+                raise
             if answer.status == _OK:
                 return answer
             if answer.status not in _REDIRECTS:
@@ -185,7 +190,6 @@ class _Reader:
         if not link.startswith(self.tenant.cloud.graph + "/"):
             raise RedirectError(
                 f"{self.tenant.name}: the report's next page is not on the tenant's Graph host",
-                hint="nothing to fix here: give the request-id to Microsoft's support",
                 request_id=_request_id(answer),
             )
         return link
@@ -199,8 +203,8 @@ def _next_link(body: bytes) -> object:
     return page.get("@odata.nextLink") if isinstance(page, dict) else None
 
 
-def _allowed(location: str, tenant: Tenant, request_id: str) -> str:
-    """Return `location` if the rules allow to follow it.
+def _allowed(base: str, location: str, tenant: Tenant, request_id: str) -> str:
+    """Return where `location` leads from the download address `base`, if the rules allow to follow it.
 
     Raises:
         RedirectError: it is not https, not an allowed host, a private address not listed exactly, or unreadable.
@@ -212,12 +216,12 @@ def _allowed(location: str, tenant: Tenant, request_id: str) -> str:
         )
 
     try:
-        parts = urlsplit(location)
+        parts = urlsplit(urljoin(base, location))
         host, port = (parts.hostname or "").lower().rstrip("."), parts.port or _HTTPS
     except ValueError:
         raise no("its Location cannot be read") from None
-    if parts.scheme != "https" or not host or not host.isascii():
-        raise no("its Location is not an https address", "a proxy or gateway may have rewritten it")
+    if parts.scheme != "https" or not host or not host.isascii() or not location.isprintable():
+        raise no("its Location is not an https address")
     if parts.username is not None or parts.password is not None:
         raise no("its Location contains a user name")
     if not _listed(host, port, tenant.download_hosts):
@@ -253,7 +257,7 @@ def _bracketed(host: str) -> str:
 def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
     """Return the error for an answer of Graph that is neither a report nor a redirect; the status decides."""
     code, message = _unwrapped(answer.body)
-    said = quotable(f"{code}: {message}" if code or message else "without giving a reason", 300).rstrip(": ")
+    said = quotable(": ".join(filter(None, (code, message))) or "without giving a reason", 300)
     text = f"{tenant.name}: Graph answered {answer.status}, {said}"
     request_id = _request_id(answer)
     if answer.status == _TOO_MANY:

@@ -10,6 +10,7 @@ import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.config import Tenant
+    from exporter.simulator.call import Call
 
 OK = None
 # Fault → how a poll ends in which every call meets it, and how many calls to Graph that poll makes; a transient one is
@@ -134,7 +136,7 @@ TOKEN_FAULTS: dict[str, Reason] = {
     "token-503-html": Reason.SERVER,
     "token-html": Reason.SERVER,
     "token-empty": Reason.SERVER,
-    "token-no-token": Reason.CREDENTIALS,
+    "token-no-token": Reason.SERVER,
 }
 JSON_FAULTS: dict[str, tuple[Reason | None, int]] = {
     "nextlink-loop": (Reason.REPORT, 1),
@@ -335,6 +337,60 @@ def test_retry_after_moves_the_next_poll(harness: Harness) -> None:
     harness.simulator.state.inject(harness.simulator.tenants[0], "429", times=1)
     outcome = harness.poll(harness.tenant())
     assert outcome.not_before == pytest.approx(outcome.at + 600, abs=5)
+
+
+@pytest.mark.parametrize("fault", ["cut-body", "gzip-broken", "gzip-bomb"])
+def test_a_download_that_breaks_has_graphs_request_id(harness: Harness, fault: str) -> None:
+    """Whatever goes wrong with a download, the failure has the request-id of the Graph call that led to it."""
+    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    failure = harness.poll(harness.tenant()).failure
+    assert failure is not None
+    assert len(failure.request_id) == 36
+
+
+def test_a_download_may_move_within_its_host(harness: Harness) -> None:
+    """A relative Location of the download host is followed; one of Graph's is not."""
+
+    def moved(call: Call, _good: object) -> Response:
+        return Response(302, (("Location", f"?{urlencode(call.request.query)}"),))
+
+    known = harness.simulator.tenants[0]
+    harness.simulator.state.inject(known, Fault("moved", Stage.DOWNLOAD, "a relative Location", moved))
+    assert harness.poll(harness.tenant()).failure is None
+    assert harness.calls(Stage.DOWNLOAD) == 2
+    harness.simulator.state.inject(known, Fault("moved", Stage.GRAPH, "a relative Location", moved))
+    failure = harness.poll(harness.tenant()).failure
+    assert failure is not None
+    assert failure.reason is Reason.REDIRECT
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [
+        ("redirect-host", "add the line  - reports.office.com.example.net:443  under http.download_hosts"),
+        ("redirect-userinfo", "a proxy or gateway may have changed what Microsoft answered"),
+        ("redirect-garbage", "a proxy or gateway may have changed what Microsoft answered"),
+        ("redirect-http", "a proxy or gateway may have changed what Microsoft answered"),
+        ("download-redirect-loop", "a proxy or gateway may have changed what Microsoft answered"),
+    ],
+)
+def test_only_a_host_that_can_be_allowed_is_a_line_to_add(harness: Harness, fault: str, hint: str) -> None:
+    """The hint names http.download_hosts where a line there is the fix, and nowhere else."""
+    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    failure = harness.poll(harness.tenant()).failure
+    assert failure is not None
+    assert hint in failure.hint
+    assert ("download_hosts" in failure.hint) == ("download_hosts" in hint)
+
+
+def test_a_page_is_not_quoted(harness: Harness) -> None:
+    """A page in place of Graph's error is named as one, and nothing else is said of it."""
+    answer = Response(400, (), b"<html>hush</html>")
+    page = Fault("page", Stage.GRAPH, "a page", lambda _call, _good: answer)
+    harness.simulator.state.inject(harness.simulator.tenants[0], page)
+    failure = harness.poll(harness.tenant()).failure
+    assert failure is not None
+    assert failure.message == "contoso: Graph answered 400, a page of HTML or XML"
 
 
 def test_a_short_retry_after_is_waited_for(harness: Harness) -> None:

@@ -10,6 +10,7 @@ import ssl
 import threading
 import zlib
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ import httpx
 from exporter import __version__
 from exporter.errors import ExporterError, ReportError, ServerError
 from exporter.files import MIB, read_file
-from exporter.http.deadline import Backend, Deadline, PollClock
+from exporter.http.deadline import Backend, Deadline, PollClock, StrictSocket
 from exporter.http.errors import Route, network_error
 from exporter.http.proxy import Proxy
 from exporter.log import get_logger
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-MAX_BODY = 2 * 1024 * 1024
+MAX_BODY = 2 * MIB
 """The largest answer read, in decompressed bytes: a report is smaller than 100 KB."""
 
 _HEADERS = {"User-Agent": f"office365-activations-exporter/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip"}
+_OK = 200
 _DEFAULT_WAIT = 300.0
 _LONGEST_WAIT = 86400.0
 
@@ -62,12 +64,6 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
 
-class _StrictSocket(ssl.SSLSocket):
-    """Takes the end of a connection without TLS's close_notify for what it may be: a cut (RFC 8446, section 6.1)."""
-
-    suppress_ragged_eofs = property(lambda _self: False, lambda _self, _wanted: None)
-
-
 def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     """Return a verifying context: the system's trust store, and `ca_file` added to it.
 
@@ -78,7 +74,7 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
             certificate.
     """
     context = ssl.create_default_context()
-    context.sslsocket_class = _StrictSocket
+    context.sslsocket_class = StrictSocket
     # Python 3.11.2 and its like, Debian's for one, set this by default: OpenSSL would hide the cut from the socket too.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if ca_file is not None:
@@ -102,10 +98,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float:
     value = headers.get("retry-after", "").strip()
     seconds = _DEFAULT_WAIT
     if value.isascii() and value.isdigit():
-        seconds = float(value[:9])
+        seconds = float(value)
     elif value:
         with contextlib.suppress(ValueError, OverflowError):
-            seconds = parsedate_to_datetime(value).timestamp() - now
+            date = parsedate_to_datetime(value)
+            # A date without a zone (asctime's form, which RFC 9110 still allows) is in UTC, not in this machine's zone.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     return min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
@@ -164,7 +162,7 @@ class Clients:
         Raises:
             NetworkError: DNS, connect, TLS, proxy, timeout, a cut or malformed answer.
             ReportError: the answer is larger than `MAX_BODY`.
-            ServerError: the answer is compressed in a way that was not asked for.
+            ServerError: the token endpoint's is; or it is compressed in a way that was not asked for.
         """
         proxied = False
         try:
@@ -180,7 +178,7 @@ class Clients:
                 params=params,
                 extensions={"timeout": httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()},
             )
-            answer = _exchange(line, request, deadline)
+            answer = _exchange(line, request, endpoint, deadline)
         except ExporterError:
             self._count(endpoint, "error")
             raise
@@ -229,12 +227,15 @@ class Clients:
         return transport, clock
 
 
-def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadline) -> Answer:
-    """Send and read, below httpx's client: that would keep cookies and follow redirects."""
+def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str, deadline: Deadline) -> Answer:
+    """Send and read, below httpx's client: that would keep cookies and follow redirects.
+
+    Only of a 200 is the body needed: of any other answer the status decides, also where the rest of it cannot be read.
+    """
     response = line.handle_request(request)
     surplus: list[httpcore.ConnectionInterface] = []
     try:
-        body = _Body(response.headers)
+        body = _Body(response.headers, endpoint)
         for chunk in cast("httpx.SyncByteStream", response.stream):
             body.feed(chunk)
             if deadline.remaining() <= 0:
@@ -243,6 +244,10 @@ def _exchange(line: httpx.BaseTransport, request: httpx.Request, deadline: Deadl
         if surplus:
             raise httpx.RemoteProtocolError("unexpected bytes follow the answer")
         return Answer(response.status_code, response.headers, body.whole(), body.measured)
+    except (ExporterError, httpx.HTTPError):
+        if response.status_code == _OK:
+            raise
+        return Answer(response.status_code, response.headers, b"")
     finally:
         response.close()
         for connection in surplus:
@@ -254,15 +259,18 @@ class _Body:
 
     Args:
         headers: of the answer.
+        endpoint: whose answer it is.
 
     Raises:
         ServerError: it is compressed in a way that was not asked for.
     """
 
-    def __init__(self, headers: httpx.Headers) -> None:
+    def __init__(self, headers: httpx.Headers, endpoint: str) -> None:
+        self._endpoint = endpoint
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip", ""}:
-            raise ServerError("the answer is compressed in a way that was not requested (Content-Encoding)")
+            what = f"the {endpoint} host's answer is compressed in a way that was not requested"
+            raise ServerError(f"{what} (Content-Encoding)")
         self._gzip = encoding.endswith("gzip")
         self._member: zlib._Decompress | None = None
         self._body = bytearray()
@@ -273,7 +281,7 @@ class _Body:
 
         Raises:
             httpx.DecodingError: they are not gzip where gzip was promised.
-            ReportError: the body is too large.
+            ReportError, ServerError: the body is too large.
         """
         if not self._gzip:
             self._add(data)
@@ -301,7 +309,9 @@ class _Body:
     def _add(self, piece: bytes) -> None:
         self._body += piece
         if len(self._body) > MAX_BODY:
-            raise ReportError(f"the answer is larger than {MAX_BODY // 1024 // 1024} MiB decompressed")
+            too_large = ServerError if self._endpoint == "token" else ReportError
+            limit = f"{MAX_BODY // MIB} MiB"
+            raise too_large(f"the {self._endpoint} host's answer is larger than {limit} decompressed")
 
 
 def _with_surplus(line: httpx.BaseTransport) -> list[httpcore.ConnectionInterface]:

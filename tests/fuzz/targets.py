@@ -162,9 +162,14 @@ def check_crontab(line: str) -> None:
 
 
 def check_location(location: str) -> None:
-    """Judge a redirect: an https address of a listed host, or `RedirectError`."""
+    """Judge a redirect of Graph or of a download host: an https address of a listed host, or `RedirectError`."""
+    for base in ("", "https://a.office.com/data"):
+        _check_location(base, location)
+
+
+def _check_location(base: str, location: str) -> None:
     try:
-        url = graph._allowed(location, tenant(download_hosts=_HOSTS), "request-id")
+        url = graph._allowed(base, location, tenant(download_hosts=_HOSTS), "request-id")
     except RedirectError:
         return
     parts = urlsplit(url)

@@ -22,6 +22,7 @@ class ConnectProxy:
         password: `user:password` that it insists on; empty for none.
         refusal: status line that it answers to everybody, in place of a tunnel.
         silent: answer nothing at all.
+        drip: pass on what the host says byte by byte, each in a TLS record of its own where `tls` is given.
         tls: speak TLS itself.
 
     Attributes:
@@ -35,6 +36,7 @@ class ConnectProxy:
         password: str = "",
         refusal: str = "",
         silent: bool = False,
+        drip: bool = False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.asked: list[str] = []
@@ -42,6 +44,7 @@ class ConnectProxy:
         self._password = password
         self._refusal = refusal
         self._silent = silent
+        self._piece = 1 if drip else 65536
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -99,11 +102,11 @@ class ConnectProxy:
     async def _tunnel(self, target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(*self._route(target))
         with contextlib.closing(back):
-            await asyncio.gather(_pour(reader, back), _pour(there, writer))
+            await asyncio.gather(_pour(reader, back), _pour(there, writer, self._piece))
 
 
-async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(65536):
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter, piece: int = 65536) -> None:
+    while data := await source.read(piece):
         sink.write(data)
         await sink.drain()
     sink.close()

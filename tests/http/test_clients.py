@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, cast
@@ -195,6 +196,25 @@ def test_an_answer_that_is_none_says_why(rest: bytes, kind: type[Exception], mes
     assert asked.counted == [("download", "error")]
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Encoding: br\r\n\r\nx",
+        b"Content-Encoding: gzip\r\n\r\nno gzip",
+        b"\r\n" + b"x" * (MAX_BODY + 1),
+        b"Content-Length: 6\r\n\r\nreport and more",
+        b"Content-Length: 9\r\n\r\nshort",
+    ],
+    ids=["encoding", "no gzip", "endless", "surplus", "cut"],
+)
+def test_of_a_refusal_the_status_counts(rest: bytes) -> None:
+    """A 429 whose body cannot be read is a 429, with its Retry-After, and no failure of the network."""
+    asked = Asked(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\n" + rest)
+    assert asked.error is None
+    assert (asked.answer.status, asked.answer.headers["retry-after"], asked.answer.body) == (429, "600", b"")
+    assert asked.counted == [("download", "429")]
+
+
 def test_silence_and_nonsense_in_place_of_an_answer() -> None:
     """A connection that ends before the answer, or speaks another language, is a network failure."""
     assert "the connection broke: Server disconnected" in str(Asked(b"").error)
@@ -251,6 +271,7 @@ def test_an_answer_hides_what_it_holds() -> None:
         ("17", 17),
         (" 600 ", 600),
         ("99999999999999999999", 86400),
+        ("0000000000017", 17),
         ("-5", 300),
         ("soon", 300),
         ("1.5", 300),
@@ -265,6 +286,20 @@ def test_how_long_to_wait(value: str | None, seconds: float) -> None:
     """Retry-After is read as seconds or as a date, held to a day, and 300 s where it says nothing sensible."""
     headers = {} if value is None else {"retry-after": value}
     assert retry_after(headers, NOON) == seconds
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
+def test_every_form_of_a_date_is_in_utc(zone: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the three forms of RFC 9110, asctime's names no zone: it is UTC too, wherever the exporter runs."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        value = datetime.fromtimestamp(NOON + 90, UTC).strftime(form)
+        assert retry_after({"retry-after": value}, NOON) == 90
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.text())

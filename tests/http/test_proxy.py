@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,6 +104,21 @@ def test_a_proxy_may_speak_tls(server: SimulatorServer, tmp_path: Path) -> None:
         answer = clients.request("GET", f"{server.cloud.graph}/v1.0/x", endpoint="graph", deadline=Deadline(10))
         clients.close()
         assert answer.status == 401
+
+
+def test_a_deadline_holds_within_the_tls_of_a_proxy(server: SimulatorServer, tmp_path: Path) -> None:
+    """TLS with the host, inside the TLS of the proxy, is held to the deadline at each byte, not at each handshake."""
+    authority = trustme.CA()
+    both = tmp_path / "ca.pem"
+    both.write_bytes(server.ca_file.read_bytes() + authority.cert_pem.bytes())
+    looks = itertools.count()
+    # Time goes by only where somebody checks it: the deadline comes at the 100th check, within the first handshake.
+    deadline = Deadline(100, lambda: float(next(looks)))
+    with ConnectProxy(drip=True, tls=certificate(authority, "localhost")) as proxy:
+        clients = Clients(tls=tls_context(both), proxy=Proxy(proxy.url))
+        with pytest.raises(NetworkError, match="no complete answer within 100 s"):
+            clients.request("GET", f"{server.cloud.graph}/v1.0/x", endpoint="graph", deadline=deadline)
+        clients.close()
 
 
 @pytest.mark.parametrize("no_proxy", ["localhost", "example.com, LOCALHOST", "*", "localhost:{port}"])
