@@ -248,7 +248,7 @@ def _card(tenant: TenantStatus, now: datetime) -> Html:
             tag("p", f"{date_}; {polls}.", class_="soft"),
             None if _is_by_platform(report) and len(tenant.reports) > 1 else _numbers(report, now),
         )
-    link = tag("a", tenant.name, href="?" + urlencode({"tenant": tenant.name}, errors="replace"))
+    link = tag("a", tenant.name, href="?" + urlencode({"tenant": tenant.name}, errors="replace"), dir="auto")
     return tag("article", tag("h2", link, " ", _badge(tenant.state)), *reports, class_=tenant.state)
 
 
@@ -278,7 +278,7 @@ def _own_page(tenant: TenantStatus, now: datetime) -> Html:
         )
     about = (("Tenant ID", tenant.tenant_id), ("Cloud", tenant.cloud))
     back = tag("nav", tag("p", tag("a", "← All tenants", href="?")), aria_label="Back")
-    return join(back, tag("h2", tenant.name, " ", _badge(tenant.state)), facts(about), *reports)
+    return join(back, tag("h2", tag("bdi", tenant.name), " ", _badge(tenant.state)), facts(about), *reports)
 
 
 def _failure(report: str, failure: FailureStatus, tenant: TenantStatus) -> Html:
@@ -312,7 +312,7 @@ def _numbers(report: ReportStatus, now: datetime) -> Html | None:
     rows = [
         tag(
             "tr",
-            tag("th", product.product_type, scope="row"),
+            tag("th", product.product_type, scope="row", dir="auto"),
             *(tag("td", f"{product.counts[column]:,}" if column in product.counts else "?") for column in columns),
             tag("td", *_graphs(product), class_="graph") if has_ratio else None,
         )

@@ -152,6 +152,16 @@ def test_a_tenants_own_page_has_its_history() -> None:
     assert '<svg class="spark"' not in page(status({"contoso": reported()}, storage=Stored(days)))
 
 
+def test_names_keep_their_own_direction() -> None:
+    """A name in Hebrew, or with a character that turns the direction of text, orders nothing around it."""
+    name = "\u202e\u05e9\u05dc\u05d5\u05dd (365)"
+    of = status({name: reported(rows=((name, (100, 60, 0)),))}, storage=Stored([]), only=name)
+    assert re.search(rf'<h2><a [^>]*dir="auto">{re.escape(name)}</a>', page(of))
+    own = render(of, View(tenant=name), "/metrics").decode()
+    assert f"<h2><bdi>{name}</bdi> <span" in own
+    assert f'<th scope="row" dir="auto">{name}</th>' in own
+
+
 def test_a_history_of_one_day_is_no_line() -> None:
     """Before the second report there is no sparkline, and the page says so."""
     html = page(
