@@ -45,14 +45,7 @@ class _Range(NamedTuple):
     quality: float
 
 
-class _Offer(NamedTuple):
-    """A format that a client can ask for."""
-
-    name: str
-    version: str
-
-
-_OFFERS = (_Offer("application/openmetrics-text", "1.0.0"), _Offer("text/plain", "0.0.4"))
+_NOTHING = _Range("", "", "", 0.0)
 
 
 @lru_cache(_REMEMBERED)
@@ -62,11 +55,12 @@ def format_for(accept: str | None) -> Format:
     If the client prefers neither, it gets OpenMetrics if it names it, and text if only `*/*` matches.
     """
     ranges = _ranges(accept or "")
-    (openmetrics, by), (plain, _) = (_best(offer, ranges) for offer in _OFFERS)
-    named = by is not None and by.name != "*/*"
-    if by is None or not (openmetrics > plain or (openmetrics == plain > 0 and named)):
+    openmetrics = _best("application/openmetrics-text", "1.0.0", ranges)
+    plain = _best("text/plain", "0.0.4", ranges)
+    is_named = openmetrics.name != "*/*" and openmetrics.quality > 0
+    if openmetrics.quality < plain.quality or (openmetrics.quality == plain.quality and not is_named):
         return Format(openmetrics=False, content_type=TEXT)
-    scheme = by.escaping if by.escaping in _SCHEMES else _SCHEMES[0]
+    scheme = openmetrics.escaping if openmetrics.escaping in _SCHEMES else _SCHEMES[0]
     return Format(openmetrics=True, content_type=_OPENMETRICS + scheme)
 
 
@@ -81,26 +75,13 @@ def wants_gzip(accept_encoding: str | None) -> bool:
     return gzip > 0 and gzip >= qualities.get("identity", 0.0)
 
 
-def _best(offer: _Offer, ranges: list[_Range]) -> tuple[float, _Range | None]:
-    """Return the quality of `offer` in the most specific range that matches it, and that range."""
-    best: tuple[int, float] = (0, 0.0)
-    found = None
-    for element in ranges:
-        rank = (_rank(offer, element), element.quality)
-        if rank[0] and (found is None or rank > best):
-            best, found = rank, element
-    return best[1], found
-
-
-def _rank(offer: _Offer, element: _Range) -> int:
-    """Return how specifically `element` matches `offer`: from 0 for not at all to 4 for its exact version."""
-    if element.version and element.version != offer.version:
-        return 0
-    if element.name == offer.name:
-        return 4 if element.version else 3
-    if element.name == offer.name.partition("/")[0] + "/*":
-        return 2
-    return 1 if element.name == "*/*" else 0
+def _best(name: str, version: str, ranges: list[_Range]) -> _Range:
+    """Return the most specific range that matches a format, and of equals the one with the highest quality."""
+    specific = (name, name.partition("/")[0] + "/*", "*/*")
+    matching = (one for one in ranges if one.name in specific and one.version in ("", version))
+    return max(
+        matching, key=lambda one: (-specific.index(one.name), one.version != "", one.quality), default=_NOTHING
+    )
 
 
 def _ranges(header: str) -> list[_Range]:
