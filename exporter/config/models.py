@@ -43,7 +43,6 @@ from exporter.reports import DEFAULT_REPORTS, REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 Value = TypeVar("Value")
 
@@ -208,11 +207,6 @@ class Web(Settings):
         None, "the URL at which people reach the exporter, if it is behind a proxy", flag=True
     )
     enable_lifecycle: Flag = setting(default=False, help_="allow POST to /-/reload", flag=True)
-
-    @property
-    def config_file(self) -> Path | None:
-        """The web configuration file."""
-        return self.config.file
 
     @property
     def prefix(self) -> str:

@@ -79,9 +79,7 @@ def _best(name: str, version: str, ranges: list[_Range]) -> _Range:
     """Return the most specific range that matches a format, and of equals the one with the highest quality."""
     specific = (name, name.partition("/")[0] + "/*", "*/*")
     matching = (one for one in ranges if one.name in specific and one.version in ("", version))
-    return max(
-        matching, key=lambda one: (-specific.index(one.name), one.version != "", one.quality), default=_NOTHING
-    )
+    return max(matching, key=lambda one: (-specific.index(one.name), one.version != "", one.quality), default=_NOTHING)
 
 
 def _ranges(header: str) -> list[_Range]:

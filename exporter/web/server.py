@@ -79,12 +79,12 @@ async def serve(
         for written in web.listen_address:
             sockets.append(listen_address.bind(written))
             stack.callback(listen_address.close, sockets[-1])
-        if web.config_file is None:
+        if web.config.file is None:
             _warn_if_open(web.listen_address)
         else:
             from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - models that most starts do without
 
-            file = WebConfigFile(web.config_file)
+            file = WebConfigFile(web.config.file)
             site.apply(await worker.do(file.load))
             following = loop.create_task(_follow(file, site, worker, interval))
             stack.callback(following.cancel)

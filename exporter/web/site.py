@@ -124,7 +124,8 @@ class Site:
         self._lifecycle = web.enable_lifecycle
         self._external_host = urlsplit(web.external_url).netloc.lower() if web.external_url else ""
         self._telemetry = web.telemetry_path
-        self._prefix = prefix = web.prefix
+        prefix = web.prefix
+        self._metrics_at = quote(prefix) + web.telemetry_path
         self._slots = Slots(limits.scrapes, limits.grace)
         self._readers = Worker("web-status", limit=8)
         self._reloader = Worker("web-reload", limit=4)
@@ -175,7 +176,7 @@ class Site:
 
     async def _answer(self, request: Request, route: _Route | None) -> Response:
         if route is None:
-            return text(404, f"not found; the metrics are at {self._prefix}{self._telemetry}")
+            return text(404, f"not found; the metrics are at {self._metrics_at}")
         if request.method not in route.methods:
             allowed = ", ".join(route.methods)
             return text(405, f"only {' and '.join(route.methods)} can be used here", ("Allow", allowed))

@@ -210,6 +210,8 @@ def _why(error: Exception) -> str:
     reason = getattr(error, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
         return "they do not belong together"
+    if isinstance(error, ssl.SSLError) and error.library == "SSL" and reason:
+        return f"OpenSSL refuses them ({reason})"  # for example a key that is too short
     if isinstance(error, ssl.SSLError):
         return f"this is not a valid PEM file of that kind ({reason or 'unreadable'})"
     return str(error)

@@ -193,7 +193,7 @@ def test_masked_flags_and_proxy(tmp_path: Path) -> None:
         "web.enable_lifecycle": True,
     }
     config = load(flags, {"OFFICE365_EXPORTER_HTTP__PROXY": "http://proxy.example:3128"})
-    assert config.web.config_file == tmp_path / "web.yml"
+    assert config.web.config.file == tmp_path / "web.yml"
     assert f"# --web.config.file={tmp_path}/web.yml\n# --web.enable-lifecycle\n" in masked(config)
     assert "  proxy: http://proxy.example:3128\n" in masked(config)
     text = masked(load(flags, {"OFFICE365_EXPORTER_HTTP__PROXY_FILE": str(tmp_path / "proxy")}))

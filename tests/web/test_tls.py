@@ -7,13 +7,20 @@ import os
 import ssl
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
+from exporter.errors import ConfigError
 from exporter.web.tls import has_name
 from exporter.web.webconfig import WebConfig, WebConfigFile
 from tests.web.serving import BODY, Fake, drain, exchange, running, status, trusting, until
@@ -311,6 +318,20 @@ def test_certificates_change_under_open_connections(certificates: Certificates) 
             until(renewed)
             old.sendall(GET)
             assert status(old.recv(65536)) == 200
+
+
+def test_a_short_key_is_not_called_unreadable(certificates: Certificates) -> None:
+    """A key that OpenSSL reads and refuses is reported with OpenSSL's reason."""
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    day = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), day, day + timedelta(1))
+    (certificates.folder / "server.crt").write_bytes(made.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    (certificates.folder / "server.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(ConfigError, match=r"OpenSSL refuses them \(EE_KEY_TOO_SMALL\)"):
+        WebConfigFile(certificates.write(PAIR)).load()
 
 
 def test_everything_may_change_and_errors_change_nothing(certificates: Certificates) -> None:
