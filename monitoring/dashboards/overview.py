@@ -171,8 +171,8 @@ def _rankings() -> list[Panel]:
         ),
         listing(
             "What not activated licences cost a month",
-            {"A month": Column(f"topk (20, sum by (tenant, product_type, currency) ({NOW.cost}))")},
-            "The 20 most expensive: assigned but not activated, times the price, for products in `prices`.",
+            {"A month": Column(f"topk by (currency) (20, sum by (tenant, product_type, currency) ({NOW.cost}))")},
+            "The 20 most expensive of each currency: assigned but not activated, times the price in `prices`.",
             labels=_PRODUCTS | {"currency": "Currency"},
             links=_TO_TENANT,
             sort="A month",

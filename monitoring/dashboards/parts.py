@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from monitoring.addresses import runbook
+from monitoring.dashboards.queries import TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +25,7 @@ GREEN, YELLOW, ORANGE, RED, TEXT = "green", "yellow", "orange", "red", "text"
 DAY = 86400
 TENANT_LINK = (
     "/d/office365-tenant?${__url_time_range}&${datasource:queryparam}&${job:queryparam}"
-    "&var-tenant=${__data.fields.Tenant}"
+    "&var-tenant=${__data.fields.Tenant:percentencode}"
 )
 _WIDE = {"Product type": 330, "Report": 220, "Client ID": 330, "Alert": 240, "Instance": 150}
 Rows = dict[str, list[Panel]]
@@ -93,7 +94,7 @@ def choice(name: str, label: str, series: str, *, several: bool = True) -> dashb
 
 JOB = choice("job", "Job", "office365_activations_exporter_build_info")
 INSTANCE = choice("instance", "Instance", 'office365_activations_exporter_build_info{job=~"$job"}')
-PRODUCT = choice("product_type", "Product type", 'office365_activations_assigned_users{job=~"$job", tenant=~"$tenant"}')
+PRODUCT = choice("product_type", "Product type", f"office365_activations_assigned_users{{{TENANT}}}")
 
 
 def tenant(*, several: bool) -> dashboard.QueryVariable:

@@ -9,7 +9,8 @@ from __future__ import annotations
 PREFIX = "office365_activations_"
 JOB = 'job=~"$job"'
 INSTANCE = f'{JOB}, instance=~"$instance"'
-TENANT = f'{JOB}, tenant=~"$tenant"'
+TENANT = f"{JOB}, tenant=~`${{tenant:regex}}`"
+"""Grafana alone does not escape the value of a variable that has one; a string in backticks keeps every backslash."""
 PRODUCT = f'{TENANT}, product_type=~"$product_type"'
 PER_PRODUCT = "tenant, product_type"
 PER_REPORT = "tenant, report"

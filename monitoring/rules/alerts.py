@@ -133,8 +133,8 @@ def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "Office365ActivationRatioFell",
             INFO,
             f"clamp_max(\n"
-            f"  last_over_time({ACTIVATED}[{hold}] offset {week})\n"
-            f"  / (last_over_time({ASSIGNED}[{hold}] offset {week}) >= {limits.ratio_min_users}),\n"
+            f"  last_over_time({ACTIVATED}[{limits.hold_past}] offset {week})\n"
+            f"  / (last_over_time({ASSIGNED}[{limits.hold_past}] offset {week}) >= {limits.ratio_min_users}),\n"
             f"  1\n"
             f")\n"
             f"- clamp_max({activated} / (min_over_time({ASSIGNED}[{week}]) >= {limits.ratio_min_users}), 1)\n"
@@ -151,7 +151,8 @@ def licence_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "Office365AssignedUsersDropped",
             WARNING,
             f"{assigned}\n"
-            f"/ (last_over_time({ASSIGNED}[{hold}] offset {limits.assigned_dropped_window}) >= {limits.ratio_min_users})\n"
+            f"/ (last_over_time({ASSIGNED}[{limits.hold_past}] offset {limits.assigned_dropped_window})"
+            f" >= {limits.ratio_min_users})\n"
             f"< {limits.assigned_dropped_to}",
             "{{ $labels.tenant }}: only {{ $value | humanizePercentage }} of yesterday's {{ $labels.product_type }} users are "
             "assigned",
@@ -215,7 +216,9 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             WARNING,
             f"{enabled}\n"
             f"and last_over_time({TENANTS}[{hold}] offset {limits.no_data})\n"
-            f"unless ignoring (tenant_id, cloud, report) last_over_time({REFRESHED}[{limits.no_data}])",
+            # The report's date is kept when the numbers are withdrawn: when they expired says whether there were any.
+            f"unless ignoring (tenant_id, cloud, report)\n"
+            f"  max_over_time({EXPIRES}[{limits.no_data}]) > time() - {int(limits.no_data)}",
             "{{ $labels.tenant }}: no numbers",
             f"Tenant {{{{ $labels.tenant }}}} ({{{{ $labels.tenant_id }}}}, cloud {{{{ $labels.cloud }}}}) is enabled, but has "
             f"had no numbers for {spoken(limits.no_data)}: no poll has ever succeeded, or none within report.max_age. Run "
@@ -254,7 +257,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "Office365ReportStale",
             WARNING,
             f"time() - last_over_time({REFRESHED}[{hold}]) > {int(limits.report_stale)}\n"
-            f"and last_over_time({UP}[{hold}]) == 1",
+            f"and max_over_time({UP}[{hold}]) == 1",
             "{{ $labels.tenant }}: Microsoft's report is {{ $value | humanizeDuration }} old",
             "Polls of {{ $labels.report }} for tenant {{ $labels.tenant }} succeed, but the report that Microsoft gives is "
             "{{ $value | humanizeDuration }} old; 24 to 48 hours are usual. Check the service health in the admin center, and "

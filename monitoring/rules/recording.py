@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from monitoring.rules.thresholds import Thresholds
 
 P = "office365_activations"
-REPLICA = "instance, pod, container, endpoint"
+REPLICA = "instance, pod, container, endpoint, node"
 """The labels that tell replicas, and a pod and its successor, apart."""
 USERS = '{report="activations_user_counts"}'
 PLATFORMS = '{report="activations_platform_counts"}'

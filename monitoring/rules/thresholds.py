@@ -44,6 +44,7 @@ class Thresholds:
     slow_interval: Window = Window(5 * MINUTE)  # how often alerts that look back over weeks are evaluated
     pending: Window = Window(5 * MINUTE)  # `for` of nearly every alert: short, since a replaced pod starts it again
     hold: Window = Window(2 * HOUR)  # a value counts as present for so long, over gaps and replaced pods
+    hold_past: Window = Window(3 * DAY)  # and a value that others are compared with, over an outage of the exporter
     keep: Window = Window(15 * MINUTE)  # keep_firing_for of alerts that may flap
 
     ratio_best_of: Window = Window(2 * DAY)  # the best value of so long has to be below the target

@@ -16,6 +16,7 @@ import yaml
 from monitoring.addresses import runbook
 from monitoring.dashboards.__main__ import FOLDER, files
 from tests.monitoring.names import unknown
+from tests.monitoring.promtool import promtool
 from tests.tools import require
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def shown_labels(panel: dict[str, Any]) -> set[str]:
 def expression(target: dict[str, Any], tenant: str = ".+") -> str:
     """Return a query's PromQL, with values in the place of the variables."""
     text: str = target["expr"]
-    for name, value in (VARIABLES | {"$tenant": tenant}).items():
+    for name, value in (VARIABLES | {"${tenant:regex}": tenant}).items():
         text = text.replace(name, value)
     return text
 
@@ -106,6 +107,31 @@ def test_a_query_keeps_to_the_chosen_jobs(panel: dict[str, Any], target: dict[st
     selectors = re.findall(r"\w+(\{[^}]*\})", target["expr"])
     assert selectors
     assert all('job=~"$job"' in selector or selector == '{alertstate="firing"}' for selector in selectors)
+
+
+def test_any_name_of_a_tenant(tmp_path: Path) -> None:
+    """The dashboard of one tenant shows that one, whichever characters its name has; so does a link to it."""
+    names = ["contoso", "contoso (EU)", "a.b", "a-b", "R&D #1 + 1", 'O\'Neil "x"', "c:\\d", "[x]|$y{2}?*^/"]
+    target = next(panel for panel in panels("tenant") if panel["title"] == "Products")["targets"][0]
+    series = [
+        {
+            "series": f'office365_activations_assigned_users{{job="j",product_type="p",tenant={json.dumps(name)}}}',
+            "values": f"{number}x1",
+        }
+        for number, name in enumerate(names)
+    ]
+    tests = []
+    for number, name in enumerate(names):
+        escaped = re.sub(r"[\\^$*+?.()|\[\]{}/]", r"\\\g<0>", name)  # as Grafana's format `regex` does
+        shown = [{"labels": '{product_type="p"}', "value": number}]
+        tests.append({"expr": expression(target, escaped), "eval_time": "1m", "exp_samples": shown})
+    file = tmp_path / "names.yml"
+    document = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": tests}]}
+    file.write_text(yaml.safe_dump(document), "utf-8")
+    ended = promtool("promtool", "test", "rules", file)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    links = re.findall(r'"url": "/d/office365-tenant[^"]*&var-tenant=([^"]*)"', json.dumps(BOARDS))
+    assert set(links) == {"${__data.fields.Tenant:percentencode}"}  # Grafana by itself leaves & # + as they are
 
 
 @each_board

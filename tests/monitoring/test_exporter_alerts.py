@@ -57,8 +57,11 @@ SCENARIOS = [
         {1.3 * HOUR: [DOWN], 97 * HOUR: [DOWN]},
     ),
     Scenario(
-        "a pod replaced every 20 hours for a week",
-        pods(ONE, 20 * HOUR, 168 * HOUR),
+        "a pod replaced every 20 hours for a week, on another node each time",
+        [
+            Series(one.name, {**one.labels, "node": f"node-{one.labels['pod']}"}, one.signal)
+            for one in pods(ONE, 20 * HOUR, 168 * HOUR)
+        ],
         {h * HOUR: [] for h in (19.9, 20, 20.1, 20.3, 40.1, 100, 100.3, 168)},
     ),
     Scenario(

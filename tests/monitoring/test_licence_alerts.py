@@ -45,6 +45,13 @@ def hourly(
     return Scenario(name, scraped([*exporter(), *series], step=HOUR), firing, ignored, step=HOUR)
 
 
+def outage(name: str, series: Sequence[Series], days: tuple[float, float], firing: dict[float, list[str]]) -> Scenario:
+    """Return such a scenario of an exporter that is down from one day to another."""
+    begin, end = (day * DAY for day in days)
+    down = scraped([*exporter(), *series], lambda time: not begin <= time < end, HOUR)
+    return Scenario(name, down, firing, ("Office365ExporterDown", "Office365ExporterAbsent"), step=HOUR)
+
+
 def at(day: float, before: float, after: float) -> Signal:
     """Return a number that changes once."""
     return lambda time: before if time < day * DAY else after
@@ -151,20 +158,25 @@ HOURLY = [
         ],
         {10.2 * DAY: [], 11 * DAY: []},
     ),
-    hourly(
+    outage(
         "an exporter that is down for four days; afterwards the ratio alert is back",
-        [],
+        LOW_APPS,
+        (16, 20),
         {15 * DAY: [LOW], 17.9 * DAY: [], 20.5 * DAY: [LOW], 31 * DAY: [LOW]},
-        ignored=["Office365ExporterDown", "Office365ExporterAbsent"],
+    ),
+    outage(
+        "assigned users fall while the exporter is down",
+        tenant(assigned=at(10, 200.0, 20.0), activated=20.0),
+        (9.5, 12),
+        {9 * DAY: [], 12.2 * DAY: [DROPPED], 12.9 * DAY: [DROPPED], 13.2 * DAY: []},
+    ),
+    outage(
+        "a ratio that fell, compared with a time when the exporter was down",
+        tenant(activated=at(10, 150.0, 128.0)),
+        (6, 6.25),
+        {day * DAY: [FELL] for day in (10.2, 13, 13.1, 13.2, 13.4, 16.8)},
     ),
 ]
-HOURLY[-1] = Scenario(
-    HOURLY[-1].name,
-    scraped([*exporter(), *LOW_APPS], lambda time: not 16 * DAY <= time < 20 * DAY, HOUR),
-    HOURLY[-1].firing,
-    HOURLY[-1].ignored,
-    step=HOUR,
-)
 END = 16 * DAY
 HALF = 30 * MINUTE
 HALF_HOURLY = [

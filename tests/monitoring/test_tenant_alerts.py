@@ -175,11 +175,19 @@ SCENARIOS = [
         tenant(refreshed=lambda time: min(time, DAY) - 2 * DAY),
         {60: [], 73: [REPORT_STALE], 168: [REPORT_STALE]},
     ),
+    one(
+        "a report frozen for days, and single polls that fail",
+        tenant(
+            refreshed=lambda time: min(time, DAY) - 2 * DAY,
+            reason=lambda time: "network" if time // HOUR % 6 == 5 else "",
+        ),
+        {76.9 + minutes / 60: [REPORT_STALE] for minutes in (0, 10, 30, 60, 70, 90)},
+    ),
     # Numbers that go.
     one(
-        "numbers expire: when a third of max_age is left",
+        "numbers expire: warned of when a third of max_age is left, and missed six hours after",
         tenant(reason=from_hour(1, "network")),
-        {47: [], 50: [EXPIRING], 71: [EXPIRING], 74: []},
+        {47: [], 50: [EXPIRING], 71: [EXPIRING], 74: [], 78.5: [], 79.2: [NO_DATA], 90: [NO_DATA]},
         ("Office365TenantFailing",),
     ),
     one(
@@ -198,7 +206,7 @@ SCENARIOS = [
         {10: [], 14.8: [], 15.3: [NO_DATA]},
     ),
     one(
-        "numbers withdrawn after max_age",
+        "numbers lost in a restart without storage",
         [
             one if one.name.removeprefix(P) not in NO_REPORT else masked([one], lambda time: time < 5 * HOUR)[0]
             for one in tenant()

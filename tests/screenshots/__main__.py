@@ -98,9 +98,9 @@ def _filled_in(board: str, seconds: int) -> str:
     """Return a dashboard with the values that Grafana would put in the place of its variables."""
     values = {"__rate_interval": "1m", "__range": f"{seconds}s", "job": ".+", "instance": ".+", "product_type": ".+"}
     tenant = "contoso" if json.loads(board)["uid"] == "office365-tenant" else ".+"
-    for name, value in (values | {"tenant": tenant}).items():
+    for name, value in values.items():
         board = board.replace(f"${name}", value)
-    return board
+    return board.replace("${tenant:regex}", tenant)
 
 
 def _status_pages(browser: Browser, folder: Path) -> Iterator[str]:
