@@ -77,6 +77,9 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     context.sslsocket_class = StrictSocket
     # Python 3.11.2 and its like, Debian's for one, set this by default: OpenSSL would hide the cut from the socket too.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    # The same on every Python, whose own flags differ since 3.13: a company's issuing CA is enough without its root,
+    # and a CA without what RFC 5280 asks for (an Authority Key Identifier) is trusted, as by curl.
+    context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_STRICT) | ssl.VERIFY_X509_PARTIAL_CHAIN
     if ca_file is not None:
         # Next to the certificates a bundle has their names, in whatever encoding.
         bundle = read_file(ca_file, MIB).decode("ascii", "ignore")

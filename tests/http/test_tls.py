@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from exporter.errors import NetworkError
 from exporter.http import Clients, Deadline, tls_context
@@ -51,6 +55,36 @@ def test_a_private_authority_is_trusted_beside_the_systems(authority: trustme.CA
     own, system = tls_context(ca_file).cert_store_stats(), tls_context().cert_store_stats()
     assert own["x509_ca"] == system["x509_ca"] + 1
     with serving(answering(OK), certificate(authority, "localhost")) as port:
+        assert ask(port, ca_file) == b"ok"
+
+
+def test_an_issuing_authority_needs_no_root(authority: trustme.CA, tmp_path: Path) -> None:
+    """http.ca_file may hold the authority that signs the hosts' certificates alone, on every Python."""
+    issuing = authority.create_child_ca()
+    path = tmp_path / "issuing.pem"
+    issuing.cert_pem.write_to_path(path)
+    with serving(answering(OK), certificate(issuing, "localhost")) as port:
+        assert ask(port, path) == b"ok"
+
+
+def test_an_authority_of_the_old_kind_is_trusted(tmp_path: Path) -> None:
+    """A company's authority without key identifiers is trusted on every Python, as it is by curl."""
+    now, pem = datetime.now(UTC), serialization.Encoding.PEM
+    ours, theirs = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("An old authority", "A host")]
+    made = x509.CertificateBuilder(names[0], not_valid_before=now - DAY, not_valid_after=now + DAY)
+    made = made.serial_number(x509.random_serial_number())
+    root = made.subject_name(names[0]).public_key(ours.public_key())
+    root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=False)
+    host = made.subject_name(names[1]).public_key(theirs.public_key())
+    host = host.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    ca_file, served = tmp_path / "ca.pem", tmp_path / "served.pem"
+    ca_file.write_bytes(root.sign(ours, hashes.SHA256()).public_bytes(pem))
+    private = theirs.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    served.write_bytes(host.sign(ours, hashes.SHA256()).public_bytes(pem) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(served)
+    with serving(answering(OK), context) as port:
         assert ask(port, ca_file) == b"ok"
 
 
