@@ -383,6 +383,17 @@ def test_only_a_host_that_can_be_allowed_is_a_line_to_add(harness: Harness, faul
     assert ("download_hosts" in failure.hint) == ("download_hosts" in hint)
 
 
+def test_a_refusal_in_spite_of_consent_asks_for_none(harness: Harness) -> None:
+    """Graph's 403 for a token that has the permission is no reason to grant it: the request-id is what helps."""
+    harness.simulator.state.inject(harness.simulator.tenants[0], "403-empty")
+    failure = harness.poll(harness.tenant()).failure
+    assert failure is not None
+    assert failure.hint == (
+        "the token has Reports.Read.All, so no consent is missing: "
+        "if it persists, give the request-id to Microsoft's support"
+    )
+
+
 def test_a_page_is_not_quoted(harness: Harness) -> None:
     """A page in place of Graph's error is named as one, and nothing else is said of it."""
     answer = Response(400, (), b"<html>hush</html>")

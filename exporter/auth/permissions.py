@@ -103,8 +103,11 @@ def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
     delegated = tenant.auth.kind == "device_code"
     if delegated and (error := account_error(tenant, token.claims)):
         return f"{error.message.removeprefix(f'{tenant.name}: ')}: {error.hint}"
-    if token.permissions is None or permission in token.permissions:
+    if token.permissions is None:
         return ""
+    if permission in token.permissions:
+        granted = f"the token has {permission}, so no consent is missing"
+        return f"{granted}: if it persists, give the request-id to Microsoft's support"
     if tenant.auth.kind == "managed_identity":
         return (
             f"{permission} is missing from the token's roles: assign this app role of Microsoft Graph to the identity"
