@@ -21,6 +21,7 @@ NEWEST = "1.37"
 _LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_SERVICE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _CUSTOM = re.compile(r"monitoring\.coreos\.com/|cilium\.io/")
 _HANDLERS = {"exec", "httpGet", "tcpSocket", "grpc"}
 
@@ -57,6 +58,8 @@ def _of(manifest: Manifest, version: str) -> Iterator[str]:
             validate(manifest, version)
         except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
             yield str(error)
+    if manifest["kind"] == "Service" and not _SERVICE_NAME.fullmatch(manifest["metadata"]["name"]):
+        yield f"bad name {manifest['metadata']['name']}"
     if manifest["kind"] in {"StatefulSet", "Deployment"}:
         template = manifest["spec"]["template"]
         claims = [claim["metadata"]["name"] for claim in manifest["spec"].get("volumeClaimTemplates", [])]

@@ -370,6 +370,54 @@ def test_names(name: str) -> None:
     assert len(workload(manifests)["metadata"]["name"]) <= 52
 
 
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
+def test_job(monitor: str) -> None:
+    """Each release is a job of its own, so that rules tell two releases apart; its replicas share it."""
+    jobs = set()
+    for name in ("customers", "agencies"):
+        manifests = render(DEMO | {monitor: {"enabled": True}}, name)
+        label = one(manifests, monitor[0].upper() + monitor[1:])["spec"]["jobLabel"]
+        service, pod = one(manifests, "Service"), workload(manifests)["spec"]["template"]
+        jobs.add(service["metadata"]["labels"][label])
+        assert pod["metadata"]["labels"][label] == service["metadata"]["labels"][label]
+    assert len(jobs) == 2
+
+
+@pytest.mark.parametrize("name", ["365", "a.b", "x" * 51 + ".y"])
+def test_names_that_a_service_cannot_have(name: str) -> None:
+    """Helm takes a release's name that no Service can have: the chart says so, and what to set."""
+    with pytest.raises(helm_python.HelmRenderError, match="set fullnameOverride"):
+        render(DEMO, name)
+    assert refusals(render(DEMO | {"fullnameOverride": "office365", "namespaceOverride": "365"}, name)) == []
+
+
+def paths(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield where each value is."""
+    for key, value in values.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from paths(value, (*above, key))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
+def test_null(monitor: str) -> None:
+    """A value that is null, such as a map whose lines are all comments, is as if empty, or refused by its name."""
+    parts = ("prometheusRule", "alertmanagerConfig", "dashboards", "networkPolicy", monitor)
+    for path in paths(yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))):
+        if "ecurityContext" in path[0] or path == ("demo",):
+            continue  # what users loosen is theirs to answer for; demo is on here
+        values: dict[str, Any] = DEMO | {part: {"enabled": True} for part in parts}
+        at = values
+        for key in path[:-1]:
+            at = at.setdefault(key, {})
+        at[path[-1]] = None
+        try:
+            assert refusals(render(values)) == [], path
+        except helm_python.HelmError as error:
+            assert f"missing property '{path[-1]}'" in str(error), path  # noqa: PT017 - one of two outcomes
+
+
 @pytest.mark.parametrize(
     "values", [{}, {"global": {"imageRegistry": "r.example"}}, {"image": {"digest": "sha256:" + "0" * 64}}]
 )

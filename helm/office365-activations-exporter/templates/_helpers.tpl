@@ -22,7 +22,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- define "exporter.podLabels" -}}
 {{- $standard := include "exporter.selectorLabels" .root | fromYaml }}
 {{- $_ := set $standard "app.kubernetes.io/component" "exporter" }}
-{{- mergeOverwrite (deepCopy .root.Values.commonLabels) (.extra | default dict) $standard | toYaml }}
+{{- mergeOverwrite (deepCopy (.root.Values.commonLabels | default dict)) (.extra | default dict) $standard | toYaml }}
 {{- end }}
 
 {{- /* Labels of everything else; .extra is added, the standard labels win over what users give. */}}
@@ -37,7 +37,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- /* metadata of an object: root, and optionally suffix, namespace, labels, annotations. */}}
 {{- define "exporter.metadata" -}}
 name: {{ include "exporter.fullname" .root }}{{ with .suffix }}-{{ . }}{{ end }}
-namespace: {{ .namespace | default (include "exporter.namespace" .root) }}
+namespace: {{ .namespace | default (include "exporter.namespace" .root) | quote }}
 labels:
   {{- include "exporter.labels" (dict "root" .root "extra" .labels) | nindent 2 }}
 {{- with .annotations }}
@@ -59,6 +59,10 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{- define "exporter.pullSecrets" -}}
+{{- with concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}{{ toYaml . }}{{ end }}
+{{- end }}
+
 {{- define "exporter.configMapName" -}}
 {{- if .Values.existingConfigMap }}
 {{- .Values.existingConfigMap }}
@@ -68,7 +72,7 @@ annotations:
 {{- end }}
 
 {{- define "exporter.config" -}}
-{{- $config := deepCopy .Values.config }}
+{{- $config := deepCopy (.Values.config | default dict) }}
 {{- if .Values.tenantsSecret }}
 {{- $_ := set $config "tenant_files" (append ($config.tenant_files | default list) "/etc/office365-activations-exporter/tenants/*.yml") }}
 {{- end }}
@@ -76,7 +80,7 @@ annotations:
 {{- end }}
 
 {{- define "exporter.webConfig" -}}
-{{- $config := deepCopy .Values.web.config }}
+{{- $config := deepCopy (.Values.web.config | default dict) }}
 {{- if and .Values.web.tls.existingSecret (not .Values.web.existingSecret) }}
 {{- $files := dict "cert_file" "/etc/office365-activations-exporter/tls/tls.crt" "key_file" "/etc/office365-activations-exporter/tls/tls.key" }}
 {{- $_ := set $config "tls_server_config" (merge ($config.tls_server_config | default dict) $files) }}
@@ -137,7 +141,7 @@ selector:
   matchLabels:
     {{- include "exporter.selectorLabels" .root | nindent 4 }}
 namespaceSelector:
-  matchNames: [{{ include "exporter.namespace" .root }}]
+  matchNames: [{{ include "exporter.namespace" .root | quote }}]
 {{ .key }}:
   - port: metrics
     path: {{ printf "%s%s" (include "exporter.prefix" .root) .root.Values.web.telemetryPath | quote }}
@@ -170,6 +174,10 @@ namespaceSelector:
 {{- end }}
 {{- if and $v.persistence.enabled $v.persistence.existingClaim (gt (int $v.replicas) 1) }}
 {{- fail "persistence.existingClaim is for one replica: the storage belongs to one exporter; remove it or set replicas to 1" }}
+{{- end }}
+{{- $name := include "exporter.fullname" . }}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $name) }}
+{{- fail (printf "a Service cannot have the name %s, which this release's name makes: it has to begin with a letter and to contain letters, digits and hyphens only; set fullnameOverride" $name) }}
 {{- end }}
 {{- include "exporter.refuseSecrets" (dict "at" "config" "value" $v.config) }}
 {{- range $v.env }}
