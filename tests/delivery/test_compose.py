@@ -46,7 +46,7 @@ def test_compose_files_follow_their_schema() -> None:
 
 
 def test_every_mounted_file_exists() -> None:
-    """What is mounted is in the checkout, read-only, but for the file that docs/compose.md has users write."""
+    """What is mounted is in the checkout, read-only, but for the folder that docs/compose.md has users fill."""
     mounted = [
         volume.split(":")
         for name in ("compose.yaml", "tenants.yaml")
@@ -55,7 +55,18 @@ def test_every_mounted_file_exists() -> None:
     ]
     files = {source: mode for source, _, *mode in mounted if source.startswith(".")}
     assert set(map(tuple, files.values())) == {("ro",)}
-    assert {source for source in files if not (COMPOSE / source).is_file()} == {"./exporter.yaml"}
+    assert {source for source in files if not (COMPOSE / source).is_file()} == {"./office365"}
+
+
+def test_the_simulation_is_not_the_past_of_ones_own_tenants() -> None:
+    """With tenants.yaml, whose mounts replace those of the same path, no number of the simulation is kept."""
+    for service in ("exporter", "prometheus"):
+        own, simulated = (
+            {target: source for source, target, *_ in (volume.split(":") for volume in one.get("volumes", []))}
+            for one in (load(name)["services"][service] for name in ("tenants.yaml", "compose.yaml"))
+        )
+        kept = {source for source in (simulated | own).values() if not source.startswith(".")}
+        assert kept & set(load("compose.yaml")["volumes"]) == set()
 
 
 def test_every_port_is_this_machines_only() -> None:
