@@ -134,7 +134,7 @@ class Exporter:
         outcome = self._recorder.poll(microsoft.poller, tenant, key)
         if microsoft is not self._microsoft and self._is_failing(key):
             self._urgent.add(key)  # it began before a reload that may have corrected the cause
-        self._renderer.changed(tenant)
+        self._renderer.changed(key)
         return outcome
 
     def start_polling(self) -> None:
@@ -168,7 +168,9 @@ class Exporter:
         )
 
     def _notice_clock(self) -> None:
-        if self._schedule is not None and self._schedule.notice_clock():
+        if self._schedule is not None and (jumped := self._age_clock.jumped()):
+            log.warning("the clock jumped: every poll is scheduled again", seconds=round(jumped, 1))
+            self._schedule.plan_again()
             self._renderer.replace(self._tenants)  # what is too old, and when it will be, follows the clock
 
     def _reload_if_changed(self) -> None:
@@ -264,18 +266,21 @@ class Exporter:
         if config.storage.path != self._config.storage.path:
             log.warning("a new storage.path takes effect only after a restart", path=str(config.storage.path))
         if self._microsoft is not None:
-            # Polls that run at this moment end with the old one; a tenant may have a timeout of its own.
+            # Polls that run at this moment end with the old one.
             longest = max((tenant.poll.timeout for tenant in self._tenants), default=0.0)
             closing = threading.Timer(longest, self._microsoft.close)
             closing.daemon = True
             closing.start()
-        auth_before = {tenant.tenant_id: (tenant.auth, tenant.client_id) for tenant in self._tenants}
+        auth_before = {key: (tenant.auth, tenant.client_id) for tenant, key in self.reports}
         self._config, self._tenants, self._microsoft = config, tenants, microsoft
         self._recorder.adopt(tenants)
         for tenant in tenants:
-            auth = (tenant.auth, tenant.client_id)
-            is_new_auth = auth_before.get(tenant.tenant_id, auth) != auth or not changed.isdisjoint(tenant.auth.files)
-            self._urgent |= {key for key in tenant.keys if is_new_auth or self._is_failing(key)}
+            auth, is_new_file = (tenant.auth, tenant.client_id), not changed.isdisjoint(tenant.auth.files)
+            self._urgent |= {
+                key
+                for key in tenant.keys
+                if is_new_file or auth_before.get(key, auth) != auth or self._is_failing(key)
+            }
         self._own.expiries = microsoft.credentials.expiries(tenants)
         self._renderer.replace(tenants)
         self._renderer.render()

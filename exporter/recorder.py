@@ -66,7 +66,8 @@ class Recorder:
         """Poll the tenant's report once and take the outcome in."""
         outcome = poller.poll(tenant, key, self.states.get(key))
         with self._lock:
-            # The tenant may have been dropped meanwhile, and come back: then storage knows more than the table.
+            tenant = self._tenants.get(key, tenant)  # it may have been renamed meanwhile
+            # Or dropped, and have come back: then storage knows more than the table.
             before = self.states.get(key) if key in self.states else self._stored(key)
             recorded = Recorded(before, before.after(outcome))
             # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.

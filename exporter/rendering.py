@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from exporter.config import Tenant
     from exporter.exposition import Exposition
     from exporter.metrics import OwnMetrics, TenantSamples
+    from exporter.state import Key
 
 log = get_logger(__name__)
 
@@ -47,6 +48,7 @@ class AgeClock:
         self._ahead = clock() - monotonic()
         self._lag = 0.0
         self._until = 0.0
+        self._jumped = 0.0
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
@@ -55,12 +57,20 @@ class AgeClock:
             now, steady = self._clock(), self._monotonic()
             jump, self._ahead = now - steady - self._ahead, now - steady
             lag = self._lag if steady < self._until else 0.0
-            if jump > _JUMP:
-                lag, self._until = lag + jump, steady + _HELD
-            elif jump < -_JUMP:
+            if abs(jump) > _JUMP:
+                self._jumped += jump
                 lag = max(lag + jump, 0.0)
+                if jump > 0:
+                    self._until = steady + _HELD
             self._lag = lag
             return now - lag
+
+    def jumped(self) -> float:
+        """Return by how many seconds the clock has jumped since this was called last; 0 if it has not."""
+        self()
+        with self._lock:
+            jumped, self._jumped = self._jumped, 0.0
+        return jumped
 
 
 class Renderer:
@@ -81,6 +91,7 @@ class Renderer:
         self._own = own
         self._clock = clock
         self._tenants: dict[str, Tenant] = {}
+        self._names: dict[Key, str] = {}
         self._changed: dict[str, None] = {}
         self._pending: set[str] = set()
         self._moments: list[tuple[float, str]] = []
@@ -95,13 +106,15 @@ class Renderer:
         """Show exactly these tenants from the next rendering on, under the names they have now."""
         with self._lock:
             self._tenants, gone = {tenant.name: tenant for tenant in tenants}, self._tenants
+            self._names = {key: tenant.name for tenant in self._tenants.values() for key in tenant.keys}
             self._changed.update(dict.fromkeys([*gone, *self._tenants]))
         self._wake.set()
 
-    def changed(self, tenant: Tenant) -> None:
-        """Render the tenant again, soon."""
+    def changed(self, key: Key) -> None:
+        """Render the tenant of a report again, soon, under the name it has by now."""
         with self._lock:
-            self._changed[tenant.name] = None
+            if key in self._names:
+                self._changed[self._names[key]] = None
         self._wake.set()
 
     def render(self) -> bool:

@@ -40,13 +40,15 @@ after its end, and would drop, with no more than a log line, a poll that is due 
 
 _LONGEST_WAIT = 86400.0
 _JUMP = 5.0
+"""Seconds by which a poll may end "in the future" before the clock counts as one that jumped back."""
 
 
 def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str = "") -> float:
     """Return when the report's next poll is due, Unix seconds; the past or `now` means at once.
 
-    A report that was never tried is due at once. Later polls stand at the same place in each interval, each key at
-    one of its own, so that they spread evenly. The function knows neither budget nor running polls.
+    A report that was never tried is due at once, and so is one whose last poll ended in the future: after a clock that
+    jumped back nobody knows when that was. Later polls stand at the same place in each interval, each key at one of its
+    own, so that they spread evenly. The function knows neither budget nor running polls.
 
     Args:
         poll: the tenant's settings.
@@ -56,10 +58,10 @@ def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str 
         replica: an id of the storage, so that two replicas do not poll in the same second.
     """
     last = standing.last
-    if last is None:
+    if last is None or last.at > now + _JUMP:
         return now
-    ended = min(last.at, now)  # a clock that jumped back must not make anybody wait for the old future
-    earliest = min(last.not_before, now + _LONGEST_WAIT)
+    ended = last.at
+    earliest = min(last.not_before, ended + _LONGEST_WAIT)
     regular = _next_regular(poll, (key.cloud, key.tenant_id, key.report, replica), ended)
     if last.failure is not None and last.failure.reason in NEEDS_OPERATOR:
         step = _AFTER_REFUSAL[min(standing.consecutive_failures, len(_AFTER_REFUSAL)) - 1]
@@ -146,7 +148,7 @@ class Schedule:
     Args:
         concurrency: the bound.
         clock: Unix seconds; the scheduler's own clock is the system's.
-        monotonic: seconds, to notice that `clock` jumped.
+        monotonic: seconds.
     """
 
     def __init__(
@@ -158,7 +160,6 @@ class Schedule:
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
-        self._drift = clock() - monotonic()
         self._tasks: dict[Key, Task] = {}
         self._running: set[Key] = set()
         self._stopped = False
@@ -186,21 +187,13 @@ class Schedule:
                 if self._scheduler.get_job(repr(key)) is not None:
                     self._scheduler.remove_job(repr(key))
             self._tasks = wanted
-            for task in wanted.values():
-                self._plan(task)
+            self.plan_again()
 
-    def notice_clock(self) -> bool:
-        """Plan every poll again if the clock jumped against the monotonic one; say whether it did."""
-        drift = self._clock() - self._monotonic()
-        jump = drift - self._drift
-        if abs(jump) < _JUMP:
-            return False
-        log.warning("the clock jumped: every poll is scheduled again", seconds=round(jump, 1))
+    def plan_again(self) -> None:
+        """Ask every task again when it is due, as after a clock that jumped."""
         with self._lock:
-            self._drift = drift
             for task in self._tasks.values():
                 self._plan(task)
-        return True
 
     def stop(self, grace: float = 0.0) -> bool:
         """Start no further task, wait `grace` seconds at most for those that run, and say whether all have ended."""

@@ -326,6 +326,19 @@ def test_a_clock_that_jumps_ahead_withdraws_nothing_before_the_polls_due_then_ha
     service.stop()
 
 
+def test_a_clock_that_jumps_back_stops_no_poll(server: SimulatorServer, tmp_path: Path) -> None:
+    """After a clock goes back by a year, every report is polled at once, not in a year."""
+    ahead = [0.0]
+    service = Service(configure(server, tmp_path), clock=lambda: time.time() + ahead[0]).start()
+    for name in ("contoso", "fabrikam"):
+        service.wait_for_polls(name, 1)
+    ahead[0] = -365 * 86400
+    service.run_tasks()
+    for name in ("contoso", "fabrikam"):
+        service.wait_for_polls(name, 2)
+    service.stop()
+
+
 def test_a_clock_that_jumps_gives_no_calls_back(server: SimulatorServer, tmp_path: Path) -> None:
     """The quota's window is ten minutes of real time, whatever the clock says."""
     ahead = [0.0]
@@ -425,19 +438,19 @@ def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp
     service.stop()
 
 
-def test_a_reload_leaves_a_running_poll_its_own_timeout(
+def test_polls_that_a_reload_overtakes_keep_their_connections(
     server: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connections of before a reload are closed after the longest timeout of a tenant, not after the default."""
-    path = configure(server, tmp_path, {"poll": {"timeout": "3s"}})
-    edit(path, lambda document: document["tenants"][1].update(poll={"timeout": "5m"}))  # type: ignore[index]
+    """What a reload replaces is closed when the tenant with the longest timeout can have no poll with it any more."""
+    waits: list[float] = []
+    monkeypatch.setattr("threading.Timer", lambda seconds, _do: waits.append(seconds) or threading.Thread())
+    path = configure(server, tmp_path)
+    edit(path, lambda document: document["tenants"][0].update(poll={"timeout": "10m"}))  # type: ignore[index]
     service = Service(path)
     service.exporter.connect()
-    waits: list[float] = []
-    monkeypatch.setattr(threading.Timer, "start", lambda timer: waits.append(timer.interval))
     assert service.exporter.reload()[0]
-    assert waits == [300]
     service.stop()
+    assert waits == [600]
 
 
 def test_the_reason_of_a_failed_reload_is_shown(server: SimulatorServer, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from exporter.recorder import Recorder
 from exporter.state import Failure, Outcome
 from exporter.storage import Storage
 from exporter.storage.database import FILE_NAME
+from exporter.storage.history import History
 from tests.builders import KEY, NOON, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
@@ -87,6 +88,16 @@ def test_a_tenant_missing_for_one_reload_during_its_poll_loses_nothing(storage: 
     standing = recorder.states.get(KEY)
     assert (standing.snapshot, standing.last_success, standing.consecutive_failures) == (GOOD.snapshot, GOOD.at, 1)
     assert storage.restore()[KEY] == standing
+
+
+def test_a_poll_that_ends_after_its_tenant_was_renamed_is_stored_under_the_new_name(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """The name by which `history` knows a tenant is the one that it had at the end of its last poll."""
+    recorder = started(storage)
+    poll(recorder, GOOD, meanwhile=lambda: recorder.adopt([tenant("woodgrove")]))
+    with History.open(tmp_path / "storage") as history:
+        assert [series.tenant for series in history.series()] == ["woodgrove"]
 
 
 def test_a_deleted_database_begins_again_with_all_that_is_known(storage: Storage, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:
     assert 'assigned_users{product_type="OFFICE",tenant="good"} 3.0' in text
     assert 'tenant="bad"' not in text
     states.record(bad.keys[0], GOOD)
-    renderer.changed(bad)
+    renderer.changed(bad.keys[0])
     renderer.render()
     assert 'assigned_users{product_type="OFFICE",tenant="bad"} 3.0' in page(exposition)
 
@@ -95,3 +95,21 @@ def test_the_clock_of_ages_follows_a_jump_ahead_five_minutes_later() -> None:
     assert after(1, jumped=-1e6) == 0
     assert after(1, jumped=60) == 60
     assert after(1, jumped=-90) == 0
+    assert ages.jumped() == 1e6 - 1000 - 1e6 + 60 - 90
+    assert ages.jumped() == 0
+
+
+def test_a_poll_that_ends_after_its_tenant_was_renamed_is_shown_under_the_new_name() -> None:
+    """What a poll brought that began before a reload is rendered for the tenant that has its report by then."""
+    old, new = tenant("contoso"), tenant("woodgrove")
+    states = ReportStates({old.keys[0]: Standing()})
+    renderer, exposition = made(states, Clock())
+    renderer.replace([old])
+    renderer.render()
+    renderer.replace([new])
+    renderer.render()
+    states.record(old.keys[0], GOOD)
+    renderer.changed(old.keys[0])
+    renderer.render()
+    assert 'assigned_users{product_type="OFFICE",tenant="woodgrove"} 3.0' in page(exposition)
+    assert "contoso" not in page(exposition)

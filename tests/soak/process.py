@@ -38,7 +38,6 @@ class Queue:
 
     def __init__(self, time: Time) -> None:
         self._time = time
-        self._drift = time.skew
         self._tasks: dict[Key, Task] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._number = 0
@@ -47,15 +46,7 @@ class Queue:
     def replace(self, tasks: Iterable[Task], _concurrency: int) -> None:
         """Run exactly these tasks from now on."""
         self._tasks = {task.key: task for task in tasks}
-        self._plan_all()
-
-    def notice_clock(self) -> bool:
-        """Plan everything again if the clock jumped."""
-        if abs(self._time.skew - self._drift) < 5:
-            return False
-        self._drift = self._time.skew
-        self._plan_all()
-        return True
+        self.plan_again()
 
     def stop(self, _grace: float = 0.0) -> None:
         """Do nothing: nobody runs."""
@@ -74,7 +65,8 @@ class Queue:
             task.run()
         self._plan(task)
 
-    def _plan_all(self) -> None:
+    def plan_again(self) -> None:
+        """Plan everything again."""
         self._heap.clear()
         self._current.clear()
         for task in self._tasks.values():
