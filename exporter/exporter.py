@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -98,17 +100,21 @@ class Exporter:
         self._urgent: set[Key] = set()
         self._watch = Watch(lambda: watched(self._config))
         self._microsoft: Microsoft | None = None
+        self._using: Counter[Microsoft] = Counter()
+        self._lock = threading.Lock()
         self._schedule: Schedule | None = None
-        self._reloading = threading.Lock()
+        self._reloading = threading.RLock()
         self._started_at = clock()
         self._replica = storage.identity
         self._rendered = False
         self._reload_error = ""
+        self._corrected: Config | None = None
 
     def render_first(self) -> None:
         """Render what storage restored: from here on the exporter is ready."""
-        self._renderer.replace(self._tenants)
-        self._renderer.render()
+        with self._reloading:
+            self._renderer.replace(self._tenants)
+            self._renderer.render()
         self._rendered = True
         self._renderer.start()
 
@@ -118,8 +124,9 @@ class Exporter:
         Raises:
             ConfigError: `http` names a file that cannot be used.
         """
-        self._microsoft = self._microsoft or self._new_microsoft(self._config)
-        self._own.expiries = self._microsoft.credentials.expiries(self._tenants)
+        with self._reloading:
+            self._microsoft = self._microsoft or self._new_microsoft(self._config)
+            self._own.expiries = self._microsoft.credentials.expiries(self._tenants)
 
     @property
     def reports(self) -> tuple[tuple[Tenant, Key], ...]:
@@ -127,11 +134,18 @@ class Exporter:
 
     def poll(self, tenant: Tenant, key: Key) -> Outcome:
         """Poll a report once, after `connect`: its outcome is stored, rendered soon, counted and logged."""
-        microsoft = self._microsoft
-        if microsoft is None:
-            raise AssertionError("not connected")
+        with self._lock:
+            microsoft = self._microsoft
+            if microsoft is None:
+                raise AssertionError("not connected")
+            self._using[microsoft] += 1
         self._urgent.discard(key)
-        outcome = self._recorder.poll(microsoft.poller, tenant, key)
+        try:
+            outcome = self._recorder.poll(microsoft.poller, tenant, key)
+        finally:
+            with self._lock:
+                self._using[microsoft] -= 1
+            self._close_unused(microsoft)
         if microsoft is not self._microsoft and self._is_failing(key):
             self._urgent.add(key)  # it began before a reload that may have corrected the cause
         self._renderer.changed(key)
@@ -145,10 +159,12 @@ class Exporter:
         """
         from exporter.schedule import Schedule  # noqa: PLC0415 - the web endpoints answer before APScheduler is imported
 
-        self.connect()
-        self._schedule = Schedule(self._config.poll.concurrency, clock=self._clock, monotonic=self._monotonic)
-        self._schedule.replace(self._tasks(), self._config.poll.concurrency)
-        self._schedule.start()
+        with self._reloading:
+            self.connect()
+            concurrency = self._config.poll.concurrency
+            self._schedule = Schedule(concurrency, clock=self._clock, monotonic=self._monotonic)
+            self._schedule.replace(self._tasks(), concurrency)
+            self._schedule.start()
 
     def stop(self) -> None:
         """Start no further poll, give those that run a moment, and close storage."""
@@ -174,8 +190,21 @@ class Exporter:
             self._renderer.replace(self._tenants)  # what is too old, and when it will be, follows the clock
 
     def _reload_if_changed(self) -> None:
-        if self._watch.changed():
+        if self._watch.changed() or self._is_corrected():
             self.reload()
+
+    def _is_corrected(self) -> bool:
+        """Say whether a refused configuration is ok by now, seen twice alike: what was wrong may be a file of its own.
+
+        Nothing but the refused configuration may name that file, so that it is not watched.
+        """
+        last, self._corrected = self._corrected, None
+        if self._reload_error:
+            with suppress(ConfigError):
+                config = self._load()
+                self._new_microsoft(config).close()
+                self._corrected = config
+        return self._corrected is not None and self._corrected == last
 
     def _repair_storage(self) -> None:
         if self._recorder.repair_storage():
@@ -265,14 +294,12 @@ class Exporter:
     def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
         if config.storage.path != self._config.storage.path:
             log.warning("a new storage.path takes effect only after a restart", path=str(config.storage.path))
-        if self._microsoft is not None:
-            # Polls that run at this moment end with the old one.
-            longest = max((tenant.poll.timeout for tenant in self._tenants), default=0.0)
-            closing = threading.Timer(longest, self._microsoft.close)
-            closing.daemon = True
-            closing.start()
         auth_before = {key: (tenant.auth, tenant.client_id) for tenant, key in self.reports}
-        self._config, self._tenants, self._microsoft = config, tenants, microsoft
+        with self._lock:
+            replaced, self._microsoft = self._microsoft, microsoft
+        self._config, self._tenants = config, tenants
+        if replaced is not None:
+            self._close_unused(replaced)
         self._recorder.adopt(tenants)
         for tenant in tenants:
             auth, is_new_file = (tenant.auth, tenant.client_id), not changed.isdisjoint(tenant.auth.files)
@@ -286,6 +313,14 @@ class Exporter:
         self._renderer.render()
         if self._schedule is not None:
             self._schedule.replace(self._tasks(), config.poll.concurrency)
+
+    def _close_unused(self, microsoft: Microsoft) -> None:
+        """Close what a reload has replaced, once the last poll that began with it has ended."""
+        with self._lock:
+            if microsoft is self._microsoft or self._using[microsoft]:
+                return
+            del self._using[microsoft]
+        microsoft.close()
 
     def _is_failing(self, key: Key) -> bool:
         last = self._states.get(key).last

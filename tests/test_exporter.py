@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from exporter.cli.serve import Systemd
+from exporter.cli.serve import Systemd, _Service
 from exporter.config import load
+from exporter.errors import Reason
 from exporter.exporter import Exporter
+from exporter.microsoft import Microsoft
+from exporter.state import Failure, Outcome
 from exporter.storage import Storage
 from exporter.watch import PeriodicTask, PeriodicTasks, Watch
-from tests.builders import USERS
+from tests.builders import PLATFORMS, USERS
 from tests.full_simulator import Simulator, SimulatorServer, Stage
 from tests.process import configure
 from tests.soak.disk import FailingConnection
@@ -438,19 +442,80 @@ def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp
     service.stop()
 
 
-def test_polls_that_a_reload_overtakes_keep_their_connections(
+def test_what_a_reload_replaces_is_closed_after_the_last_poll_that_uses_it(
     server: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a reload replaces is closed when the tenant with the longest timeout can have no poll with it any more."""
-    waits: list[float] = []
-    monkeypatch.setattr("threading.Timer", lambda seconds, _do: waits.append(seconds) or threading.Thread())
-    path = configure(server, tmp_path)
-    edit(path, lambda document: document["tenants"][0].update(poll={"timeout": "10m"}))  # type: ignore[index]
-    service = Service(path)
-    service.exporter.connect()
-    assert service.exporter.reload()[0]
+    """A poll keeps its connections over a reload, however long it takes; without a poll they are closed at once."""
+    closed: list[Microsoft] = []
+    monkeypatch.setattr(Microsoft, "close", lambda self: closed.append(self))
+    service = Service(configure(server, tmp_path))
+    exporter = service.exporter
+    exporter.connect()
+    first, (tenant, key) = exporter._microsoft, exporter.reports[0]
+    assert first is not None
+
+    def reload_during_poll(*_: object) -> Outcome:
+        assert exporter.reload()[0]
+        assert closed == []
+        return Outcome(time.time(), 0.0, failure=Failure(Reason.NETWORK, "no answer", "check the network"))
+
+    monkeypatch.setattr(first.poller, "poll", reload_during_poll)
+    exporter.poll(tenant, key)
+    assert closed == [first]
+    second = exporter._microsoft
+    assert exporter.reload()[0]
+    assert closed == [first, second]
     service.stop()
-    assert waits == [600]
+
+
+def test_a_reload_during_the_start_is_what_polls_follow(
+    server: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration that is read again while the first one's libraries are imported is the one that remains."""
+    path = configure(server, tmp_path)
+    exporter = Service(path).exporter
+    make, reload = exporter._new_microsoft, threading.Thread(target=exporter.reload)
+    made: dict[Microsoft, Config] = {}
+
+    def slowly(config: Config) -> Microsoft:
+        if not reload.ident:
+            edit(path, lambda document: document.update(reports=[PLATFORMS]))
+            reload.start()
+            reload.join(0.5)  # over by then, unless it waits for the start
+        microsoft = make(config)
+        made[microsoft] = config
+        return microsoft
+
+    monkeypatch.setattr(exporter, "_new_microsoft", slowly)
+    exporter.connect()
+    reload.join()
+    assert exporter._microsoft is not None
+    assert made[exporter._microsoft].reports == exporter._config.reports == (PLATFORMS,)
+    exporter.stop()
+
+
+@pytest.mark.parametrize("wrong", ["tenant file", "CA"])
+def test_a_file_that_only_the_refused_configuration_names_is_noticed(
+    server: SimulatorServer, tmp_path: Path, wrong: str
+) -> None:
+    """After a refused reload, correcting the file that was wrong is enough, also where the one in force has it not."""
+    path = configure(server, tmp_path)
+    service = Service(path)
+    file = tmp_path / "more.yml"
+    file.write_text("tenants: half of it")
+    good = yaml.safe_dump({"tenants": []}) if wrong == "tenant file" else path.with_name("ca.pem").read_text()
+    http = yaml.safe_load(path.read_text(encoding="utf-8"))["http"]
+    change = {"tenant_files": [str(file)]} if wrong == "tenant file" else {"http": http | {"ca_file": str(file)}}
+    edit(path, lambda document: document.update(change))
+    assert not service.exporter.reload()[0]
+    service.check_files()
+    assert "last_reload_successful 0.0" in service.metrics()
+    file.write_text(good)
+    service.run_tasks()
+    assert "last_reload_successful 0.0" in service.metrics(), "it may still be being written"
+    service.run_tasks()
+    assert "last_reload_successful 1.0" in service.metrics()
+    service.stop()
 
 
 def test_the_reason_of_a_failed_reload_is_shown(server: SimulatorServer, tmp_path: Path) -> None:
@@ -524,6 +589,32 @@ def test_a_change_while_files_are_read_is_noticed(tmp_path: Path) -> None:
     path.write_text("changed", encoding="utf-8")
     watch.accept(before)
     assert any(watch.changed() for _ in range(3))
+
+
+def test_of_many_signals_to_reload_two_reloads_come() -> None:
+    """While one reload runs, one more waits, which reads the newest files: a storm of SIGHUP is no storm of threads."""
+    begun, go_on, reloads = threading.Semaphore(0), threading.Semaphore(0), []
+
+    def reload() -> None:
+        reloads.append(threading.current_thread())
+        begun.release()
+        go_on.acquire()
+
+    service = _Service(
+        SimpleNamespace(periodic_tasks=tuple, reload=reload),  # type: ignore[arg-type]  # all that is used of it
+        SimpleNamespace(web=None),  # type: ignore[arg-type]
+        Systemd({}),
+        lambda _addresses: None,
+    )
+    service._reload_soon()
+    begun.acquire()
+    for _ in range(100):
+        service._reload_soon()
+    go_on.release(2)
+    begun.acquire()
+    for thread in reloads:
+        thread.join()
+    assert len(reloads) == 2
 
 
 def test_without_systemd_nothing_is_sent() -> None:

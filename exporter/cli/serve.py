@@ -116,6 +116,8 @@ class _Service:
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
         self._beginning = threading.Thread(target=self._begin, name="start", daemon=True)
+        self._reloading = threading.Lock()
+        self._reload_waits = False
 
     async def run(self) -> None:
         """Serve until a signal; raise what kept polling from starting."""
@@ -123,7 +125,7 @@ class _Service:
         for signum in (signal.SIGTERM, signal.SIGINT):
             self._on(signum, partial(self._end, signum))
         if sys.platform != "win32":
-            self._on(signal.SIGHUP, self._reload)
+            self._on(signal.SIGHUP, self._reload_soon)
         watchdog = self._loop.create_task(self._feed_watchdog())
         try:
             await serve(self._exporter, self._web, self._stop, started=self._listening)
@@ -168,8 +170,16 @@ class _Service:
         logger.info("stopping", signal=signum.name)
         self._stop.set()
 
+    def _reload_soon(self) -> None:
+        """Reload in a thread; a reload that still waits for another one will read the newest files, too."""
+        if not self._reload_waits:
+            self._reload_waits = True
+            threading.Thread(target=self._reload, name="reload", daemon=True).start()
+
     def _reload(self) -> None:
-        threading.Thread(target=self._exporter.reload, name="reload", daemon=True).start()
+        with self._reloading:
+            self._reload_waits = False
+            self._exporter.reload()
 
     async def _feed_watchdog(self) -> None:
         """Notify systemd that this event loop works, twice as often as it wants."""
