@@ -304,9 +304,7 @@ class Exporter:
         for tenant in tenants:
             auth, is_new_file = (tenant.auth, tenant.client_id), not changed.isdisjoint(tenant.auth.files)
             self._urgent |= {
-                key
-                for key in tenant.keys
-                if is_new_file or auth_before.get(key, auth) != auth or self._is_failing(key)
+                key for key in tenant.keys if is_new_file or auth_before.get(key, auth) != auth or self._is_failing(key)
             }
         self._own.expiries = microsoft.credentials.expiries(tenants)
         self._renderer.replace(tenants)

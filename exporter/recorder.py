@@ -98,7 +98,7 @@ class Recorder:
                     with self._lock:
                         standing = self.states.get(key)
                         if standing.last is not None or standing.snapshot is not None:
-                            self._storage.save(key, tenant.name, standing, None)
+                            self._storage.save(key, tenant.name, standing, None, tenant.report.max_age)
         except StorageError as error:
             _log_storage("storage still cannot be used; it is tried again every minute", error)
             return False

@@ -447,7 +447,11 @@ def test_what_a_reload_replaces_is_closed_after_the_last_poll_that_uses_it(
 ) -> None:
     """A poll keeps its connections over a reload, however long it takes; without a poll they are closed at once."""
     closed: list[Microsoft] = []
-    monkeypatch.setattr(Microsoft, "close", lambda self: closed.append(self))
+
+    def close(microsoft: Microsoft) -> None:
+        closed.append(microsoft)
+
+    monkeypatch.setattr(Microsoft, "close", close)
     service = Service(configure(server, tmp_path))
     exporter = service.exporter
     exporter.connect()

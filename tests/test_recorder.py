@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.config import Report
 from exporter.errors import Reason
 from exporter.metrics import OwnMetrics
 from exporter.recorder import Recorder
@@ -111,6 +113,21 @@ def test_a_deleted_database_begins_again_with_all_that_is_known(storage: Storage
     storage.close()
     with closing(Storage.open(tmp_path / "storage", clock=Clock())) as again:
         assert started(again).states.get(KEY).snapshot == GOOD.snapshot
+
+
+def test_a_repair_knows_when_numbers_were_withdrawn(storage: Storage, tmp_path: Path) -> None:
+    """Where the poll that brought withdrawn numbers back could not be stored, the repair stores the gap, too."""
+    recorder = Recorder(storage, OwnMetrics(storage=storage), Clock(), Clock())
+    recorder.adopt([tenant(report=Report.model_validate({"max_age": "1h"}))])
+    poll(recorder, GOOD)
+    assert storage._connection is not None
+    storage._connection.execute("PRAGMA query_only = ON")
+    poll(recorder, replace(GOOD, at=GOOD.at + 5 * 3600))
+    storage._connection.execute("PRAGMA query_only = OFF")
+    assert recorder.repair_storage()
+    with History.open(tmp_path / "storage") as history:
+        (edition,) = history.published(history.series()[0])
+    assert edition.withdrawn == ((GOOD.at + 3600, GOOD.at + 5 * 3600),)
 
 
 def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storage) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from exporter.families import Family
     from exporter.metrics import Sample
     from exporter.reports import Report
-    from exporter.state import Key
+    from exporter.state import Snapshot
     from exporter.storage.history import Edition
 
     Span = tuple[int, int, float]
@@ -59,12 +59,12 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     repeated: dict[str, Any] = {"step": _step(options["step"]), "extra_labels": _labels(options["label"] or ())}
     with History.open(config.storage.path) as history:
         # Refuses unknown tenants before any output.
-        history.series(tenants=chosen["tenants"], names=_names(config.tenants))
+        history.series(tenants=chosen["tenants"], names=_names(config.configured))
         if options["format"] == "csv":
-            lines = csv_lines(history, config.tenants, **chosen)
+            lines = csv_lines(history, config.configured, **chosen)
         else:
             lines = openmetrics_lines(
-                history, config.tenants, max_age=config.report.max_age, now=time.time(), **repeated, **chosen
+                history, config.configured, max_age=config.report.max_age, now=time.time(), **repeated, **chosen
             )
         out: TextIO = sys.stdout
         if isinstance(out, io.TextIOWrapper):
@@ -166,7 +166,7 @@ def openmetrics_lines(
     """
     extra = dict(extra_labels or {})
     _refuse_bad_arguments(step, extra)
-    known = {key: tenant for tenant in configured for key in tenant.keys}
+    known = {(key.cloud, key.tenant_id): tenant for tenant in configured for key in tenant.keys}
     limits = (_milliseconds(since or 0.0), _milliseconds(now if until is None else min(until, now)))
     found = history.series(tenants=tenants, names=_names(known.values()))
     for family, reports in _reports_of_families():
@@ -174,7 +174,18 @@ def openmetrics_lines(
         stored = ((report, one) for report in reports for one in found if one.key.report == report.name)
         for (report, tenant), group in groupby(stored, lambda pair: (pair[0], pair[1].tenant)):
             editions = [edition for _, one in group for edition in history.published(one)]
-            spans = _spans(family, report, tenant, _shown(editions, known, max_age), known)
+            shown = [
+                (edition, start, end)
+                for edition, start, end in _shown(editions, known, max_age)
+                if start < limits[1] and end > limits[0]
+            ]
+            read = history.snapshots(edition for edition, _, _ in shown)
+            readable = (
+                (read[edition.number], known.get(edition.series.place), start, end)
+                for edition, start, end in shown
+                if edition.number in read
+            )
+            spans = _spans(family, report, tenant, readable)
             columns = list(dict.fromkeys(labels[2:] for labels in spans))
             for labels in sorted(spans, key=lambda labels: (columns.index(labels[2:]), labels)):
                 pairs = extra | dict(zip(family.labels, labels, strict=True))
@@ -202,28 +213,29 @@ def _spans(
     family: Family,
     report: Report,
     tenant: str,
-    shown: Iterator[tuple[Edition, int, int]],
-    known: Mapping[Key, Tenant],
+    shown: Iterable[tuple[Snapshot, Tenant | None, int, int]],
 ) -> dict[tuple[str, ...], list[Span]]:
     """Return the values of each of a family's series by its labels: in order, without overlap."""
     spans: dict[tuple[str, ...], list[Span]] = {}
-    for edition, start, end in shown:
-        samples: Iterable[Sample] = (date_sample(tenant, report.name, edition.snapshot),)
+    for snapshot, configured, start, end in shown:
+        samples: Iterable[Sample] = (date_sample(tenant, report.name, snapshot),)
         if family is not REPORT_DATE:
-            samples = count_samples(tenant, report, edition.snapshot, known.get(edition.key))
+            samples = count_samples(tenant, report, snapshot, configured)
         for sample in samples:
             if sample.family == family.name:
                 spans.setdefault(sample.labels, []).append((start, end, sample.value))
     return spans
 
 
-def _shown(editions: list[Edition], known: Mapping[Key, Tenant], max_age: float) -> Iterator[tuple[Edition, int, int]]:
+def _shown(
+    editions: list[Edition], known: Mapping[tuple[str, str], Tenant], max_age: float
+) -> Iterator[tuple[Edition, int, int]]:
     """Yield each edition with the milliseconds from and to which it was on /metrics."""
     editions = sorted(editions, key=lambda edition: edition.published_at)
     ends = [*(after.published_at for after in editions[1:]), float("inf")]
     for edition, replaced in zip(editions, ends, strict=False):
-        kept = known[edition.key].report.max_age if edition.key in known else max_age
-        end = min(replaced, edition.confirmed_at + kept)
+        tenant = known.get(edition.series.place)
+        end = min(replaced, edition.confirmed_at + (tenant.report.max_age if tenant else max_age))
         start = edition.published_at
         for since, until in edition.withdrawn:
             yield edition, _milliseconds(start), _milliseconds(min(since, end))

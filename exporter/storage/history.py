@@ -14,7 +14,7 @@ from exporter.storage.errors import StorageError, storage_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -25,11 +25,14 @@ _EDITIONS = """
     WHERE series = ? AND {condition} ORDER BY {order}, edition.id, product_type
 """
 _CURRENT = _EDITIONS.format(condition="replaced_at IS NULL", order="refresh_date")
-_PUBLISHED = _EDITIONS.format(condition="published_at IS NOT NULL", order="published_at")
+_PUBLISHED = _EDITIONS.format(condition="published_at BETWEEN ? AND ?", order="published_at")
 _WITHDRAWALS = """
     SELECT edition, since, until FROM withdrawal JOIN edition ON edition.id = edition WHERE series = ? ORDER BY since
 """
-_TIMES = "SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL"
+_TIMES = """
+    SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL
+    ORDER BY published_at, id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,29 @@ class Series:
     key: Key
     tenant: str
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Cloud and tenant id, by which its tenant is found in the configuration."""
+        return self.key.cloud, self.key.tenant_id
+
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """One set of numbers that was on /metrics.
+    """When one set of numbers was on /metrics.
 
     Attributes:
-        key: the tenant's report.
-        snapshot: the numbers.
+        number: in the file.
+        series: the tenant's report.
         published_at: the first good poll that had it there, Unix seconds.
         confirmed_at: the last one.
         withdrawn: from when to when it was not, Unix seconds, because the last good poll was too long ago.
     """
 
-    key: Key
-    snapshot: Snapshot
+    number: int
+    series: Series
     published_at: float
     confirmed_at: float
-    withdrawn: tuple[tuple[float, float], ...] = ()
+    withdrawn: tuple[tuple[float, float], ...]
 
 
 class History:
@@ -129,30 +137,40 @@ class History:
         Raises:
             StorageError: the file cannot be read.
         """
-        return [snapshot for _, snapshot in self._snapshots(_CURRENT, series)]
+        return [snapshot for _, snapshot in self._snapshots(_CURRENT, series.number)]
 
     def published(self, series: Series) -> list[Edition]:
-        """Read what of `series` was on /metrics, revisions included, in that order.
+        """Read when which report of `series` was on /metrics, revisions included, in that order.
 
         Raises:
             StorageError: the file cannot be read.
         """
         with storage_errors("read the history", self._file):
-            times: dict[int, tuple[float, float]] = {
-                number: (first, last) for number, first, last in self._connection.execute(_TIMES, (series.number,))
-            }
             withdrawn: dict[int, list[tuple[float, float]]] = {}
             if schema.version(self._connection) >= schema.WITHDRAWALS:
                 for number, since, until in self._connection.execute(_WITHDRAWALS, (series.number,)):
                     withdrawn.setdefault(number, []).append((since, until))
-        return [
-            Edition(series.key, snapshot, *times[number], tuple(withdrawn.get(number, ())))
-            for number, snapshot in self._snapshots(_PUBLISHED, series)
-            if number in times  # `serve` may have written more since
-        ]
+            return [
+                Edition(number, series, first, last, tuple(withdrawn.get(number, ())))
+                for number, first, last in self._connection.execute(_TIMES, (series.number,))
+            ]
 
-    def _snapshots(self, statement: str, series: Series) -> list[tuple[int, Snapshot]]:
+    def snapshots(self, editions: Iterable[Edition]) -> dict[int, Snapshot]:
+        """Read the numbers of `editions`, by the edition's number.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        moments: dict[int, list[float]] = {}
+        for edition in editions:
+            moments.setdefault(edition.series.number, []).append(edition.published_at)
+        found: dict[int, Snapshot] = {}
+        for series, published in moments.items():
+            found.update(self._snapshots(_PUBLISHED, series, min(published), max(published)))
+        return found
+
+    def _snapshots(self, statement: str, *values: float) -> list[tuple[int, Snapshot]]:
         # All of one series at once, so that no read keeps the writer of a rollback journal waiting.
         with storage_errors("read the history", self._file), closing(self._connection.cursor()) as cursor:
-            rows = cursor.execute(statement, (series.number,))
+            rows = cursor.execute(statement, values)
             return list(records.snapshots(rows, lambda what: log.error("a stored report is left out", error=what)))

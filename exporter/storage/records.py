@@ -51,6 +51,7 @@ _READ_EDITIONS = """
     WHERE series = ? ORDER BY edition.id, product_type
 """
 _READ_PUBLISHED = "SELECT id, published_at, confirmed_at FROM edition WHERE series = ?"
+_READ_WITHDRAWALS = "SELECT since, until FROM withdrawal WHERE edition = ?"
 _OF_KEY = "series.cloud = ? AND series.tenant_id = ? AND series.report = ?"
 _READ_REPORTS = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
@@ -173,6 +174,8 @@ def merge(source: sqlite3.Connection, target: sqlite3.Connection, *, unreadable:
                     "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?",
                     (*times[edition], written),
                 )
+            for withdrawal in source.execute(_READ_WITHDRAWALS, (edition,)).fetchall():
+                target.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (written, *withdrawal))
         if key in standings:
             write_standing(target, key, tenant, standings[key], None)
     for key, calls in read_calls(source, 0.0).items():
@@ -210,6 +213,12 @@ def read_calls(connection: sqlite3.Connection, since: float) -> dict[Key, list[f
     ):
         calls.setdefault(Key(cloud, tenant_id, report), []).append(at)
     return calls
+
+
+def newest_report(connection: sqlite3.Connection) -> float:
+    """Return the refresh date of the newest held report, midnight UTC as Unix seconds; 0 where there is none."""
+    dates = "SELECT max(CAST(strftime('%s', refresh_date) AS REAL)) FROM series JOIN edition ON edition.id = held"
+    return float(connection.execute(dates).fetchone()[0] or 0)
 
 
 def release_unseen(connection: sqlite3.Connection, before: float) -> None:

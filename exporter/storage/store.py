@@ -216,9 +216,10 @@ class Storage:
             return records.read_calls(connection, since)
 
     def retain(self, keep_seconds: float) -> int:
-        """Delete the reports whose refresh date is more than `keep_seconds` ago, revisions included.
+        """Delete the reports more than `keep_seconds` older than the newest one by refresh date, revisions included.
 
-        The report that a tenant stands on goes only if the tenant was not polled for as long either.
+        The report that a tenant stands on goes only if the tenant was not polled since then either. Microsoft's dates
+        count, so that a clock that is years ahead deletes nothing.
 
         Returns:
             How many reports were deleted.
@@ -226,9 +227,9 @@ class Storage:
         Raises:
             StorageError: some or all could not be deleted.
         """
-        before = max(self._clock() - keep_seconds, 0.0)
         deleted = 0
         with self._writing("delete old reports") as connection:
+            before = max(min(self._clock(), records.newest_report(connection)) - keep_seconds, 0.0)
             records.release_unseen(connection, before)
         batch = 1
         while batch:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+import yaml
 
 from exporter.cli.arguments import parse
 from exporter.storage.database import FILE_NAME
@@ -219,6 +220,23 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
     assert '_license_price{currency="EUR",job="o365",product_type="VISIO PLAN 2",tenant="fabrikam"} 13.5 ' in text
     only = run("history", "--config.file", str(path), "--tenant", "fabrikam", "--since", "2000-01-01").stdout
     assert {row["tenant"] for row in csv.DictReader(only.splitlines())} == {"fabrikam"}
+
+
+def test_history_of_a_disabled_tenant_is_what_it_was(tmp_path: Path) -> None:
+    """The past of a tenant that is not polled any more has the name, labels and prices that it is configured with."""
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}})
+        run("once", "--config.file", str(path))
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document["tenants"][0] |= {"name": "woodgrove", "enabled": False}
+    document["tenants"].append(document["tenants"][0] | {"name": "other", "tenant_id": "other.com", "enabled": True})
+    document["prices"] = {"currency": "EUR", "product_types": {"Microsoft 365 Apps for enterprise": 13.5}}
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    rows = csv.DictReader(run("history", "--config.file", str(path)).stdout.splitlines())
+    assert {row["tenant"] for row in rows} == {"woodgrove"}
+    text = run("history", "--config.file", str(path), "--format", "openmetrics").stdout
+    labels = 'currency="EUR",product_type="MICROSOFT 365 APPS FOR ENTERPRISE",tenant="woodgrove"'
+    assert f"_license_price{{{labels}}} 13.5 " in text
 
 
 def test_history_logs_to_stderr(tmp_path: Path) -> None:

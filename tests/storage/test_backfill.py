@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import subprocess
 import tempfile
 from bisect import bisect_right
@@ -23,6 +24,7 @@ from exporter.errors import ConfigError
 from exporter.families import PREFIX
 from exporter.state import Key, Outcome, Standing
 from exporter.storage import Storage
+from exporter.storage.database import FILE_NAME
 from exporter.storage.history import History
 from tests.builders import tenant
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, failed, good, report, standing
@@ -190,6 +192,28 @@ def test_what_is_configured_now_holds_for_the_past(folder: Path) -> None:
     for series, values in expected.items():
         assert samples[*series, "tenant=contoso"] == values
     assert len(samples) == len(expected) + 4, "activated_users and shared_computer_users of both"
+
+
+def test_what_is_configured_now_holds_for_a_report_that_is_no_longer_read(folder: Path) -> None:
+    """The past of a report that was taken from `reports` has the labels, targets and max_age of its tenant."""
+    save(folder, [(CONTOSO, "contoso", good(report(0, START - 1, PROPLUS=(9, 1, 1))))])
+    changes = {
+        "report": Report.model_validate({"product_names": {"proplus": "APPS"}, "max_age": "1h"}),
+        "targets": Targets(min_assigned=2),
+    }
+    configured = tenant("contoso", tenant_id=CONTOSO.tenant_id, reports=(PLATFORMS,), **changes)
+    samples = samples_of(text_of(folder, configured, now=START + DAY, step=HOUR / 2))
+    for name in ("assigned_users", "target_ratio"):
+        assert [at for at, _ in samples[name, "product_type=APPS", "tenant=contoso"]] == [START, START + HOUR / 2]
+
+
+def test_an_unreadable_report_is_a_gap(folder: Path) -> None:
+    """Where a stored report cannot be read, nothing is written for its time: not even the numbers before it."""
+    save(folder, [(CONTOSO, "contoso", good(report(n, START + n * HOUR - 1))) for n in range(3)])
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
+        connection.execute("UPDATE product SET counts = '?' WHERE edition = 2")
+    samples = samples_of(text_of(folder, now=START + 3 * HOUR, step=HOUR))
+    assert samples["assigned_users", "product_type=OFFICE", "tenant=contoso"] == [(START, 100), (START + 2 * HOUR, 102)]
 
 
 def test_a_metric_of_many_columns_is_one_family(folder: Path) -> None:

@@ -191,9 +191,10 @@ def test_retention_deletes_old_reports_but_not_the_held_one(storage: Storage, cl
     for n, outcome in enumerate(outcomes, start=1):
         storage.save(CONTOSO, "contoso", standing(*outcomes[:n]), outcome.snapshot)
     clock.now = START + 9 * DAY
-    assert storage.retain(5 * DAY) == 7, "the revision of day 0, and the days 0 to 5, which are two days behind"
-    assert query(folder, "SELECT min(refresh_date) FROM edition") == [(str(day(6)),)]
-    assert storage.retain(60) == 3, "two days behind is older than a minute"
+    assert storage.retain(5 * DAY) == 5, "the revision of day 0, and the days 0 to 3"
+    assert query(folder, "SELECT min(refresh_date) FROM edition") == [(str(day(4)),)]
+    assert storage.retain(DAY) == 4
+    assert storage.retain(0) == 1
     assert storage.restore() == {CONTOSO: standing(*outcomes)}
     assert query(folder, "SELECT count(*) FROM product") == [(1,)]
 
@@ -204,10 +205,23 @@ def test_retention_forgets_a_tenant_that_is_gone(storage: Storage, clock: Clock,
     storage.save(CONTOSO, "contoso", standing(good(first)), first)
     storage.record_call(CONTOSO, START)
     clock.now = START + 100 * DAY
-    storage.save(FABRIKAM, "fabrikam", standing(failed(clock.now)), None)
+    last = report(100, clock.now)
+    storage.save(FABRIKAM, "fabrikam", standing(good(last)), last)
     assert storage.retain(50 * DAY) == 1
     assert set(storage.restore()) == {FABRIKAM}
-    assert query(folder, "SELECT (SELECT count(*) FROM product), (SELECT count(*) FROM call)") == [(0, 0)]
+    assert query(folder, "SELECT (SELECT count(*) FROM product), (SELECT count(*) FROM call)") == [(1, 0)]
+
+
+def test_a_clock_that_is_years_ahead_deletes_nothing(storage: Storage, clock: Clock) -> None:
+    """Age is counted from the newest report, by Microsoft's dates: neither history nor last good report goes."""
+    outcomes = [good(report(n, START + n * DAY)) for n in range(10)]
+    for n, outcome in enumerate(outcomes, start=1):
+        storage.save(CONTOSO, "contoso", standing(*outcomes[:n]), outcome.snapshot)
+    clock.now = START + 6 * 365 * DAY
+    storage.save(FABRIKAM, "fabrikam", standing(failed(clock.now)), None)
+    assert storage.retain(5 * 365 * DAY) == 0
+    assert storage.restore()[CONTOSO] == standing(*outcomes)
+    assert len(storage.reports(CONTOSO, date.min)) == 10
 
 
 def test_retention_of_more_than_all_time_deletes_nothing(storage: Storage) -> None:
@@ -371,6 +385,22 @@ def test_storage_that_could_not_be_opened_is_opened_later(folder: Path, clock: C
     storage.close()
     with closing(Storage.open(folder, clock=clock)) as again:
         assert again.restore()[CONTOSO].snapshot == report(3, START + 3 * DAY)
+
+
+def test_what_was_withdrawn_while_storage_was_down_is_known_later(folder: Path, clock: Clock) -> None:
+    """The times in which numbers were not shown are taken from memory to the file, as the numbers are."""
+    folder.write_text("in the way")
+    storage = Storage.open_or_memory(folder, clock=clock)
+    outcomes = [good(report(0, START + hours * 3600 - 1)) for hours in (0, 5)]
+    for number, outcome in enumerate(outcomes, start=1):
+        storage.save(CONTOSO, "contoso", standing(*outcomes[:number]), outcome.snapshot, 3600)
+    folder.unlink()
+    with storage.repairing():
+        pass
+    storage.close()
+    with History.open(folder) as history:
+        (edition,) = history.published(history.series()[0])
+    assert edition.withdrawn == ((START + 3600, START + 5 * 3600),)
 
 
 @pytest.mark.parametrize("how", ["file", "folder", "replaced"])
