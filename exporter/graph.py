@@ -54,13 +54,11 @@ class RawReport:
 
     Attributes:
         pages: one CSV file, or the pages of a JSON answer.
-        form: csv or json.
         request_id: Graph's `request-id`.
         measured: whether the answer said where it ends, as in `Answer`.
     """
 
     pages: tuple[bytes, ...]
-    form: str
     request_id: str
     measured: bool = True
 
@@ -120,7 +118,7 @@ class _Reader:
         request_id = _request_id(answer)
         if answer.status in _REDIRECTS:
             answer = self._download(answer, request_id)
-        return RawReport((answer.body,), "csv", request_id, answer.measured)
+        return RawReport((answer.body,), request_id, answer.measured)
 
     def json(self, url: str, token: str) -> RawReport:
         pages: list[bytes] = []
@@ -142,7 +140,7 @@ class _Reader:
                     request_id=first_id,
                 )
             url = self._next_page(answer)
-        return RawReport(tuple(pages), "json", first_id)
+        return RawReport(tuple(pages), first_id)
 
     def _graph(self, url: str, token: str) -> Answer:
         self.spend()
@@ -260,30 +258,26 @@ def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
     said = quotable(": ".join(filter(None, (code, message))) or "without giving a reason", 300)
     text = f"{tenant.name}: Graph answered {answer.status}, {said}"
     request_id = _request_id(answer)
-    if answer.status == _TOO_MANY:
-        wait = retry_after(answer.headers, now)
-        return ThrottledError(f"{text}; wait {wait:.0f} s", retry_after=wait, request_id=request_id)
-    if answer.status == _BAD and "JSON format is not supported" in message:
-        hint = "set report.api_version: beta, or report.format: csv"
-        return UnsupportedError(text, hint=hint, request_id=request_id)
-    if kind := _kind(answer.status, code, message):
-        return kind(text, request_id=request_id)
-    # MissingCredentials is a passing error of Microsoft's own; any other answer below 500 will come again.
-    return ServerError(text, transient=answer.status >= _SERVER or code == _PASSING, request_id=request_id)
-
-
-def _kind(status: int, code: str, message: str) -> type[ExporterError] | None:
-    """Return the class of error that an answer without further details means; None: an error on Microsoft's side."""
-    match status:
+    kind: type[ExporterError]
+    hint = ""
+    match answer.status:
+        case 429:
+            wait = retry_after(answer.headers, now)
+            return ThrottledError(f"{text}; wait {wait:.0f} s", retry_after=wait, request_id=request_id)
         case 401:
-            return UnauthorizedError
+            kind = UnauthorizedError
         case 403 if code != _PASSING:
-            return PermissionMissingError
+            kind = PermissionMissingError
         case 404 if code == "UnknownTenantId":
-            return TenantError
+            kind = TenantError
         case 400 if "Resource not found for the segment" in message:
-            return UnsupportedError
-    return None
+            kind = UnsupportedError
+        case 400 if "JSON format is not supported" in message:
+            kind, hint = UnsupportedError, "set report.api_version: beta, or report.format: csv"
+        case _:
+            # MissingCredentials is a passing error of Microsoft's own; any other answer below 500 will come again.
+            return ServerError(text, transient=answer.status >= _SERVER or code == _PASSING, request_id=request_id)
+    return kind(text, hint=hint, request_id=request_id)
 
 
 def _unwrapped(body: bytes) -> tuple[str, str]:

@@ -124,18 +124,15 @@ class Poller:
             self._sleep(pause)
 
     def _attempt(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, *, fresh: bool) -> graph.RawReport:
-        token = self._tokens.token(tenant, deadline, fresh=fresh)
-        try:
-            return self._call(tenant, report, key, deadline, token.value)
-        except graph.UnauthorizedError as error:
-            if fresh or not self._may_call(tenant, key):
-                raise _refused_again(error) from None
-        # Expired or revoked since it was given: one new token, one more call.
-        token = self._tokens.token(tenant, deadline, fresh=True)
-        try:
-            return self._call(tenant, report, key, deadline, token.value)
-        except graph.UnauthorizedError as error:
-            raise _refused_again(error) from None
+        while True:
+            token = self._tokens.token(tenant, deadline, fresh=fresh)
+            try:
+                return self._call(tenant, report, key, deadline, token.value)
+            except graph.UnauthorizedError as error:
+                if fresh or not self._may_call(tenant, key):
+                    again = f"{error.message}, with a new token"
+                    raise graph.UnauthorizedError(again, request_id=error.request_id) from None
+            fresh = True  # expired or revoked since it was given: one new token, one more call
 
     def _call(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, token: str) -> graph.RawReport:
         def spend() -> None:
@@ -160,7 +157,7 @@ class Poller:
     def _snapshot(self, tenant: Tenant, report: Report, raw: graph.RawReport) -> tuple[Snapshot, int]:
         try:
             with self._parsing:
-                parsed = report.parse(raw.pages, raw.form, now=self._clock(), measured=raw.measured)
+                parsed = report.parse(raw.pages, tenant.report.format, now=self._clock(), measured=raw.measured)
         except ReportError as error:
             raise ReportError(
                 f"{tenant.name}: the report is not usable: {error.message}", request_id=raw.request_id
@@ -183,10 +180,6 @@ class Poller:
             )
         snapshot = Snapshot(parsed.refresh_date, parsed.rows, self._clock(), raw.request_id)
         return snapshot, len(parsed.rejected)
-
-
-def _refused_again(error: graph.UnauthorizedError) -> graph.UnauthorizedError:
-    return graph.UnauthorizedError(f"{error.message}, with a new token", request_id=error.request_id)
 
 
 def _failure(tenant: Tenant, error: ExporterError, hint: str = "") -> Failure:

@@ -16,7 +16,6 @@ WINDOW = 600.0
 LIMITS = {"csv": 7, "json": 50}
 """Calls of one tenant's report in a window: half of what Microsoft allows an app, so that two replicas fit."""
 
-
 _SLACK = 1e-5
 """Seconds by which a call leaves the window early, so that rounding never makes `free_at` a moment too soon."""
 

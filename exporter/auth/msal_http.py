@@ -115,7 +115,11 @@ class LoginHttp:
     def _object(self, answer: Answer) -> Mapping[str, Any]:
         """Return the JSON object that the login host answered."""
         raise_passing(answer, f"{self._tenant.name}: the login host", self._addresses.clock())
-        document = as_object(answer.text)
+        try:
+            document = json.loads(answer.text)
+        except (ValueError, RecursionError):
+            document = None
+        document = document if isinstance(document, dict) else None
         if answer.status >= _BAD_REQUEST and not is_refusal(document or {}):
             raise refusal(self._tenant, {}, answer.status)
         if document is None:
@@ -148,12 +152,3 @@ def raise_passing(answer: Answer, who: str, now: float) -> None:
         raise ThrottledError(f"{who} answered 429; wait {wait:.0f} s", retry_after=wait)
     if answer.status >= _SERVER:
         raise ServerError(f"{who} answered {answer.status}")
-
-
-def as_object(text: str) -> Mapping[str, Any] | None:
-    """Return a JSON object, or None where the text is not one."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -20,7 +20,7 @@ from exporter import __version__
 from exporter.errors import ExporterError, ReportError, ServerError
 from exporter.files import MIB, read_file
 from exporter.http.deadline import Backend, Deadline, PollClock, StrictSocket
-from exporter.http.errors import Route, network_error
+from exporter.http.errors import network_error
 from exporter.http.proxy import Proxy
 from exporter.log import get_logger
 
@@ -187,8 +187,8 @@ class Clients:
             raise
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self._count(endpoint, "error")
-            route = Route(endpoint, url, self._proxy.host if proxied else "", deadline.seconds)
-            raise network_error(error, route) from None
+            proxy = self._proxy.host if proxied else ""
+            raise network_error(error, endpoint, url, proxy=proxy, seconds=deadline.seconds) from None
         self._count(endpoint, str(answer.status))
         log.debug("answer", endpoint=endpoint, host=target.host, status=answer.status, bytes=len(answer.body))
         return answer

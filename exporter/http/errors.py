@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 
 import httpx
 
@@ -24,36 +23,27 @@ _PROXY_WANTS_PASSWORD = "407"  # noqa: S105 - a status
 _CUT = ("Server disconnected", "peer closed connection")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The way that a request took.
+def network_error(error: Exception, endpoint: str, url: str, *, proxy: str, seconds: float) -> NetworkError:
+    """Return the error that says what happened on the way, and what to check.
 
-    Attributes:
+    Args:
+        error: what httpx raised.
         endpoint: token, graph or download.
         url: where to; it may hold a signature, so only its host is ever shown.
         proxy: the proxy's host and port; empty where there was none.
         seconds: how long the whole poll may take.
     """
-
-    endpoint: str
-    url: str
-    proxy: str
-    seconds: float
+    what, hint = _explained(error, proxy, seconds)
+    through = f" through the proxy {proxy}" if proxy else ""
+    return NetworkError(f"{endpoint} host {_host(url)}{through}: {what}", hint=hint)
 
 
-def network_error(error: Exception, route: Route) -> NetworkError:
-    """Return the error that says what happened on the way, and what to check."""
-    what, hint = _explained(error, route)
-    through = f" through the proxy {route.proxy}" if route.proxy else ""
-    return NetworkError(f"{route.endpoint} host {_host(route.url)}{through}: {what}", hint=hint)
-
-
-def _explained(error: Exception, route: Route) -> tuple[str, str]:
+def _explained(error: Exception, proxy: str, seconds: float) -> tuple[str, str]:
     cause = _root(error)
     what, hint = f"the connection broke: {str(cause) or type(error).__name__}", ""
     match error:
         case httpx.TimeoutException():
-            what, hint = f"no complete answer within {route.seconds:g} s", _FIREWALL
+            what, hint = f"no complete answer within {seconds:g} s", _FIREWALL
         case httpx.ProxyError():
             wants_password = str(error).startswith(_PROXY_WANTS_PASSWORD)
             what, hint = f"the proxy refused: {error}", _PROXY_PASSWORD if wants_password else _PROXY
@@ -61,7 +51,7 @@ def _explained(error: Exception, route: Route) -> tuple[str, str]:
             what = f"its certificate is not trusted: {cause.verify_message}"
             hint = _CERTIFICATE_HINTS.get(cause.verify_code, _UNTRUSTED)
         case httpx.ConnectError():
-            what, hint = f"cannot connect: {cause}", _PROXY if route.proxy else ""
+            what, hint = f"cannot connect: {cause}", _PROXY if proxy else ""
         case httpx.DecodingError():
             what = str(error)
         case httpx.ProtocolError() if not str(error).startswith(_CUT):
