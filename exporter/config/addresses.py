@@ -13,6 +13,7 @@ from exporter.config.clouds import CLOUDS, CUSTOM, OTHER_NAMES, Cloud, custom
 from exporter.config.errors import choose, rule
 from exporter.config.fields import LABEL, Kind, Secret, Settings, Text, is_text
 
+PROXY_FORM: Final = "write it as http://user:password@proxy.example.com:3128, with the password percent-encoded"
 _SUFFIX: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\.{LABEL})+")
 _HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
 # sun_path of unix(7), less the byte that ends it.
@@ -40,10 +41,17 @@ def _https(value: str) -> str:
     return value.rstrip("/")
 
 
+def is_proxy(url: str) -> bool:
+    """Say whether a URL is a proxy's address and no more: its host would end at a `/`, `?` or `#` in the password."""
+    parts = split_url(url)
+    if parts is None or parts.scheme not in {"http", "https"} or parts.port == 0:
+        return False
+    return parts.path in {"", "/"} and not parts.query and not parts.fragment
+
+
 def _proxy(value: SecretStr) -> SecretStr:
-    parts = split_url(value.get_secret_value())
-    if parts is None or parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
-        raise rule("is not the address of a proxy", "write it as http://user:password@proxy.example.com:3128")
+    if not is_proxy(value.get_secret_value()):
+        raise rule("is not the address of a proxy", PROXY_FORM)
     return value
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib import request as urllib_request
 from urllib.parse import urlsplit
 
+from exporter.config.addresses import PROXY_FORM, is_proxy
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,12 +61,7 @@ def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:
 def _address(name: str, value: str) -> str:
     """Return the address that a variable holds; it may hold a password, so no message does."""
     url = value if "://" in value else f"http://{value}"
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and url.isprintable()
-    except ValueError:
-        good = False
-    if not good:
-        error = f"{name}: is not the address of a proxy; write it as http://user:password@proxy.example.com:3128"
+    if not is_proxy(url):
+        error = f"{name}: is not the address of a proxy; {PROXY_FORM}"
         raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
     return url

@@ -383,7 +383,7 @@ def test_proxy_from_a_file(tmp_path: Path) -> None:
     assert found == (
         (
             f"{tmp_path}/config.yml:http.proxy_file: its content is not the address of a proxy; "
-            "write it as http://user:password@proxy.example.com:3128"
+            "write it as http://user:password@proxy.example.com:3128, with the password percent-encoded"
         ),
     )
     (tmp_path / "proxy").write_bytes(b"\xff")

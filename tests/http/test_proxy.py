@@ -163,7 +163,18 @@ def test_no_proxy_counts_for_a_configured_proxy() -> None:
     assert [proxy.covers(host) for host in covered] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("value", ["socks5://user:hush@proxy:1", "http://user:hush@", "http://u:hush@[", "http://p:0"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "socks5://user:hush@proxy:1",
+        "http://user:hush@",
+        "http://u:hush@[",
+        "http://p:0",
+        "http://hush:20#24@proxy:1",
+        "http://hush:20?24@proxy:1",
+        "http://hush:20/24@proxy:1",
+    ],
+)
 def test_a_variable_that_is_not_a_proxy_is_an_error_of_the_configuration(value: str) -> None:
     """HTTPS_PROXY is checked before any poll, and its password is not shown."""
     with pytest.raises(ConfigError) as caught:
