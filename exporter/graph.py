@@ -183,9 +183,9 @@ class _Reader:
             )
         with self.parsing:
             link = _next_link(answer.body)
-        if not isinstance(link, str):
+        if not link:
             return ""
-        if not link.startswith(self.tenant.cloud.graph + "/"):
+        if not isinstance(link, str) or not link.startswith(self.tenant.cloud.graph + "/"):
             raise RedirectError(
                 f"{self.tenant.name}: the report's next page is not on the tenant's Graph host",
                 request_id=_request_id(answer),

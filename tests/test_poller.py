@@ -300,6 +300,21 @@ def test_the_pages_of_a_report_are_read_as_one(harness: Harness) -> None:
     assert harness.calls() == 2
 
 
+@pytest.mark.parametrize("link", [5, True, ["https://graph.microsoft.com/x"], {"a": 1}, "/x"])
+def test_a_next_page_that_cannot_be_read_is_no_end(harness: Harness, link: object) -> None:
+    """A report whose next page has no usable address is refused, never published without that page."""
+
+    def page(call: Call, _good: object) -> Response:
+        whole = json.loads(call.data(call.lines()))
+        return Response(200, (), json.dumps(whole | {"@odata.nextLink": link}).encode())
+
+    harness.simulator.state.inject(harness.simulator.tenants[0], Fault("odd", Stage.GRAPH, "an odd next page", page))
+    outcome = harness.poll(harness.tenant(version="beta", form="json"))
+    assert outcome.snapshot is None
+    assert outcome.failure is not None
+    assert outcome.failure.reason is Reason.REDIRECT
+
+
 def test_each_page_is_a_call_of_the_budget(harness: Harness) -> None:
     """Pages are calls to Graph: each is taken from the budget before it is asked for."""
     clock = Clock(harness.server._clock())
