@@ -102,6 +102,7 @@ def set_up(level: str = "info", fmt: str = "logfmt", stream: TextIO | None = Non
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each write to a client that has disconnected
     logging.getLogger("exporter").setLevel(level.upper())
     structlog.configure(
         processors=[

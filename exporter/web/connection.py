@@ -192,9 +192,10 @@ class Connection:
             # With TLS, one record for all pieces instead of one for each.
             writer.writelines((b"".join(chunk),) if is_tls else chunk)
             await writer.drain()
-        if self._reader.reading:
-            # A client that sends many requests ahead must not keep others from the event loop.
-            await asyncio.sleep(0)
+            if is_tls or self._reader.reading:
+                # A drain that need not wait lets nobody else have the event loop, neither other clients nor, with TLS,
+                # the transport, which only then notices that the client has disconnected.
+                await asyncio.sleep(0)
 
     async def _close(self, writer: asyncio.StreamWriter, *, refused: bool) -> None:
         """Close the connection, but leave a client that is still sending time to read its response."""
@@ -219,7 +220,7 @@ class Connection:
         if self._writer is None:
             return
         transport = self._writer.transport
-        if transport.get_write_buffer_size() or _unsent(self._sock):
+        if _unsent(self._sock) or self._is_undelivered(transport):
             # Otherwise the kernel keeps for minutes what the client does not read, and no limit counts it.
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

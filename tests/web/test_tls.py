@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
+import socket
 import ssl
+import struct
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,13 +25,13 @@ from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from exporter.errors import ConfigError
+from exporter.log import set_up
 from exporter.web.tls import has_name
 from exporter.web.webconfig import WebConfig, WebConfigFile
 from tests.web.serving import BODY, Fake, drain, exchange, running, status, trusting, until
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from exporter.web.site import Security
     from tests.web.conftest import Certificates
@@ -318,6 +322,61 @@ def test_certificates_change_under_open_connections(certificates: Certificates) 
             until(renewed)
             old.sendall(GET)
             assert status(old.recv(65536)) == 200
+
+
+def test_a_refused_client_that_says_goodbye_is_no_error(certificates: Certificates) -> None:
+    """A client that ends TLS in order after its refusal leaves no error in the log."""
+    with capture_logs() as logs, running(config_file=certificates.write(PAIR)) as server:
+        with connected(server, certificates.client()) as sock:
+            sock.sendall(b"bad\r\n\r\n")
+            assert status(sock.recv(4096)) == 400
+            sock.unwrap()
+        assert works(server, certificates.client())
+    assert [one for one in logs if one["log_level"] == "error"] == []
+
+
+def test_a_client_that_stops_half_way_fills_no_log(certificates: Certificates) -> None:
+    """A client that ends its half of TLS while it reads slowly is cut, without a line in the log for each piece."""
+    heard = io.StringIO()
+    set_up("info", "logfmt", heard)
+    body = (b"a" * 65_536,) * 500
+    with running(Fake(body), config_file=certificates.write(PAIR)) as server, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", server.port))
+        with certificates.client().wrap_socket(slow, server_hostname="127.0.0.1") as sock:
+            sock.sendall(GET)
+            sock.recv(1)
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                assert len(drain(sock)) < len(body) * 65_536
+        server.source.pieces = (BODY,)
+        assert works(server, certificates.client())
+    assert "SSL connection is closed" not in heard.getvalue()
+
+
+def test_a_client_that_leaves_in_the_middle_fills_no_log(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A response of many pieces ends with its client, without a warning for each piece."""
+
+    class Leaving(Fake):
+        """Its client resets the connection just before the response is sent."""
+
+        def scrape(self, *, openmetrics: bool, gzip: bool, tenants: tuple[str, ...]) -> Sequence[bytes]:
+            """Return many pieces the first time."""
+            if sock.fileno() >= 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+                return (b"a" * 65_536,) * 30
+            return super().scrape(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
+
+    caplog.set_level(logging.WARNING, "asyncio")
+    with running(Leaving(), config_file=certificates.write(PAIR)) as server:
+        with connected(server, certificates.client()) as sock:
+            sock.sendall(GET)
+            until(lambda: sock.fileno() < 0)
+        assert works(server, certificates.client())
+    assert [one.message for one in caplog.records if one.name == "asyncio"] == []
 
 
 def test_a_short_key_is_not_called_unreadable(certificates: Certificates) -> None:
