@@ -80,10 +80,9 @@ class Shares(Generic[T]):
 
     def __init__(self) -> None:
         self._held: dict[str, dict[T, float]] = {}
-        self._size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return sum(map(len, self._held.values()))
 
     def of(self, client: str) -> int:
         """Return how many items `client` holds."""
@@ -91,14 +90,11 @@ class Shares(Generic[T]):
 
     def add(self, client: str, item: T, now: float) -> None:
         self._held.setdefault(client, {})[item] = now
-        self._size += 1
 
     def discard(self, client: str, item: T) -> None:
         held = self._held.get(client, {})
-        if held.pop(item, None) is not None:
-            self._size -= 1
-            if not held:
-                del self._held[client]
+        if held.pop(item, None) is not None and not held:
+            del self._held[client]
 
     def largest(self) -> tuple[str, T, float] | None:
         """Return the client with the most items, its oldest item and its time; of equals, the one with the oldest."""
