@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from exporter.errors import ConfigError
 from exporter.files import MAX_SECRET, read_file, read_value
 from exporter.state import midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pydantic import SecretStr
 
     from exporter.auth.certificates import Certificate
     from exporter.config import Tenant
+
+Content = TypeVar("Content", str, bytes)
 
 _READABLE = "check the path, and that the exporter can read it"
 _BARE_VALUE = "write only the value into it, as UTF-8"
@@ -70,7 +72,7 @@ class Credentials:
                 # The platform renews the file every hour or so: MSAL reads it again for each assertion, and the app
                 # trusts each of its tokens alike, so the fingerprint does not change.
                 path = auth.federated_token_file
-                read = {"client_assertion": lambda: _value(tenant, "federated_token_file", path)}
+                read = {"client_assertion": lambda: _read(tenant, "federated_token_file", path, read_value)}
                 return Credential(f"federated {path}", read)
             case kind:
                 return Credential(kind)
@@ -105,10 +107,10 @@ class Credentials:
 
     def _certificate(self, tenant: Tenant) -> Certificate:
         auth = tenant.auth
-        content = _bytes(tenant, "certificate_file", auth.certificate_file)
+        content = _read(tenant, "certificate_file", auth.certificate_file, _content)
         key: bytes | None = None
         if auth.certificate_key_file is not None:
-            key = _bytes(tenant, "certificate_key_file", auth.certificate_key_file)
+            key = _read(tenant, "certificate_key_file", auth.certificate_key_file, _content)
         password = b""
         if auth.certificate_password is not None or auth.certificate_password_file is not None:
             password = _secret(
@@ -137,32 +139,24 @@ def _distinct(tenants: Iterable[Tenant]) -> Iterable[Tenant]:
 
 
 def _secret(tenant: Tenant, key: str, value: SecretStr | None, file: Path | None) -> str:
-    return value.get_secret_value() if value is not None else _value(tenant, f"{key}_file", file)
+    return value.get_secret_value() if value is not None else _read(tenant, f"{key}_file", file, read_value)
 
 
-def _value(tenant: Tenant, key: str, path: Path | None) -> str:
+def _read(tenant: Tenant, key: str, path: Path | None, read: Callable[[Path], Content]) -> Content:
     if path is None:
         raise AssertionError(key)  # the configuration has made sure that there is one
     try:
-        return read_value(path)
+        return read(path)
     except OSError as error:
-        raise _unreadable(tenant, key, path, error) from None
+        what = f"cannot read {path}: {error.strerror or type(error).__name__}"
+        raise _error(tenant, key, what, _READABLE) from None
     except ValueError as error:
         fix = _BY_PLATFORM if key == "federated_token_file" else _BARE_VALUE
         raise _error(tenant, key, f"cannot use {path}: {error}", fix) from None
 
 
-def _bytes(tenant: Tenant, key: str, path: Path | None) -> bytes:
-    if path is None:
-        raise AssertionError(key)
-    try:
-        return read_file(path, MAX_SECRET)
-    except OSError as error:
-        raise _unreadable(tenant, key, path, error) from None
-
-
-def _unreadable(tenant: Tenant, key: str, path: Path, error: OSError) -> ConfigError:
-    return _error(tenant, key, f"cannot read {path}: {error.strerror or type(error).__name__}", _READABLE)
+def _content(path: Path) -> bytes:
+    return read_file(path, MAX_SECRET)
 
 
 def _error(tenant: Tenant, key: str, what: str, fix: str) -> ConfigError:

@@ -91,7 +91,12 @@ class LoginHttp:
                 JSON object, or not one that MSAL can use.
             NetworkError: there was none.
         """
-        form = {name: _field(value) for name, value in data.items() if value is not None}
+        # MSAL's assertions are bytes, which httpx would write as Python does.
+        form = {
+            name: value.decode() if isinstance(value, bytes) else value
+            for name, value in data.items()
+            if value is not None
+        }
         answer = self._clients.request(
             "POST", url, endpoint="token", deadline=self._deadline(), headers=headers, data=form, params=params
         )
@@ -128,11 +133,6 @@ class LoginHttp:
 
     def _strange(self, what: str) -> ServerError:
         return ServerError(f"{self._tenant.name}: the login host answered {what}", hint=IN_BETWEEN)
-
-
-def _field(value: Any) -> Any:
-    """Return a form's value as text: httpx would write MSAL's assertions, which are bytes, as Python does."""
-    return value.decode("ascii") if isinstance(value, bytes) else value
 
 
 def raise_passing(answer: Answer, who: str, now: float) -> None:

@@ -54,14 +54,9 @@ def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:
 
     url = configured or ""
     if not url and (name := next(filter(variable, _VARIABLES), "")):
-        url = _address(name, variable(name))
+        url = variable(name)
+        url = url if "://" in url else f"http://{url}"
+        if not is_proxy(url):  # it may hold a password, so no message does
+            error = f"{name}: is not the address of a proxy; {PROXY_FORM}"
+            raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
     return Proxy(url, variable("NO_PROXY"))
-
-
-def _address(name: str, value: str) -> str:
-    """Return the address that a variable holds; it may hold a password, so no message does."""
-    url = value if "://" in value else f"http://{value}"
-    if not is_proxy(url):
-        error = f"{name}: is not the address of a proxy; {PROXY_FORM}"
-        raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
-    return url
