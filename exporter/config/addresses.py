@@ -36,7 +36,7 @@ def _https(value: str) -> str:
     parts = split_url(value)
     if parts is None or parts.scheme != "https":
         raise rule("is not an https address", "write it as https://login.example.com")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise rule("contains more than scheme, host, port and path", "write it as https://login.example.com")
     return value.rstrip("/")
 
@@ -57,7 +57,7 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 def _external_url(value: str) -> str:
     parts = split_url(value)
-    if parts is None or parts.scheme not in {"http", "https"} or parts.username or parts.query or parts.fragment:
+    if parts is None or parts.scheme not in {"http", "https"} or "@" in parts.netloc or parts.query or parts.fragment:
         raise rule("is not a web address", "write it as https://example.com/path")
     if not unquote(parts.path).isprintable():
         raise rule("contains a control character", "write it as https://example.com/path")

@@ -40,6 +40,11 @@ class Cloud:
         """Whether this is one of the clouds whose Graph has the report in beta only."""
         return self.name in {"usgov", "usgov-dod", "china"}
 
+    @property
+    def stored_as(self) -> str:
+        """What its reports are stored under: the name, or Graph's address where many clouds share one."""
+        return self.graph if self.name == CUSTOM else self.name
+
 
 CLOUDS: Final[Mapping[str, Cloud]] = MappingProxyType(
     {

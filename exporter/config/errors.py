@@ -29,6 +29,8 @@ _PLAIN_KEY: Final = re.compile(r"http2|[A-Za-z_][A-Za-z_-]{0,39}")
 _NAMED: Final = frozenset({"product_names", "product_types"})
 _LONGEST_NAME: Final = 80
 _RULE: Final = "rule"
+# Set by flags and variables only: a file cannot say where it is, and the rest is the process's, not the reports'.
+NOT_IN_FILE: Final = frozenset({"config", "web", "log"})
 _KINDS: Final[Mapping[type, str]] = {
     bool: "true or false",
     int: "a number",
@@ -186,6 +188,8 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
 def _unknown(key: str, keys: Sequence[str], model: type[BaseModel]) -> str:
     deeper = (path for path in _deeper(model) if path.rpartition(".")[2] == key)
     match = nearest(key, keys) or next(deeper, None)
+    if match and match.partition(".")[0] in NOT_IN_FILE:
+        return f"use --{match.replace('_', '-')}"
     if match:
         return f"did you mean {match}?"
     return f"remove it, or use one of {', '.join(keys)}" if keys else "remove it"
@@ -204,7 +208,7 @@ def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[st
         field = model.model_fields.get(str(step))
         inner = models_in(field) if field is not None else ()
         model = inner[0] if inner else model
-    return tuple(model.model_fields)
+    return tuple(key for key in model.model_fields if len(path) > 1 or key not in NOT_IN_FILE)
 
 
 def models_in(field: FieldInfo) -> tuple[type[BaseModel], ...]:

@@ -96,10 +96,11 @@ def _path(value: object) -> Path:
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text.strip() or not is_text(text):
+    # As from a file: a line's end that comes with a variable, or with YAML's |, is no part of it.
+    text = value.get_secret_value().strip()
+    if not text or not is_text(text):
         raise rule("is empty or not text", "write the secret, or the path of its file under the key ending in _file")
-    return value
+    return SecretStr(text)
 
 
 def _uuid(value: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from exporter.config import azure
-from exporter.config.errors import findings, sentence
+from exporter.config.errors import NOT_IN_FILE, findings, sentence
 from exporter.config.models import Http, Root
 from exporter.config.resolve import Entry, Resolver, Top, overlay, validated, version_finding
 from exporter.config.result import Config, Tenant
-from exporter.config.settings import NOT_IN_FILE, settings
+from exporter.config.settings import settings
 from exporter.config.sources import Places, from_environment, from_flags, rooted
 from exporter.config.yamlfile import read_yaml
 from exporter.errors import ConfigError
@@ -56,14 +58,27 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenant
 def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """Yield each glob with the files that it matches now, sorted, each file once, the configuration file aside."""
     folder = config_file.parent if config_file is not None else Path()
-    seen: set[Path] = set() if config_file is None else {config_file.resolve()}
+    seen: set[str] = set() if config_file is None else {os.path.realpath(config_file)}
     for pattern in patterns:
-        # Path.glob refuses absolute patterns.
-        found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - as the line above says
-        fresh = {(folder / match).resolve(): folder / match for match in sorted(found, reverse=True)}
-        paths = sorted(path for real, path in fresh.items() if real not in seen and not real.is_dir())
+        # Path.glob refuses absolute patterns; Path.resolve and Path.is_dir raise for links that lead nowhere.
+        found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
+        fresh = {os.path.realpath(folder / match): folder / match for match in sorted(found, reverse=True)}
+        paths = sorted(path for real, path in fresh.items() if real not in seen and not os.path.isdir(real))  # noqa: PTH112
         seen.update(fresh)
         yield pattern, tuple(paths)
+
+
+def _unlisted(config_file: Path | None, pattern: str) -> tuple[Path, OSError] | None:
+    """Return the folder that a glob begins in, and why it cannot be listed; None where it can, or is not there."""
+    parent = config_file.parent if config_file is not None else Path()
+    folder = parent / os.path.dirname(re.split(r"[*?[]", pattern, maxsplit=1)[0])  # noqa: PTH120
+    try:
+        os.scandir(folder).close()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        return folder, error
+    return None
 
 
 def watched(config: Config) -> tuple[Path, ...]:
@@ -172,7 +187,14 @@ class _Loading:
     def _file_entries(self, top: Top) -> Iterator[Entry]:
         """Yield the tenants of the tenant files."""
         for pattern, paths in tenant_files(top.root.config.file, top.root.tenant_files):
-            if not paths:
+            unlisted = _unlisted(top.root.config.file, pattern)
+            if unlisted is not None:
+                # Its tenants must not go as if they had been removed.
+                self._broken = True
+                folder, error = unlisted
+                what = f"{folder} cannot be listed: {error.strerror}"
+                self.errors.append(sentence(self._places.at(("tenant_files",)), what, "check the folder's permissions"))
+            elif not paths:
                 self._notices.append(f"tenant_files: no file matches {pattern} yet")
             for path in paths:
                 self._files.append(path)

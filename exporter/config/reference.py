@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.config.azure import AUTHORITY_HOST, variables
 from exporter.config.clouds import CLOUDS
+from exporter.config.errors import NOT_IN_FILE
 from exporter.config.models import Root, TenantSettings
-from exporter.config.settings import NOT_IN_FILE, PREFIX, Setting, settings, settings_of
+from exporter.config.settings import PREFIX, Setting, settings, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +31,8 @@ shows the effective configuration without its secrets.
   unset, an unknown one is an error. Variables that Kubernetes sets for a Service whose name begins the same way are
   ignored.
 - **Secrets** have a twin that ends in `_file` (`_FILE`) and names a file; it is read again when it changes.
-- **Paths** in a file are relative to that file's folder, in variables and flags to the working directory.
+- **Paths** in a file are relative to that file's folder, in variables and flags to the working directory; the globs of
+  `tenant_files` always to the folder of the configuration file.
 - **Unknown keys**, a key that appears twice, and a value of the wrong type are errors.
 - The configuration file, tenant files and the files of secrets and certificates are checked every 30 s; a change
   acts like SIGHUP. A configuration with an error changes nothing.
@@ -40,7 +42,8 @@ _ONE_TENANT: Final = """\
 ## One tenant without a file
 
 Where neither the file nor a tenant file names a tenant, these variables define one. They are the names of Microsoft's
-own SDKs, and those that AKS workload identity injects. Otherwise they are ignored, with one line in the log.
+own SDKs, which AKS workload identity injects too, and their twins that end in `_FILE`. Otherwise they are ignored, with
+one line in the log.
 """
 
 _AUTHORITY: Final = f"""\

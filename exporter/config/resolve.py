@@ -98,7 +98,7 @@ def _kept(low: Mapping[str, Any], high: Mapping[str, Any], path: tuple[str, ...]
     """Return what of `low` is not silenced as a whole by `high`."""
     if path == ("auth",) and not AUTH_KINDS.keys().isdisjoint(high):
         return {}
-    silenced = {_RIVALS[*path, key] for key in high if (*path, key) in _RIVALS}
+    silenced = {_RIVALS[*path, key] for key, value in high.items() if value is not None and (*path, key) in _RIVALS}
     if path and path[-1] in _ANY_CASE:
         folded = {key.casefold() for key in high}
         silenced |= {key for key in low if key.casefold() in folded and key not in high}
@@ -191,7 +191,6 @@ class Resolver:
             self._error(entry.place("auth", "device_code"), what, "set storage.path", label)
         if auth is None or own.tenant_id is None:
             return None
-        stored_as = cloud.graph if cloud.name == "custom" else cloud.name
         hosts = top.http.download_hosts
         return Tenant(
             name=own.name or own.tenant_id,
@@ -201,7 +200,7 @@ class Resolver:
             auth=auth,
             poll=poll,
             report=self._versioned(report, cloud.api_version),
-            keys=tuple(Key(stored_as, own.tenant_id, name) for name in own.reports or top.reports),
+            keys=tuple(Key(cloud.stored_as, own.tenant_id, name) for name in own.reports or top.reports),
             targets=targets,
             prices=prices,
             download_hosts=cloud.download_hosts if hosts is None else hosts,
@@ -279,7 +278,7 @@ class Resolver:
         if first is not entry:
             what = f"the name {name} is already used by {first.place()}"
             self._error(entry.place("name"), what, "give each tenant a name of its own")
-        first = self._ids.setdefault((cloud.name, own.tenant_id), entry)
+        first = self._ids.setdefault((cloud.stored_as, own.tenant_id), entry)
         if first is not entry:
             what = f"the tenant {own.tenant_id} of the cloud {cloud.name} is already configured by {first.place()}"
             self._error(entry.place("tenant_id"), what, "remove one of the two")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 PREFIX: Final = "OFFICE365_EXPORTER_"
-# Set by flags and variables only: a file cannot say where it is, and the rest is the process's, not the reports'.
-NOT_IN_FILE: Final = frozenset({"config", "web", "log"})
 
 
 @dataclass(frozen=True, slots=True)

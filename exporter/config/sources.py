@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.config.errors import Finding, key_path, nearest, sentence
-from exporter.config.settings import NOT_IN_FILE, PREFIX, Setting, settings
+from exporter.config.errors import NOT_IN_FILE, Finding, key_path, nearest, sentence
+from exporter.config.settings import PREFIX, Setting, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

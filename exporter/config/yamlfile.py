@@ -199,7 +199,8 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
         """Return the tag of a value without one."""
         tag = str(super().resolve(kind, value, implicit))
         plain = self._only_text and kind is yaml.ScalarNode and tag not in {f"{_TAG}null", f"{_TAG}merge"}
-        return f"{_TAG}str" if plain else tag
+        # A lone = has a type of its own in YAML 1.1, which nobody means.
+        return f"{_TAG}str" if plain or tag == f"{_TAG}value" else tag
 
     def _error(self, key: str, what: str, fix: str) -> None:
         self.errors.append(sentence(f"{self._where}:{key_path([*self._path, key])}", what, fix))

@@ -196,3 +196,16 @@ def test_not_used_beside_a_broken_file(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("tenants: [", encoding="utf-8")
     found = errors(written(tmp_path, "tenant_files: [t.yaml]"), {"AZURE_TENANT_ID": "x"})
     assert [line.split(": ")[:2] for line in found] == [[f"{tmp_path}/t.yaml:2:1", "is not YAML"]]
+
+
+def test_secrets_from_files_and_with_a_line_end() -> None:
+    """Both secrets have a twin that ends in _FILE; the line's end that a variable may carry is no part of a secret."""
+    rest = {name: value for name, value in AZURE.items() if name != "AZURE_CLIENT_SECRET"}
+    (tenant,) = load({}, {**rest, "AZURE_CLIENT_SECRET_FILE": "secret"}).tenants
+    assert (tenant.auth.kind, str(tenant.auth.client_secret_file)) == ("client_secret", "secret")
+    twin = {"AZURE_CLIENT_CERTIFICATE_PATH": "c.pfx", "AZURE_CLIENT_CERTIFICATE_PASSWORD_FILE": "password"}
+    (tenant,) = load({}, {**rest, **twin}).tenants
+    assert str(tenant.auth.certificate_password_file) == "password"
+    (tenant,) = load({}, {**rest, "AZURE_CLIENT_SECRET": "s3cret~\r\n"}).tenants
+    assert tenant.auth.client_secret is not None
+    assert tenant.auth.client_secret.get_secret_value() == "s3cret~"

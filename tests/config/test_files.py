@@ -9,7 +9,7 @@ import pytest
 from exporter.config import load, watched
 from exporter.errors import ConfigError
 from exporter.microsoft import check_files
-from tests.config.loading import UUID, loaded, written
+from tests.config.loading import TENANT, UUID, errors, loaded, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,3 +71,15 @@ def test_globs_may_be_absolute_and_deep(tmp_path: Path) -> None:
         (folder / f"t{number}.yml").write_text(f"tenants: [{entry}]", encoding="utf-8")
     flags = written(tmp_path, f"client_id: {UUID}\ntenant_files: ['{tmp_path}/deep/*.yml', '**/*.yml', './t0.yml']")
     assert [tenant.name for tenant in load(flags, {}).tenants] == ["t1.example", "t2.example", "t0.example"]
+
+
+def test_links_and_folders_that_lead_nowhere(tmp_path: Path) -> None:
+    """A link to itself, as a tenant file or as a glob's folder, is an error: its tenants are not taken as removed."""
+    (tmp_path / "loop.yml").symlink_to("loop.yml")
+    (tmp_path / "loop").symlink_to("loop")
+    flags = written(tmp_path, f"tenant_files: ['loop.y*', 'loop/*.yml']\ntenants: [{TENANT}]")
+    why = "Too many levels of symbolic links"
+    assert errors(flags, {}) == (
+        f"{tmp_path}/loop.yml: cannot be read: {why}; check the path, the file and its permissions",
+        f"{tmp_path}/config.yml:tenant_files: {tmp_path}/loop cannot be listed: {why}; check the folder's permissions",
+    )

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from exporter.config import load
-from tests.config.loading import UUID, errors, written
+from tests.config.loading import TENANT, UUID, errors, loaded, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,3 +76,25 @@ def test_download_hosts(tmp_path: Path) -> None:
     assert hosts(custom) == ()
     assert hosts("global", "\nhttp: {download_hosts: []}") == ()
     assert hosts(custom, "\nhttp: {download_hosts: ['LOCALHOST:3', '[::1]:3']}") == ("localhost:3", "[::1]:3")
+
+
+def test_nothing_in_a_tenant_silences_nothing_at_the_top(tmp_path: Path) -> None:
+    """`schedule: null` in a tenant takes the top's schedule away, and leaves the top's interval as it is."""
+    entry = f"{TENANT[:-1]}, poll: {{schedule: null}}}}"
+    (tenant,) = loaded(tmp_path, f"poll: {{interval: 2h}}\ntenants: [{entry}]").tenants
+    assert (tenant.poll.interval, tenant.poll.schedule) == (7200.0, None)
+    (tenant,) = loaded(tmp_path, f"poll: {{schedule: 0 * * * *}}\ntenants: [{entry}]").tenants
+    assert (tenant.poll.interval, tenant.poll.schedule) == (3600.0, None)
+
+
+def test_one_tenant_id_behind_two_gateways(tmp_path: Path) -> None:
+    """Custom clouds with different addresses of Graph are two clouds; with one address they are one."""
+    entries = [
+        f"{TENANT[:-1].replace('name: contoso', f'name: {name}')}, "
+        f"cloud: {{authority: 'https://login.{name}', graph: 'https://{graph}'}}}}"
+        for name, graph in (("a", "one.example"), ("b", "two.example"), ("c", "two.example"))
+    ]
+    one, two = loaded(tmp_path, f"tenants: [{', '.join(entries[:2])}]").tenants
+    assert (one.keys[0].cloud, two.keys[0].cloud) == ("https://one.example", "https://two.example")
+    (line,) = errors(written(tmp_path, f"tenants: [{', '.join(entries)}]"), {})
+    assert "is already configured by" in line
