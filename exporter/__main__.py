@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -14,8 +15,9 @@ def main() -> None:
     The end is an abrupt one, once everything is closed: a DNS lookup in a worker thread cannot be interrupted, and
     Python would wait for it.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as the metrics' format and YAML want it, whatever the locale
     code = run(sys.argv[1:])
-    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from exporter import log
-from exporter.cli.arguments import parse
+from exporter.cli.arguments import SERVING, parse
 from exporter.errors import ConfigError, ExporterError
 
 if TYPE_CHECKING:
@@ -28,16 +28,20 @@ def run(argv: Sequence[str]) -> int:
     # Each command is a module that is imported only when it runs: `serve` answers sooner without the others.
     command = importlib.import_module(f"exporter.cli.{arguments.command}")
     try:
-        return int(command.run(arguments, os.environ))
+        code = int(command.run(arguments, os.environ))
+        sys.stdout.flush()
     except ConfigError as error:
         sys.stderr.write(f"{error.message}\n")
         return BAD_USAGE
     except ExporterError as error:
         sys.stderr.write(f"{log.redact(error.message)}\n  {error.hint}\n")
         return FAILED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            sys.stderr.write(f"{log.redact(str(error))}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        return DONE
+        # What serves is done then; a check or a poll is not.
+        return DONE if arguments.command in SERVING else FAILED
+    return code

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter import __version__, log
-from exporter.config.settings import flags
+from exporter.config.settings import PREFIX, flags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "office365-activations-exporter"
 DEMO_ADDRESS = "127.0.0.1:9365"
+SERVING = ("serve", "demo", "simulator")
+"""The commands that run until a signal."""
 
 _COMMANDS = {
     "serve": "poll every tenant on its schedule and serve the metrics (the default command)",
@@ -44,9 +48,15 @@ class Arguments:
     options: Mapping[str, Any]
 
 
-def set_up_log(arguments: Arguments, config: Config, level: str) -> None:
-    """Log from `level` on, for commands whose results people read; as `--log.level` says where it is given."""
-    log.set_up(level if arguments.flags.get("log.level") is None else config.log.level, config.log.format)
+def set_up_log(config: Config, level: str) -> None:
+    """Log from `level` on, for commands whose results people read; as `--log.level` or its variable says, if given."""
+    log.set_up(config.log.level if "level" in config.log.model_fields_set else level, config.log.format)
+
+
+def variables_of(environ: Mapping[str, str], *blocks: str) -> dict[str, str]:
+    """Return the variables that set these blocks, or keys of them."""
+    names = tuple(f"{PREFIX}{block.upper()}" for block in blocks)
+    return {name: value for name, value in environ.items() if name.partition("__")[0] in names}
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -58,7 +68,13 @@ def parse(argv: Sequence[str]) -> Arguments:
     words = list(argv)
     if not words or (words[0].startswith("-") and words[0] not in {"-h", "--help", "--version"}):
         words.insert(0, "serve")
-    given = vars(_parser().parse_args(words))
+    parser = _parser()
+    known, unknown = parser.parse_known_args(words)
+    if unknown:
+        # Flags without their values, one of which may be a secret.
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(f"unrecognized arguments: {' '.join(named or unknown)}")
+    given = vars(known)
     command = given.pop("command")
     paths = {flag.key for flag in flags()}
     return Arguments(
@@ -83,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, command in made.items():
         if name != "simulator":
-            _add_flags(command, demo=name == "demo")
+            _add_flags(command, name)
         command.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     for name in ("demo", "simulator"):
         _add_simulation(made[name])
@@ -95,12 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_flags(command: argparse.ArgumentParser, *, demo: bool) -> None:
+def _add_flags(command: argparse.ArgumentParser, name: str) -> None:
     group = command.add_argument_group("configuration (every setting: docs/configuration.md)")
     for flag in flags():
-        if demo and flag.path[0] in {"config", "storage"}:
+        if name == "demo" and flag.path[0] in {"config", "storage"}:
             continue  # it has a configuration and a storage of its own
-        default = DEMO_ADDRESS if demo and flag.key == "web.listen_address" else flag.default
+        if name != "serve" and flag.key in {"config.check", "config.print"}:
+            continue  # they say what is done in place of serving
+        default = DEMO_ADDRESS if name == "demo" and flag.key == "web.listen_address" else flag.default
         shown = ", ".join(default) if isinstance(default, tuple) else default
         help_ = flag.help.replace("%", "%%") + (f" (default: {shown})" if shown else "")
         how: dict[str, Any] = {"dest": flag.key, "default": argparse.SUPPRESS, "help": help_}
@@ -127,7 +145,7 @@ def _add_simulation(command: argparse.ArgumentParser) -> None:
 
 def _add_latency(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="how long each answer takes (default: 0)"
+        "--latency", type=_seconds, default=0.0, metavar="SECONDS", help="how long each answer takes (default: 0)"
     )
     command.add_argument(
         "--folder", metavar="PATH", help="keep the CA and the configuration there, not in a temporary folder"
@@ -152,7 +170,13 @@ def _add_history(command: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("write a whole number, at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError("write a number of seconds, 0 or more")

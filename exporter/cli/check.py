@@ -16,17 +16,18 @@ from exporter.auth.permissions import consent_url
 from exporter.cli.arguments import set_up_log
 from exporter.cli.tenants import check_names, for_each
 from exporter.config import load
-from exporter.errors import Reason
+from exporter.errors import ConfigError, Reason
 from exporter.microsoft import Microsoft, check_files
 from exporter.quota import Budget
 from exporter.reports import REPORTS
 from exporter.state import Failure, Standing
+from exporter.web.webconfig import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from exporter.cli.arguments import Arguments
-    from exporter.config import Tenant
+    from exporter.config import Config, Tenant
     from exporter.state import Key
 
 _TIMEOUT, _SHORT_TIMEOUT = 15.0, 3.0
@@ -72,14 +73,12 @@ class Finding:
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Check and print tables or JSON; return 0 only if every report is ok."""
     config = load(arguments.flags, environ)
-    set_up_log(arguments, config, "error")
-    for notice in config.notices:
-        sys.stderr.write(f"note: {notice}\n")
+    set_up_log(config, "error")
     known, names = config.tenants, arguments.options["tenant"] or ()
     check_names(names, {tenant.name for tenant in known}, "--tenant")
     chosen = [tenant for tenant in known if not names or tenant.name in names]
+    check_offline(config, chosen if arguments.options["offline"] else (), environ)
     if arguments.options["offline"]:
-        check_files(config, chosen, environ)
         sys.stdout.write(
             f"the configuration is ok (tenants: {len(chosen)}); nothing was requested from Microsoft (--offline)\n"
         )
@@ -102,6 +101,33 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     else:
         sys.stdout.write("".join(map(_table, ok)) + f"{len(ok)} of {len(findings)} reports are ok\n")
     return 0 if len(ok) == len(findings) else 1
+
+
+def check_offline(config: Config, tenants: Iterable[Tenant], environ: Mapping[str, str]) -> None:
+    """Print the configuration's notices, and read every file that `serve` would use, without any request.
+
+    Args:
+        config: the configuration.
+        tenants: whose credentials are read, too.
+        environ: for HTTPS_PROXY and NO_PROXY.
+
+    Raises:
+        ConfigError: some cannot be used; all are named.
+    """
+    for notice in config.notices:
+        sys.stderr.write(f"note: {notice}\n")
+    errors: list[str] = []
+    try:
+        check_files(config, tenants, environ)
+    except ConfigError as error:
+        errors += error.errors
+    try:
+        if config.web.config.file is not None:
+            WebConfigFile(config.web.config.file).load()
+    except ConfigError as error:
+        errors += error.errors
+    if errors:
+        raise ConfigError(tuple(errors))
 
 
 class _Examination:

@@ -10,15 +10,17 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from exporter import log
-from exporter.cli.arguments import DEMO_ADDRESS, PROGRAM
+from exporter.cli.arguments import DEMO_ADDRESS, PROGRAM, variables_of
 from exporter.cli.serve import serve_forever
 from exporter.cli.simulator import list_scenarios, simulation, write_configuration
 from exporter.config import load
 from exporter.simulator import SCENARIOS
 from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage
+from exporter.web.webconfig import WebConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.simulator import Simulator
 
-_ADDRESS = "OFFICE365_EXPORTER_WEB__LISTEN_ADDRESS"
-_VARIABLES = ("OFFICE365_EXPORTER_WEB__", "OFFICE365_EXPORTER_LOG__")
 _DAYS = 90
 _MOST_REPORTS = 9000
 _DAY = 86400.0
@@ -44,18 +44,18 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         path = write_configuration(server, Path(temporary), demo=True)
         flags = {**arguments.flags, "config.file": str(path)}
         # Settings of what to poll and where to store are not for a simulation.
-        variables = {name: value for name, value in environ.items() if name.startswith(_VARIABLES)}
-        if _ADDRESS not in variables:
-            flags.setdefault("web.listen_address", [DEMO_ADDRESS])
+        variables = variables_of(environ, "web", "log")
         proxies = {"HTTPS_PROXY": "", "ALL_PROXY": "", "https_proxy": "", "all_proxy": ""}  # loopback needs none
         config = load(flags, variables)
+        if "listen_address" not in config.web.model_fields_set:
+            flags["web.listen_address"] = [DEMO_ADDRESS]
+            config = load(flags, variables)
         log.set_up(config.log.level, config.log.format)
         days = seed_history(config, server.simulator, time.time()) if SCENARIOS[scenario].has_past else 0
 
         def started(addresses: tuple[str, ...]) -> None:
-            first = config.tenants[0].name
             what = f"{len(config.tenants)} tenants, {days} days of history, scenario {scenario}"
-            sys.stdout.write(_what_to_try(addresses[0], first, what, path))
+            sys.stdout.write(_what_to_try(addresses[0], config, what, path))
             sys.stdout.flush()
 
         return serve_forever(config, lambda: load(flags, variables), {**environ, **proxies}, started=started)
@@ -93,15 +93,23 @@ def _past_report(simulator: Simulator, tenant: str, report: str, at: float) -> S
     return Snapshot(day, tuple(sorted(rows, key=lambda row: row.product_type)), at, "")
 
 
-def _what_to_try(address: str, tenant: str, what: str, path: Path) -> str:
+def _what_to_try(address: str, config: Config, what: str, path: Path) -> str:
+    web = config.web
+    curl, scheme = "curl", "http"
+    if web.config_file is not None and WebConfigFile(web.config_file).load().context is not None:
+        curl, scheme = "curl --insecure", "https"
     host, _, port = address.rpartition(":")
-    url = f"http://{'localhost' if host in ('', '[::]', '0.0.0.0') else host}:{port}"  # noqa: S104 - nothing is bound
+    url = f"{scheme}://{'localhost' if host in ('', '[::]', '0.0.0.0') else host}:{port}"  # noqa: S104 - nothing is bound
+    if host == "unix":
+        curl, url = f"{curl} --unix-socket {shlex.quote(port)}", f"{scheme}://localhost"
+    url += quote(web.prefix)
+    metrics = url + web.telemetry_path
     program = _program()
     return f"""
 The exporter runs against a simulated Microsoft: {what}.
 
-  Metrics     curl {url}/metrics
-  One tenant  curl '{url}/metrics?tenant={tenant}'
+  Metrics     {curl} {shlex.quote(metrics)}
+  One tenant  {curl} {shlex.quote(f"{metrics}?tenant={config.tenants[0].name}")}
   Status      {url}/
 
   Reports     {program} history --config.file {shlex.quote(str(path))}

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from exporter.cli.arguments import variables_of
 from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.web import listen_address
@@ -26,8 +27,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Ask once; return 0 if the exporter is healthy."""
     # Only what `--web.…` sets: a configuration file that is wrong at this moment says nothing about the process.
     flags = {path: value for path, value in arguments.flags.items() if path.startswith("web.")}
-    variables = {name: value for name, value in environ.items() if name.startswith("OFFICE365_EXPORTER_WEB__")}
-    web = load(flags, variables, need_tenants=False).web
+    web = load(flags, variables_of(environ, "web"), need_tenants=False).web
     written = web.listen_address[0]
     address = listen_address.parse(written)
     if not address.path and not address.port:

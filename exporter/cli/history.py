@@ -47,7 +47,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Print the history; return the exit code."""
     config = load(arguments.flags, environ, need_tenants=False)
-    set_up_log(arguments, config, "warning")
+    set_up_log(config, "warning")
     if config.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options

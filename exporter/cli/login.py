@@ -30,7 +30,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         ExporterError: no one signed in, or an account that cannot read reports.
     """
     config = load(arguments.flags, environ)
-    set_up_log(arguments, config, "error")
+    set_up_log(config, "error")
     tenant = _tenant(config, arguments.options["tenant"])
     microsoft = Microsoft(config, Budget(time.time), environ=environ)
     try:

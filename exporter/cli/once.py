@@ -25,7 +25,7 @@ _READABLE = 0o644
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Poll and write; return 0 only if every poll succeeded."""
     config = load(arguments.flags, environ)
-    set_up_log(arguments, config, "warning")
+    set_up_log(config, "warning")
     exporter = Exporter(config, lambda: config, open_storage(config), environ=environ, process_metrics=False)
     try:
         exporter.connect()
@@ -53,6 +53,9 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
+    path = path.resolve()  # what a link leads to is written, and the link is kept
+    if path.exists() and not path.is_file():
+        raise config_error("--output", f"{path} is not a regular file", "choose another path, or leave it out")
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -42,30 +42,19 @@ _COLLECT = (5_000, 10, 400)
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     config = load(arguments.flags, environ)
-    if config.invocation.print:
-        sys.stdout.write(masked(config))
-        return 0
     log.set_up(config.log.level, config.log.format)
-    if config.invocation.check:
-        _check(config, environ)
+    wanted = config.invocation
+    if wanted.check:
+        from exporter.cli.check import check_offline  # noqa: PLC0415 - msal and httpx, which `serve` imports later
+
+        check_offline(config, config.tenants, environ)
+    if wanted.print:
+        sys.stdout.write(masked(config))
+    elif wanted.check:
         sys.stdout.write(f"the configuration is ok (tenants: {len(config.tenants)})\n")
+    if wanted.check or wanted.print:
         return 0
     return serve_forever(config, lambda: load(arguments.flags, environ), environ)
-
-
-def _check(config: Config, environ: Mapping[str, str]) -> None:
-    """Check what only a running exporter would read and use.
-
-    Raises:
-        ConfigError: something cannot be used.
-    """
-    from exporter.microsoft import check_files  # noqa: PLC0415 - msal and httpx, which `serve` imports once it answers
-
-    check_files(config, config.tenants, environ)
-    if config.web.config.file is not None:
-        from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - models and TLS that most starts do without
-
-        WebConfigFile(config.web.config.file).load()
 
 
 def serve_forever(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from exporter.config.errors import config_error
 from exporter.errors import ConfigError
 from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from exporter.cli.arguments import Arguments
 
+_FILE, _CA = "exporter.yaml", "ca.pem"
 _EXPIRES_IN = 20
 """Days until the demonstration's first secret expires: soon enough for its warning."""
 
@@ -47,15 +49,31 @@ def run(arguments: Arguments, _environ: Mapping[str, str]) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):  # before anything is printed: a signal may come early
         signal.signal(signum, lambda *_: stop.set())
     with tempfile.TemporaryDirectory(prefix="office365-simulator-") as temporary:
-        folder = Path(options["folder"] or temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _folder(options["folder"] or temporary)
         with simulation(options) as server:
             path = write_configuration(server, folder)
-            sys.stdout.write(_how_to_use(server, path.resolve(), options["scenario"]))
+            sys.stdout.write(_how_to_use(server, path, options["scenario"]))
             sys.stdout.flush()
             while not stop.wait(1.0):  # on Windows, a wait without an end hears no Ctrl-C
                 pass
     return 0
+
+
+def _folder(path: str) -> Path:
+    """Return the folder, made if it is not there; what the configuration names in it does not depend on who reads it.
+
+    Raises:
+        ConfigError: it cannot be made, or holds the configuration of somebody else.
+    """
+    folder = Path(path).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise config_error("--folder", f"cannot make {folder}: {error.strerror}", "choose another folder") from None
+    if (folder / _FILE).exists() and not (folder / _CA).exists():
+        fix = "choose another folder, so that yours is kept"
+        raise config_error("--folder", f"{folder / _FILE} was not written by a simulator", fix)
+    return folder
 
 
 def list_scenarios() -> str:
@@ -86,7 +104,7 @@ def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = F
         demo: whether to show all there is: storage in the folder, prices, and for the first tenant both reports and
             a secret with its date of expiry.
     """
-    ca_file = folder / "ca.pem"
+    ca_file = folder / _CA
     ca_file.write_bytes(server.ca_file.read_bytes())
     tenants: list[dict[str, Any]] = [
         {
@@ -110,7 +128,7 @@ def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = F
         for tenant in tenants if expired else tenants[:1]:
             tenant["auth"]["expires"] = expiry.date()
     document["tenants"] = tenants
-    path = folder / "exporter.yaml"
+    path = folder / _FILE
     with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         yaml.dump(document, file, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     return path
@@ -124,7 +142,7 @@ def _how_to_use(server: SimulatorServer, path: Path, scenario: str) -> str:
         "AZURE_CLIENT_SECRET": tenants[0].secret,
         "OFFICE365_EXPORTER_TENANT_NAME": tenants[0].name,
         "OFFICE365_EXPORTER_CLOUD": json.dumps({"authority": cloud.login, "graph": cloud.graph}),
-        "OFFICE365_EXPORTER_HTTP__CA_FILE": str(path.parent / "ca.pem"),
+        "OFFICE365_EXPORTER_HTTP__CA_FILE": str(path.parent / _CA),
         "OFFICE365_EXPORTER_HTTP__DOWNLOAD_HOSTS": json.dumps([server.download_host]),
     }
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())

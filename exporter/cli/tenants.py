@@ -57,20 +57,20 @@ def for_each(
         done: called in this thread with each result, as they come.
     """
     shown = len(items) > _MANY and sys.stderr.isatty()
-    with ThreadPoolExecutor(concurrency) as pool:
+    pool = ThreadPoolExecutor(concurrency)
+    try:
         futures = [pool.submit(do, item) for item in items]
-        try:
-            for count, future in enumerate(as_completed(futures), start=1):
-                result = future.result()
-                if shown:
-                    sys.stderr.write("\r\x1b[K")  # gives its line to what `done` prints
-                done(result)
-                if shown:
-                    sys.stderr.write(f"{title}: {count} of {len(items)}")
-                    sys.stderr.flush()
+        for count, future in enumerate(as_completed(futures), start=1):
+            result = future.result()
             if shown:
-                sys.stderr.write("\r\x1b[K")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+                sys.stderr.write("\r\x1b[K")  # gives its line to what `done` prints
+            done(result)
+            if shown:
+                sys.stderr.write(f"{title}: {count} of {len(items)}")
+                sys.stderr.flush()
         return [future.result() for future in futures]
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+        # Ctrl-C ends the command at once: nothing waits for what is being done.
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,11 +21,13 @@ import pytest
 import yaml
 
 from exporter.cli.arguments import parse
+from exporter.cli.once import write_whole
+from exporter.errors import ConfigError
 from exporter.storage.database import FILE_NAME
 from tests.builders import NOON
 from tests.formats import parse_text
 from tests.full_simulator import SCENARIOS, Simulator, SimulatorServer
-from tests.process import configure, run
+from tests.process import COMMAND, configure, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +130,9 @@ def test_check_offline_needs_no_network(tmp_path: Path) -> None:
         checked = run(*words, "--config.file", str(path))
         assert (checked.returncode, checked.stderr) == (0, "")
         assert "tenants: 3" in checked.stdout
+        refused = run(*words, "--config.file", str(path), "--web.config.file", str(tmp_path / "missing.yml"))
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "missing.yml: cannot be read" in refused.stderr
 
 
 def test_check_offline_names_files_that_are_missing(tmp_path: Path) -> None:
@@ -195,6 +203,67 @@ def test_once_says_where_it_cannot_write(tmp_path: Path) -> None:
         done = run("once", "--config.file", str(path), "--output", str(tmp_path / "missing" / "file"))
     assert done.returncode == 2
     assert "cannot write" in done.stderr
+
+
+def test_what_is_written_to_is_replaced_only_where_it_is_a_file(tmp_path: Path) -> None:
+    """A link keeps leading to its file, which is written; a FIFO or a device is refused, not replaced by a file."""
+    (tmp_path / "link").symlink_to("file")
+    write_whole(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "text"
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        write_whole(tmp_path / "fifo", "text")
+    assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize("command", ["check", "once"])
+def test_a_command_that_is_interrupted_ends_at_once_and_is_no_success(tmp_path: Path, command: str) -> None:
+    """Ctrl-C while Microsoft does not answer: code 1, without waiting for the poll's timeout of an hour."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        document = {
+            "poll": {"timeout": "1h"},
+            "http": {"proxy": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+            "tenants": [{"tenant_id": "a.example", "client_id": str(UUID(int=1)), "auth": {"client_secret": "secret"}}],
+        }
+        path = tmp_path / "exporter.yaml"
+        path.write_text(json.dumps(document), encoding="utf-8")
+        words = ["env", "--default-signal=INT", *COMMAND, command, "--config.file", str(path)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+            try:
+                with silent.accept()[0] as connection:
+                    connection.recv(1)  # it asks
+                    process.send_signal(signal.SIGINT)
+                    assert process.communicate(timeout=60)[0] == b""
+            finally:
+                process.kill()
+    assert process.returncode == 1
+
+
+def test_output_is_utf_8_in_every_locale(tmp_path: Path) -> None:
+    """What other programs read, metrics and YAML, does not follow the locale's encoding."""
+    azure = {"AZURE_TENANT_ID": "contoso.com", "AZURE_CLIENT_ID": str(UUID(int=1)), "AZURE_CLIENT_SECRET": "hush"}
+    name = {"OFFICE365_EXPORTER_TENANT_NAME": "Müller"}
+    words = [*COMMAND, "--config.print"]
+    env = environment(PYTHONIOENCODING="latin-1", **azure, **name)
+    assert "name: Müller\n".encode() in subprocess.run(words, capture_output=True, check=True, env=env).stdout
+
+
+def test_output_to_a_full_disk_is_a_failure_in_one_line() -> None:
+    """Where stdout cannot be written, the command says so and fails."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "demo", "--scenario=list"], stdout=full, stderr=subprocess.PIPE, check=False, env=environment()
+        )
+    assert (done.returncode, done.stderr) == (1, b"[Errno 28] No space left on device\n")
+
+
+def test_the_level_of_the_log_by_variable(tmp_path: Path) -> None:
+    """The variable of `--log.level` counts for the commands whose results people read, too."""
+    with SimulatorServer(Simulator(tenants=1)) as server:
+        path = str(configure(server, tmp_path))
+        checked = run("check", "--config.file", path, OFFICE365_EXPORTER_LOG__LEVEL="debug")
+    assert "level=debug" in checked.stderr
 
 
 def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
@@ -283,6 +352,12 @@ def test_remarks_on_the_web_configuration_go_to_stderr(tmp_path: Path) -> None:
         (("demo", "--scenario", "lists"), "low-activation"),
         (("demo", "--storage.path=x"), "unrecognized arguments"),
         (("demo", "--tenants", "0"), "at least 1"),
+        (("demo", "--tenants", "many"), "--tenants: write a whole number, at least 1"),
+        (("simulator", "--latency=-1"), "--latency: write a number of seconds, 0 or more"),
+        (("simulator", "--latency=nan"), "--latency: write a number of seconds, 0 or more"),
+        (("simulator", "--folder=/dev/null"), "--folder: cannot make /dev/null: File exists; choose another folder"),
+        (("once", "--config.check"), "unrecognized arguments: --config.check"),
+        (("serve", "--auth.secret", "hush"), "unrecognized arguments: --auth.secret\n"),
         (("login", "nobody"), "no tenant is configured"),
     ],
 )

@@ -23,6 +23,8 @@ from tests.tools import free_address, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pytest
+
 PROGRAM = Path(sys.executable).parent / "office365-activations-exporter"
 PREFIX = "office365_activations_"
 
@@ -69,6 +71,25 @@ def test_the_commands_that_demo_prints_work_as_they_are_printed() -> None:
     assert 'tenant="fabrikam"' not in one_tenant
     assert len({row["refresh_date"] for row in csv.DictReader(reports.splitlines())}) >= 90
     assert "low-activation" in scenarios
+
+
+def test_the_printed_commands_follow_the_flags_of_the_endpoints(tmp_path: Path) -> None:
+    """With another path, a prefix and a Unix socket, what demo prints still works as it is printed."""
+    require("curl")
+    flags = [f"--web.listen-address=unix:{tmp_path}/s", "--web.external-url=http://x.example/a%20b"]
+    with printing("Press Ctrl-C", *COMMAND, "demo", "--tenants=1", *flags, "--web.telemetry-path=/m") as text:
+        for command in re.findall(r"(curl .*)$", text, re.MULTILINE):
+            got = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
+            assert f"{PREFIX}assigned_users" in got
+
+
+def test_a_whole_block_by_variable() -> None:
+    """The variable that sets all of `web` leads demo and healthcheck to its address, as it does serve."""
+    address = free_address()
+    web = f'{{"listen_address": ["{address}"]}}'
+    with printing("Press Ctrl-C", *COMMAND, "demo", "--tenants=1", OFFICE365_EXPORTER_WEB=web) as text:
+        assert f"http://{address}/metrics" in text
+        assert run("healthcheck", OFFICE365_EXPORTER_WEB=web).returncode == 0
 
 
 def test_demo_takes_the_variables_of_the_endpoints() -> None:
@@ -133,6 +154,22 @@ def test_the_simulator_prints_what_points_an_exporter_at_it(tmp_path: Path) -> N
             checked = run("check", **dict(export.split("=", 1) for export in exports))
             assert checked.stderr == ""
             assert f"{count} of {count} reports are ok" in checked.stdout
+
+
+def test_the_simulators_folder_may_be_relative_and_is_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written into a relative folder can be used from everywhere; a file of somebody else is kept."""
+    monkeypatch.chdir(tmp_path)
+    with printing("export OFFICE365_EXPORTER_HTTP__DOWNLOAD_HOSTS", *COMMAND, "simulator", "--folder=own") as text:
+        path = re.search(r"CONFIG__FILE=(\S+)", text)
+        assert path is not None
+        assert "3 of 3 reports are ok" in run("check", "--config.file", path[1]).stdout
+    (tmp_path / "exporter.yaml").write_text("mine", encoding="utf-8")
+    refused = run("simulator", "--folder=.")
+    assert refused.returncode == 2
+    assert "was not written by a simulator" in refused.stderr
+    assert (tmp_path / "exporter.yaml").read_text(encoding="utf-8") == "mine"
 
 
 def test_many_tenants_share_one_expired_secret(tmp_path: Path) -> None:

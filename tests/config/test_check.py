@@ -45,6 +45,7 @@ def test_ok(capsys: pytest.CaptureFixture[str]) -> None:
         ("--web.external-url=x.example", "is not a web address"),
         ("--web.external-url=http://[::1/x", "is not a web address"),
         ("--web.telemetry-path=/m?x", "is not a URL path; write it as /metrics"),
+        ("--web.external-url=https://:hush@x.example/", "is not a web address"),
         ("--web.telemetry-path=/-/ready", "is a path of another endpoint"),
         ("--web.route-prefix=/a b", "is not a URL path; write it as /path"),
     ],
@@ -144,3 +145,21 @@ def test_built_in_target(tmp_path: Path) -> None:
     assert (targets.ratio_of(name), targets.ratio_of(name.title()), targets.ratio_of("Visio")) == (None, None, 0.5)
     targets = loaded(tmp_path, f"targets: {{product_types: {{{name.title()}: {{ratio: 0.1}}}}}}").targets
     assert targets.ratio_of(name) == 0.1
+
+
+def test_printing_does_not_replace_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--config.check`, `--config.print` prints only a configuration that a start would accept."""
+    assert "cannot be read" in check("--config.print", f"--web.config.file={tmp_path}/web.yml")
+    assert capsys.readouterr().out == ""
+    assert check("--config.print") == ""
+    assert capsys.readouterr().out.startswith("cloud: global\n")
+
+
+def test_a_key_that_only_flags_set_is_led_to_its_flag(tmp_path: Path) -> None:
+    """The fix of an unknown key offers no key that the file may not hold."""
+    listen, unknown = errors(written(tmp_path, f"listen_address: x\nfrobnicate: x\ntenants: [{TENANT}]"), {})
+    assert listen.endswith("is not a known key; use --web.listen-address")
+    assert unknown.endswith(
+        "use one of cloud, poll, report, reports, targets, prices, client_id, auth, http, storage, "
+        "tenants, tenant_files"
+    )
