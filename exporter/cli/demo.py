@@ -96,7 +96,7 @@ def _past_report(simulator: Simulator, tenant: str, report: str, at: float) -> S
 def _what_to_try(address: str, config: Config, what: str, path: Path) -> str:
     web = config.web
     curl, scheme = "curl", "http"
-    if web.config_file is not None and WebConfigFile(web.config_file).load().context is not None:
+    if web.config.file is not None and WebConfigFile(web.config.file).load().context is not None:
         curl, scheme = "curl --insecure", "https"
     host, _, port = address.rpartition(":")
     url = f"{scheme}://{'localhost' if host in ('', '[::]', '0.0.0.0') else host}:{port}"  # noqa: S104 - nothing is bound
