@@ -222,7 +222,7 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
             "{{ $labels.tenant }}: no numbers",
             f"Tenant {{{{ $labels.tenant }}}} ({{{{ $labels.tenant_id }}}}, cloud {{{{ $labels.cloud }}}}) is enabled, but has "
             f"had no numbers for {spoken(limits.no_data)}: no poll has ever succeeded, or none within report.max_age. Run "
-            "`office365-activations-exporter check --tenant {{ $labels.tenant }}`: it says why.",
+            '`office365-activations-exporter check --tenant {{ printf "%q" $labels.tenant }}`: it says why.',
             limits.pending,
             limits.keep,
         ),
@@ -281,12 +281,13 @@ def tenant_alerts(limits: Thresholds) -> tuple[Alert, ...]:
         Alert(
             "Office365QuotaExhausted",
             WARNING,
-            f"max_over_time({QUOTA}[{limits.quota_exhausted}]) == 0\n"
-            f"and last_over_time({QUOTA}[{hold}] offset {limits.quota_exhausted}) == 0",
+            # A call that becomes free is seen at times, before the poll that waits for it takes it.
+            f"quantile_over_time(0.5, {QUOTA}[{limits.quota_exhausted}]) == 0\n"
+            f"and last_over_time({QUOTA}[{hold}] offset {limits.quota_exhausted})",
             "{{ $labels.tenant }}: no calls to Microsoft Graph left",
             "The exporter's call budget for {{ $labels.report }} of tenant {{ $labels.tenant }}, which is half of Microsoft's "
-            f"limit, has been used up for {spoken(limits.quota_exhausted)}. Raise poll.interval, check why polls are retried, and let "
-            "only one exporter (or two replicas) poll this tenant with this app registration.",
+            f"limit, has been used up for most of {spoken(limits.quota_exhausted)}. Raise poll.interval, check why polls are retried, and "
+            "let only one exporter (or two replicas) poll this tenant with this app registration.",
             limits.pending,
             limits.keep,
         ),

@@ -63,6 +63,7 @@ def changed(series: list[Series], name: str, signal: Signal | float) -> list[Ser
 NO_DATA = alert("TenantNoData", "warning", tenant="contoso")
 GONE = alert("TenantNoData", "info", tenant="leaver")
 EXPIRING = alert("MetricsExpiring", "warning", tenant="contoso")
+QUOTA = alert("QuotaExhausted", "warning", tenant="contoso")
 REPORT_STALE = alert("ReportStale", "warning", tenant="contoso")
 NO_REPORT = (
     "report_refresh_timestamp_seconds",
@@ -258,7 +259,12 @@ SCENARIOS = [
     one(
         "no calls left for an hour",
         changed(tenant(), "quota_remaining_calls", lambda time: 0.0 if time >= 2 * HOUR else 6.0),
-        {2.9: [], 3.2: [alert("QuotaExhausted", "warning", tenant="contoso")]},
+        {2.4: [], 3.2: [QUOTA], 9: [QUOTA]},
+    ),
+    one(
+        "no calls left but for moments in which one becomes free",
+        changed(tenant(), "quota_remaining_calls", lambda time: float(time // 300 % 5 == 4)),
+        {hour: [QUOTA] for hour in (2.5, 3, 3.1, 3.4, 5)},
     ),
     one(
         "no calls left for half an hour",
