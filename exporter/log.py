@@ -12,9 +12,6 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("logfmt", "json")
-
 # Each is linear in the text: no two matches can begin in one run of characters and both read to its end.
 _SECRETS = (
     # JSON web tokens, wherever they stand.
@@ -73,8 +70,8 @@ def set_up(level: str = "info", fmt: str = "logfmt", stream: TextIO | None = Non
     one with its signature included.
 
     Args:
-        level: one of `LEVELS`.
-        fmt: one of `FORMATS`.
+        level: debug, info, warning or error.
+        fmt: logfmt or json.
         stream: where the lines go.
     """
     shared: list[Any] = [

@@ -494,7 +494,7 @@ def test_a_reload_during_the_start_is_what_polls_follow(
     exporter.connect()
     reload.join()
     assert exporter._microsoft is not None
-    assert made[exporter._microsoft].reports == exporter._config.reports == (PLATFORMS,)
+    assert made[exporter._microsoft].root.reports == exporter._config.root.reports == (PLATFORMS,)
     exporter.stop()
 
 

@@ -64,7 +64,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
             lines = csv_lines(history, config.configured, **chosen)
         else:
             lines = openmetrics_lines(
-                history, config.configured, max_age=config.report.max_age, now=time.time(), **repeated, **chosen
+                history, config.configured, max_age=config.root.report.max_age, now=time.time(), **repeated, **chosen
             )
         out: TextIO = sys.stdout
         if isinstance(out, io.TextIOWrapper):

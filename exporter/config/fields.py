@@ -92,6 +92,8 @@ def _path(value: object) -> Path:
         return value
     if not isinstance(value, str) or not value or "\0" in value or not is_text(value):
         raise rule("is not a file path", "write the path as text")
+    if value.startswith("~"):
+        raise rule("begins with ~, which only a shell replaces", "write the whole path")
     return Path(value)
 
 

@@ -55,8 +55,8 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenant
     return config
 
 
-def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterator[tuple[str, tuple[Path, ...]]]:
-    """Yield each glob with the files that it matches now, sorted, each file once, the configuration file aside."""
+def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterator[tuple[str, bool, list[Path]]]:
+    """Yield each glob, whether it matches anything, and the files that no glob before it matches, sorted."""
     folder = config_file.parent if config_file is not None else Path()
     seen: set[str] = set() if config_file is None else {os.path.realpath(config_file)}
     for pattern in patterns:
@@ -65,7 +65,7 @@ def tenant_files(config_file: Path | None, patterns: tuple[str, ...]) -> Iterato
         fresh = {os.path.realpath(folder / match): folder / match for match in sorted(found, reverse=True)}
         paths = sorted(path for real, path in fresh.items() if real not in seen and not os.path.isdir(real))  # noqa: PTH112
         seen.update(fresh)
-        yield pattern, tuple(paths)
+        yield pattern, bool(found), paths
 
 
 def _unlisted(config_file: Path | None, pattern: str) -> tuple[Path, OSError] | None:
@@ -89,7 +89,7 @@ def watched(config: Config) -> tuple[Path, ...]:
     configuration is watched by the web server itself.
     """
     files: dict[Path, None] = dict.fromkeys(config.files)
-    for _, paths in tenant_files(config.config_file, config.root.tenant_files):
+    for _, _, paths in tenant_files(config.config_file, config.root.tenant_files):
         files.update(dict.fromkeys(paths))
     for path in (config.http.proxy_file, config.http.ca_file):
         if path is not None:
@@ -186,7 +186,7 @@ class _Loading:
 
     def _file_entries(self, top: Top) -> Iterator[Entry]:
         """Yield the tenants of the tenant files."""
-        for pattern, paths in tenant_files(top.root.config.file, top.root.tenant_files):
+        for pattern, has_match, paths in tenant_files(top.root.config.file, top.root.tenant_files):
             unlisted = _unlisted(top.root.config.file, pattern)
             if unlisted is not None:
                 # Its tenants must not go as if they had been removed.
@@ -194,7 +194,7 @@ class _Loading:
                 folder, error = unlisted
                 what = f"{folder} cannot be listed: {error.strerror}"
                 self.errors.append(sentence(self._places.at(("tenant_files",)), what, "check the folder's permissions"))
-            elif not paths:
+            elif not has_match:
                 self._notices.append(f"tenant_files: no file matches {pattern} yet")
             for path in paths:
                 self._files.append(path)

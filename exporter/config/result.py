@@ -76,29 +76,8 @@ class Config:
         return tuple(tenant for tenant in self.configured if tenant.enabled)
 
     @property
-    def cloud(self) -> Cloud:
-        """The default cloud."""
-        return self.root.cloud
-
-    @property
     def poll(self) -> Poll:
         return self.root.poll
-
-    @property
-    def report(self) -> Report:
-        return self.root.report
-
-    @property
-    def reports(self) -> tuple[str, ...]:
-        return self.root.reports
-
-    @property
-    def targets(self) -> Targets:
-        return self.root.targets
-
-    @property
-    def prices(self) -> Prices:
-        return self.root.prices
 
     @property
     def http(self) -> Http:

@@ -101,7 +101,7 @@ def rooted(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = dict(data)
     for name, key in _path_keys():
         inner = result.get(name)
-        if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key]:
+        if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key][:1] not in {"", "~"}:
             # The text remains text until it is checked.
             result[name] = inner | {key: os.path.join(folder, inner[key])}  # noqa: PTH118
     return result

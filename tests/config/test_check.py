@@ -112,7 +112,7 @@ def test_prices(tmp_path: Path) -> None:
         "prices: {currency: EUR, product_types: {Visio: 12.5, Project: 30}}\n"
         f"tenants: [{TENANT[:-1]}, prices: {{currency: USD, product_types: {{visio: 9}}}}}}]",
     )
-    assert (config.prices.currency, config.prices.price_of("VISIO"), config.prices.price_of("Word")) == (
+    assert (config.root.prices.currency, config.root.prices.price_of("VISIO"), config.root.prices.price_of("Word")) == (
         "EUR",
         12.5,
         None,
@@ -141,9 +141,9 @@ def test_prices(tmp_path: Path) -> None:
 def test_built_in_target(tmp_path: Path) -> None:
     """The service plan that nobody activates has no target unless one is configured, whatever the case."""
     name = "MICROSOFT EXCEL ADVANCED ANALYTICS"
-    targets = loaded(tmp_path, "").targets
+    targets = loaded(tmp_path, "").root.targets
     assert (targets.ratio_of(name), targets.ratio_of(name.title()), targets.ratio_of("Visio")) == (None, None, 0.5)
-    targets = loaded(tmp_path, f"targets: {{product_types: {{{name.title()}: {{ratio: 0.1}}}}}}").targets
+    targets = loaded(tmp_path, f"targets: {{product_types: {{{name.title()}: {{ratio: 0.1}}}}}}").root.targets
     assert targets.ratio_of(name) == 0.1
 
 

@@ -127,7 +127,7 @@ def test_settings_that_need_others() -> None:
             f"{PREFIX}AUTH__CERTIFICATE_PASSWORD_FILE": "password",
         },
     )
-    assert (config.cloud.name, config.cloud.graph) == ("custom", "https://graph.example")
+    assert (config.root.cloud.name, config.root.cloud.graph) == ("custom", "https://graph.example")
     assert config.root.auth is not None
     assert str(config.root.auth.certificate_password_file) == "password"
     config = load({}, {**TENANTS, f"{PREFIX}AUTH__CLIENT_SECRET": "x", f"{PREFIX}AUTH__EXPIRES": "2027-01-31"})
@@ -146,7 +146,9 @@ def test_tenant_files_by_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_list_of_one() -> None:
     """A list of one text may be given as that text."""
     assert load({}, {**TENANTS, f"{PREFIX}WEB__LISTEN_ADDRESS": "[::1]:9365"[5:]}).web.listen_address == (":9365",)
-    assert load({}, {**TENANTS, f"{PREFIX}REPORTS": "activations_user_counts"}).reports == ("activations_user_counts",)
+    assert load({}, {**TENANTS, f"{PREFIX}REPORTS": "activations_user_counts"}).root.reports == (
+        "activations_user_counts",
+    )
 
 
 def test_single_key_lies_on_its_block() -> None:

@@ -83,3 +83,17 @@ def test_links_and_folders_that_lead_nowhere(tmp_path: Path) -> None:
         f"{tmp_path}/loop.yml: cannot be read: {why}; check the path, the file and its permissions",
         f"{tmp_path}/config.yml:tenant_files: {tmp_path}/loop cannot be listed: {why}; check the folder's permissions",
     )
+
+
+def test_a_file_that_two_globs_match_is_no_missing_file(tmp_path: Path) -> None:
+    """A glob whose files an earlier one matches already has its match: no notice says that it has none."""
+    (tmp_path / "t.yml").write_text("tenants: []", encoding="utf-8")
+    assert loaded(tmp_path, f"tenant_files: [t.*, ./t.yml, config.yml]\ntenants: [{TENANT}]").notices == ()
+
+
+def test_a_home_folder_is_not_guessed(tmp_path: Path) -> None:
+    """A path that begins with ~ is refused, from file and flag alike: only a shell knows the home folder."""
+    why = "storage.path: begins with ~, which only a shell replaces; write the whole path"
+    flags = written(tmp_path, f"storage: {{path: ~/data}}\ntenants: [{TENANT}]")
+    assert errors(flags, {}) == (f"{tmp_path}/config.yml:{why}",)
+    assert errors({**flags, "storage.path": "~/data"}, {}) == (f"--{why}",)

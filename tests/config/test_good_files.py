@@ -28,14 +28,18 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> Config:
 
 def test_values(whole: Config) -> None:
     """Every key of the file arrives with its value, durations in seconds."""
-    assert (whole.cloud.name, whole.cloud.graph) == ("global", "https://graph.microsoft.com")
+    assert (whole.root.cloud.name, whole.root.cloud.graph) == ("global", "https://graph.microsoft.com")
     assert (whole.poll.interval, whole.poll.schedule, whole.poll.timezone) == (HOUR, None, "Europe/Berlin")
     assert (whole.poll.jitter, whole.poll.timeout, whole.poll.concurrency) == (300.0, 60.0, 16)
-    assert (whole.report.api_version, whole.report.format, whole.report.max_age) == ("v1.0", "csv", 72 * HOUR)
-    assert whole.report.product_names == {"OFFICE 365 PROPLUS": "MICROSOFT 365 APPS FOR ENTERPRISE"}
-    assert whole.reports == ("activations_user_counts", "activations_platform_counts")
-    assert (whole.targets.ratio, whole.targets.min_assigned) == (0.5, 25)
-    assert {name: target.ratio for name, target in whole.targets.product_types.items()} == {
+    assert (whole.root.report.api_version, whole.root.report.format, whole.root.report.max_age) == (
+        "v1.0",
+        "csv",
+        72 * HOUR,
+    )
+    assert whole.root.report.product_names == {"OFFICE 365 PROPLUS": "MICROSOFT 365 APPS FOR ENTERPRISE"}
+    assert whole.root.reports == ("activations_user_counts", "activations_platform_counts")
+    assert (whole.root.targets.ratio, whole.root.targets.min_assigned) == (0.5, 25)
+    assert {name: target.ratio for name, target in whole.root.targets.product_types.items()} == {
         "Visio Online Plan 2": 0.3,
         "Project": None,
     }
@@ -49,8 +53,16 @@ def test_defaults(tmp_path: Path) -> None:
     """A file that names a tenant and nothing else has the documented defaults."""
     config = loaded(tmp_path, "")
     assert (config.poll.interval, config.poll.jitter, config.poll.timeout) == (HOUR, 300.0, 60.0)
-    assert (config.report.api_version, config.report.format, config.report.max_age) == (None, "csv", 72 * HOUR)
-    assert (config.targets.ratio, config.targets.min_assigned, config.targets.product_types) == (0.5, 25, {})
+    assert (config.root.report.api_version, config.root.report.format, config.root.report.max_age) == (
+        None,
+        "csv",
+        72 * HOUR,
+    )
+    assert (config.root.targets.ratio, config.root.targets.min_assigned, config.root.targets.product_types) == (
+        0.5,
+        25,
+        {},
+    )
     assert (config.storage.path, config.storage.retention) == (None, 5 * 365 * 24 * HOUR)
     assert (config.web.listen_address, config.web.telemetry_path, config.web.prefix) == ((":9365",), "/metrics", "")
     assert (config.log.level, config.log.format, config.notices) == ("info", "logfmt", ())
