@@ -186,7 +186,7 @@ def _value(one: Setting, text: str) -> Any:
     if one.kind == "list" and one.item and not text.lstrip().startswith("["):
         return [text]  # one item may stand as it is
     if one.kind == "list":
-        return _json(text, '["one", "two"]')
+        return _json(text, '["one", "two"]' if one.item else '[{"tenant_id": "contoso.com"}]')
     if one.kind == "map" or (one.model is not None and text.lstrip().startswith("{")):
         return _json(text, '{"key": "value"}')
     if one.kind == "true or false":

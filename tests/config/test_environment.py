@@ -188,7 +188,7 @@ def test_empty_variable_counts_as_unset() -> None:
         ("LOG__LEVEL", "xxxx", "is not one of debug, info, warning, error; write debug, info, warning or error"),
         ("WEB__ENABLE_LIFECYCLE", "maybe", "must be true or false, not text; write true or false, without quotes"),
         ("REPORTS", "[1", 'is not JSON: Expecting \',\' delimiter, at character 3; write it as ["one", "two"]'),
-        ("TENANTS", "x", 'is not JSON: Expecting value, at character 1; write it as ["one", "two"]'),
+        ("TENANTS", "x", 'is not JSON: Expecting value, at character 1; write it as [{"tenant_id": "contoso.com"}]'),
         (
             "TARGETS__PRODUCT_TYPES",
             '{"a": {}, "a": {}}',
