@@ -7,15 +7,15 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
 
 from exporter.config.times import parse_crontab
 from exporter.errors import NEEDS_OPERATOR
@@ -23,6 +23,7 @@ from exporter.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import date
 
     from exporter.config import Poll
     from exporter.state import Key, Standing
@@ -32,7 +33,6 @@ log = get_logger(__name__)
 _AFTER_REFUSAL = (60.0, 120.0, 300.0, 900.0, 3600.0)
 """Pauses after a failure that needs an operator, in seconds; the last one for ever."""
 
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS, _WEEK = 31, 7
 _INSTANCES = 1000
 """`_running` lets no task run twice at a time. APScheduler's own bound must never be met: it counts a run until shortly
@@ -71,9 +71,7 @@ def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str 
 
 def _next_regular(poll: Poll, key: tuple[str, ...], ended: float) -> float:
     if poll.schedule is not None:
-        after = datetime.fromtimestamp(ended + 1, UTC)
-        fires = cron_trigger(poll.schedule, poll.timezone).get_next_fire_time(None, after)
-        slot = fires.timestamp() if fires is not None else ended + _LONGEST_WAIT
+        slot = next_fire(poll.schedule, poll.timezone, ended)
         return slot + poll.jitter * _unit(key, slot)
     interval = poll.interval
     offset = interval * _unit(key, 0)
@@ -83,32 +81,37 @@ def _next_regular(poll: Poll, key: tuple[str, ...], ended: float) -> float:
     return slot + min(poll.jitter, interval / 2) * _unit(key, slot)
 
 
+def next_fire(line: str, timezone: str, after: float) -> float:
+    """Return when a crontab line fires first after a moment, both Unix seconds."""
+    day = datetime.fromtimestamp(after, ZoneInfo(timezone)).date()
+    while True:
+        for moment in _fires(line, timezone, day):
+            if moment > after:
+                return moment
+        day += timedelta(days=1)
+
+
 @lru_cache(maxsize=256)
-def cron_trigger(line: str, timezone: str) -> BaseTrigger:
-    """Return APScheduler's trigger for a crontab line.
+def _fires(line: str, timezone: str, day: date) -> tuple[float, ...]:
+    """Return when a crontab line fires on a day of the time zone, Unix seconds, in order.
 
-    Its own reader of such lines counts weekdays from Monday and lets day and weekday both be met, where cron takes
-    either (https://man7.org/linux/man-pages/man5/crontab.5.html); so it is given the numbers.
+    Day and weekday are either-or where both are given (https://man7.org/linux/man-pages/man5/crontab.5.html). A time
+    that a change of the clocks leaves out comes an hour later, and one that it repeats comes twice.
     """
-    crontab = parse_crontab(line)
-    zone = ZoneInfo(timezone)
+    crontab = _parse(line)
+    either = len(crontab.days) < _DAYS and len(crontab.weekdays) < _WEEK
+    fits = (any if either else all)((day.day in crontab.days, day.isoweekday() % 7 in crontab.weekdays))
+    if not fits or day.month not in crontab.months:
+        return ()
+    moments: set[float] = set()
+    for hour, minute in product(crontab.hours, crontab.minutes):
+        local = datetime.combine(day, clock_time(hour, minute), ZoneInfo(timezone))
+        first, second = local.timestamp(), local.replace(fold=1).timestamp()
+        moments |= {first, max(first, second)}
+    return tuple(sorted(moments))
 
-    def numbers(values: frozenset[int]) -> str:
-        return ",".join(str(value) for value in sorted(values))
 
-    def on(day: str, weekday: str) -> CronTrigger:
-        return CronTrigger(
-            minute=numbers(crontab.minutes),
-            hour=numbers(crontab.hours),
-            month=numbers(crontab.months),
-            day=day,
-            day_of_week=weekday,
-            timezone=zone,
-        )
-
-    days = numbers(crontab.days) if len(crontab.days) < _DAYS else "*"
-    weekdays = ",".join(_WEEKDAYS[day] for day in sorted(crontab.weekdays)) if len(crontab.weekdays) < _WEEK else "*"
-    return OrTrigger([on(days, "*"), on("*", weekdays)]) if "*" not in (days, weekdays) else on(days, weekdays)
+_parse = lru_cache(maxsize=256)(parse_crontab)
 
 
 def _unit(key: tuple[str, ...], slot: float) -> float:

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from exporter.config import Poll
 from exporter.errors import Reason
-from exporter.schedule import Schedule, Task, cron_trigger, next_due
+from exporter.schedule import Schedule, Task, next_due, next_fire
 from exporter.state import Failure, Key, Outcome, Standing
 from tests.builders import KEY, NOON, Clock
 
@@ -118,14 +119,31 @@ def test_a_clock_that_jumped_neither_stalls_nor_stampedes(jump: float) -> None:
         ("0 3 13 * fri", "2026-11-23T00:00", "2026-11-27T03:00"),
         ("0 3 13 * fri", "2026-12-11T04:00", "2026-12-13T03:00"),
         ("30 2 * * *", "2026-03-28T03:00", "2026-03-29T03:30"),
+        ("30 2 * * *", "2026-10-25T02:00", "2026-10-25T02:30"),
+        ("0 0 * * *", "2026-03-29T00:02", "2026-03-30T00:00"),
+        ("0 0 * * mon", "2026-03-24T00:00", "2026-03-30T00:00"),
+        ("0 0 1 * *", "2026-03-02T00:00", "2026-04-01T00:00"),
+        ("0 0 29 2 *", "2026-03-02T00:00", "2028-02-29T00:00"),
     ],
 )
 def test_a_schedule_means_what_cron_means(line: str, after_: str, expected: str) -> None:
     """Weekdays count from Sunday, day and weekday are either-or, and hours are those of the time zone."""
     berlin = ZoneInfo("Europe/Berlin")
     moment = datetime.fromisoformat(after_).replace(tzinfo=berlin, second=1)
-    fires = cron_trigger(line, "Europe/Berlin").get_next_fire_time(None, moment)
-    assert fires.astimezone(UTC).astimezone(berlin).strftime("%Y-%m-%dT%H:%M") == expected
+    fires = next_fire(line, "Europe/Berlin", moment.timestamp())
+    assert datetime.fromtimestamp(fires, berlin).strftime("%Y-%m-%dT%H:%M") == expected
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Asia/Kathmandu"])
+@pytest.mark.parametrize(("line", "hours"), [("0 0 * * *", 24), ("30 2 * * *", 24), ("*/15 * * * *", 0.25)])
+def test_a_change_of_the_clocks_leaves_out_no_poll(zone: str, line: str, hours: float) -> None:
+    """Over a year, in every zone, two slots are never further apart than usual and the hour that clocks go back."""
+    fires = [datetime(2026, 1, 1, tzinfo=UTC).timestamp()]
+    while fires[-1] < datetime(2027, 1, 1, tzinfo=UTC).timestamp():
+        fires.append(next_fire(line, zone, fires[-1]))
+    gaps = [(later - earlier) / 3600 for earlier, later in pairwise(fires[1:])]
+    assert max(gaps) <= (hours + 1 if hours > 1 else hours)
+    assert min(gaps) > 0
 
 
 def test_a_scheduled_poll_is_due_at_its_slot_with_jitter() -> None:
