@@ -50,7 +50,7 @@ _READ_EDITIONS = """
     FROM edition JOIN product ON product.edition = edition.id
     WHERE series = ? ORDER BY edition.id, product_type
 """
-_READ_PUBLISHED = "SELECT id, published_at, confirmed_at FROM edition WHERE series = ?"
+_READ_PUBLISHED = "SELECT published_at, confirmed_at FROM edition WHERE id = ? AND published_at IS NOT NULL"
 _READ_WITHDRAWALS = "SELECT since, until FROM withdrawal WHERE edition = ?"
 _OF_KEY = "series.cloud = ? AND series.tenant_id = ? AND series.report = ?"
 _READ_REPORTS = """
@@ -164,15 +164,12 @@ def merge(source: sqlite3.Connection, target: sqlite3.Connection, *, unreadable:
     ).fetchall():
         key = Key(cloud, tenant_id, report)
         series = _series(target, key)
-        times = {
-            edition: published for edition, *published in source.execute(_READ_PUBLISHED, (number,)) if all(published)
-        }
         for edition, snapshot in snapshots(source.execute(_READ_EDITIONS, (number,)), unreadable):
             written = _write_edition(target, series, snapshot)
-            if edition in times:
+            for times in source.execute(_READ_PUBLISHED, (edition,)).fetchall():
                 target.execute(
                     "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?",
-                    (*times[edition], written),
+                    (*times, written),
                 )
             for withdrawal in source.execute(_READ_WITHDRAWALS, (edition,)).fetchall():
                 target.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (written, *withdrawal))
