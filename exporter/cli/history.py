@@ -260,7 +260,9 @@ def _milliseconds(seconds: float) -> int:
 def _refuse_bad_arguments(step: float, extra: Mapping[str, str]) -> None:
     taken = {label for family in REPORT_FAMILIES for label in family.labels}
     errors = [f"--step {step:g}s: at most one sample a second"] if step < 1 else []
-    for name in extra:
+    for name, value in extra.items():
+        if value != value.encode(errors="replace").decode():
+            errors.append(f"--label {name}: {value!r} is not UTF-8; choose another value")
         if not _LABEL_NAME.match(name) or name.startswith("__"):
             errors.append(f"--label {name}: not a label name; use letters, digits and _, such as job=office365")
         elif name in taken:

@@ -243,6 +243,7 @@ NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365
         ({"step": 0.5}, "--step 0.5s: at most one sample a second"),
         ({"extra_labels": {"0": ""}}, f"--label 0: {NOT_A_NAME}"),
         ({"extra_labels": {"__name__": "x"}}, f"--label __name__: {NOT_A_NAME}"),
+        ({"extra_labels": {"job": "o365\udcff"}}, "--label job: 'o365\\udcff' is not UTF-8; choose another value"),
         (
             {"extra_labels": {"currency": "x"}},
             "--label currency: the reports already have this label; choose another name",
