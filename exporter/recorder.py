@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.log import get_logger
 from exporter.quota import WINDOW, Budget
-from exporter.state import Recorded, ReportStates, Standing
+from exporter.state import Recorded, ReportStates
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from exporter.config import Tenant
     from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
-    from exporter.state import Key, Outcome
+    from exporter.state import Key, Outcome, Standing
     from exporter.storage import Storage
 
 log = get_logger(__name__)
@@ -67,8 +67,7 @@ class Recorder:
         outcome = poller.poll(tenant, key, self.states.get(key))
         with self._lock:
             tenant = self._tenants.get(key, tenant)  # it may have been renamed meanwhile
-            # Or dropped, and have come back: then storage knows more than the table.
-            before = self.states.get(key) if key in self.states else self._stored(key)
+            before = self.states.get(key)
             recorded = Recorded(before, before.after(outcome))
             # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
             try:
@@ -123,13 +122,6 @@ class Recorder:
             except StorageError as error:
                 _log_storage("the last reports could not be read from storage; the next polls fetch them again", error)
         self.states.replace(self._tenants, restored)
-
-    def _stored(self, key: Key) -> Standing:
-        try:
-            return self._storage.restore(key).get(key, Standing())
-        except StorageError as error:
-            _log_storage("the last report could not be read from storage", error)
-            return Standing()
 
     def _record_call(self, key: Key, at: float) -> None:
         try:

@@ -144,9 +144,10 @@ class Recorded:
 
 
 class ReportStates:
-    """The standing of every enabled tenant's report, and this process's counts of polls.
+    """The standing of every tenant's report since the start, and this process's counts of polls.
 
-    Every method may be called from any thread; `get` and `polls` never wait.
+    What a reload takes away is remembered: it may come back, and storage may have missed the last of it. Every method
+    may be called from any thread; `get` and `polls` never wait.
 
     Args:
         states: where reports stand at the beginning.
@@ -154,12 +155,13 @@ class ReportStates:
 
     def __init__(self, states: Mapping[Key, Standing] | None = None) -> None:
         self._states = dict(states or {})
+        self._enabled = frozenset(self._states)
         self._polls: Counter[Key] = Counter()
         self._failures: Counter[Key] = Counter()
         self._lock = threading.Lock()
 
     def __contains__(self, key: object) -> bool:
-        return key in self._states
+        return key in self._enabled
 
     def get(self, key: Key) -> Standing:
         """Return the standing; an empty one before the first outcome."""
@@ -170,19 +172,19 @@ class ReportStates:
         return self._polls[key], self._failures[key]
 
     def record(self, key: Key, after: Standing) -> None:
-        """Take in where the report stands after a poll; nothing if its tenant is no longer enabled."""
+        """Take in where the report stands after a poll, which counts unless its tenant is no longer enabled."""
         with self._lock:
-            if key in self._states:
-                self._states[key] = after
+            self._states[key] = after
+            if key in self._enabled:
                 self._polls[key] += 1
                 self._failures[key] += after.consecutive_failures > 0
 
     def replace(self, keys: Iterable[Key], restored: Mapping[Key, Standing]) -> None:
-        """Hold exactly these standings from now on; where one has no snapshot, what was restored completes it."""
+        """Let exactly these be enabled; where one has no snapshot, what was restored completes it."""
         with self._lock:
-            self._states = {
-                key: _completed(self._states.get(key, _NOTHING), restored.get(key, _NOTHING)) for key in keys
-            }
+            self._enabled = frozenset(keys)
+            for key in self._enabled:
+                self._states[key] = _completed(self._states.get(key, _NOTHING), restored.get(key, _NOTHING))
 
 
 def _completed(held: Standing, restored: Standing) -> Standing:

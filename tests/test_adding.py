@@ -57,7 +57,7 @@ def save(key, day, counts):
     storage = Storage.open(Path("storage"), clock=time.time)
     snapshot = Snapshot(date(2026, 1, day), (Row("VISIO", counts),), now, "id")
     outcome = Outcome(now, 1.0, snapshot, rejected_rows=0)
-    storage.save(key, "contoso", storage.restore(key).get(key, Standing()).after(outcome), snapshot)
+    storage.save(key, "contoso", storage.restore().get(key, Standing()).after(outcome), snapshot)
     storage.retain(5 * 365 * 86400)
     storage.close()
 

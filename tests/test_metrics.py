@@ -124,8 +124,8 @@ def test_an_older_report_changes_no_number() -> None:
     assert not Recorded(recorded.after, recorded.after.after(good((A, (4, 2, 1))))).stale
 
 
-def test_a_dropped_report_is_not_created_by_its_last_poll() -> None:
-    """The outcome of a poll that was in flight while its tenant was disabled changes no table and no count."""
+def test_a_dropped_report_is_not_enabled_by_its_last_poll() -> None:
+    """The outcome of a poll that was in flight while its tenant was disabled enables nothing and is not counted."""
     states = ReportStates()
     record(states, KEY, good((A, (3, 2, 1))))
     assert KEY not in states

@@ -77,6 +77,18 @@ def test_a_tenant_disabled_during_its_poll_keeps_its_last_good_report(storage: S
         assert (standing.snapshot, standing.last_success) == (GOOD.snapshot, GOOD.at)
 
 
+def test_a_tenant_missing_for_one_reload_while_storage_fails_loses_nothing(storage: Storage) -> None:
+    """What could not be stored outlasts a reload without its tenant, as it would outlast one with it."""
+    recorder = started(storage)
+    storage.close()
+    poll(recorder, GOOD)
+    held = recorder.states.get(KEY)
+    for tenants in ([], [CONTOSO]):
+        recorder.adopt(tenants)
+    assert held.snapshot == GOOD.snapshot
+    assert (KEY in recorder.states, recorder.states.get(KEY)) == (True, held)
+
+
 def test_a_tenant_missing_for_one_reload_during_its_poll_loses_nothing(storage: Storage) -> None:
     """A tenant that is dropped and back before its poll ends has what was read before, and what the poll said."""
     recorder = started(storage)

@@ -38,12 +38,12 @@ _SAVE_SERIES = """
 _READ_SERIES = """
     SELECT cloud, tenant_id, report, held, last_success, failures_in_row, last_at, last_duration,
         last_rejected_rows, last_not_before, last_reason, last_message, last_hint, last_request_id
-    FROM series WHERE (last_at IS NOT NULL OR held IS NOT NULL) AND {condition}
+    FROM series WHERE last_at IS NOT NULL OR held IS NOT NULL
 """
 _READ_HELD = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
     FROM series JOIN edition ON edition.id = series.held JOIN product ON product.edition = edition.id
-    WHERE {condition} ORDER BY edition.id, product_type
+    ORDER BY edition.id, product_type
 """
 _READ_EDITIONS = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
@@ -52,7 +52,6 @@ _READ_EDITIONS = """
 """
 _READ_PUBLISHED = "SELECT published_at, confirmed_at FROM edition WHERE id = ? AND published_at IS NOT NULL"
 _READ_WITHDRAWALS = "SELECT since, until FROM withdrawal WHERE edition = ?"
-_OF_KEY = "series.cloud = ? AND series.tenant_id = ? AND series.report = ?"
 _READ_REPORTS = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
     FROM series JOIN edition ON edition.series = series.id JOIN product ON product.edition = edition.id
@@ -97,20 +96,16 @@ def write_standing(
             _confirm(connection, written, at, max_age)
 
 
-def read_standings(
-    connection: sqlite3.Connection, key: Key | None = None, *, unreadable: Callable[[str], None]
-) -> dict[Key, Standing]:
-    """Read the standing of every tenant's report that has one, or of `key` alone.
+def read_standings(connection: sqlite3.Connection, *, unreadable: Callable[[str], None]) -> dict[Key, Standing]:
+    """Read the standing of every tenant's report that has one.
 
     Args:
         connection: to the tables.
-        key: whose; None for all.
         unreadable: called, with a sentence each, for what cannot be read and is therefore left out.
     """
-    condition, values = ("TRUE", ()) if key is None else (_OF_KEY, astuple(key))
-    held = dict(snapshots(connection.execute(_READ_HELD.format(condition=condition), values), unreadable))
+    held = dict(snapshots(connection.execute(_READ_HELD), unreadable))
     standings = {}
-    for row in connection.execute(_READ_SERIES.format(condition=condition), values):
+    for row in connection.execute(_READ_SERIES):
         cloud, tenant_id, report, edition, last_success, consecutive_failures, *outcome = row
         try:
             standings[Key(cloud, tenant_id, report)] = Standing(

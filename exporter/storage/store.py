@@ -154,8 +154,8 @@ class Storage:
             self.problem = ""
             log.info("reports are stored again", path=str(self.path))
 
-    def restore(self, key: Key | None = None) -> dict[Key, Standing]:
-        """Return the last good snapshot and the last outcome of every tenant's report, or of `key`, as they were saved.
+    def restore(self) -> dict[Key, Standing]:
+        """Return the last good snapshot and the last outcome of every tenant's report, as they were saved.
 
         What cannot be read is left out, logged and counted.
 
@@ -163,7 +163,7 @@ class Storage:
             StorageError: the file cannot be read.
         """
         with self._using("restore the last snapshots") as connection:
-            return records.read_standings(connection, key, unreadable=self._unreadable)
+            return records.read_standings(connection, unreadable=self._unreadable)
 
     def reports(self, key: Key, since: date) -> list[Snapshot]:
         """Read the reports with a refresh date from `since` on, oldest first.

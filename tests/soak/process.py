@@ -145,9 +145,13 @@ class Process(Exporter):
         return tuple(chain.from_iterable(self._exposition._pages[False].texts))
 
     def restored(self) -> dict[Key, Standing]:
-        """Return where every report stands in memory."""
+        """Return where every enabled report stands in memory."""
         nothing = Standing()
-        return {key: standing for key, standing in self._states._states.items() if standing != nothing}
+        return {
+            key: standing
+            for key, standing in self._states._states.items()
+            if key in self._states and standing != nothing
+        }
 
     def check_counters(self, failures: int, stale: int) -> None:
         """Hold the process's own counters against what happened.
