@@ -36,7 +36,7 @@ parsed = REPORTS["activations_device_counts"].parse([body], "csv", now=1_790_000
 config = load({"config.file": "config.yml"}, {})
 found = {
     "counts": parsed.rows[0].counts,
-    "configured": config.reports,
+    "configured": config.root.reports,
     "metrics": "office365_activations_device_activations" in NAMES,
     "documented": "activations_device_counts" in reference(),
 }
