@@ -207,7 +207,8 @@ class Connection:
             discarded = 0
             while discarded < _DISCARDED and (data := await self._stream.read(_SEGMENT)):
                 discarded += len(data)
-        writer.close()
+        if not writer.is_closing():  # closed twice, asyncio's TLS transport of Python 3.11 can no longer be aborted
+            writer.close()
         await writer.wait_closed()
 
     def _end(self, _task: asyncio.Task[None]) -> None:
