@@ -169,6 +169,8 @@ class Clients:
         """
         proxied = False
         try:
+            if (left := deadline.remaining()) <= 0:
+                raise httpx.ReadTimeout("the answer before this request took all the time")
             target = httpx.URL(url)
             proxied = not direct and self._proxy.covers(target.netloc.decode("ascii"))
             line, clock = self._line(proxied=proxied)
@@ -179,7 +181,7 @@ class Clients:
                 headers={**_HEADERS, **({} if keep_alive else {"Connection": "close"}), **(headers or {})},
                 data=data,
                 params=params,
-                extensions={"timeout": httpx.Timeout(max(deadline.remaining(), 0.001)).as_dict()},
+                extensions={"timeout": httpx.Timeout(left).as_dict()},
             )
             answer = _exchange(line, request, endpoint, deadline)
         except ExporterError:

@@ -9,13 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import httpcore
+import httpx
 import pytest
 
 from exporter.errors import NetworkError
 from exporter.http import Clients, Deadline
 from exporter.http.deadline import Backend, PollClock
 from tests.http.leaks import said
-from tests.http.servers import answering, serving
+from tests.http.servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,9 +59,17 @@ def test_a_slow_host_is_left_at_the_deadline(habit: Callable[[socket.socket], No
 
 
 def test_after_the_deadline_nothing_is_sent() -> None:
-    """A deadline that has passed is no reason to open a connection."""
-    with serving(answering(b"")) as port, pytest.raises(NetworkError):
-        Clients().request("GET", f"http://localhost:{port}/", endpoint="graph", deadline=Deadline(0))
+    """After the deadline no request begins, not even where the connection is there already."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    clients = Clients(transport=httpx.MockTransport(answer))
+    with pytest.raises(NetworkError, match="no complete answer within 0 s"):
+        clients.request("GET", "https://graph.example/", endpoint="graph", deadline=Deadline(0))
+    assert not sent
 
 
 @contextlib.contextmanager
