@@ -168,6 +168,10 @@ class Renderer:
         if at != float("inf") and self._planned.get(name) != at:
             heapq.heappush(self._moments, (at, name))
         self._planned[name] = at
+        if len(self._moments) > 4 * len(self._planned):
+            # Most are those of expiries that polls have put off, and would wait for days.
+            self._moments = [(at, name) for name, at in self._planned.items() if at != float("inf")]
+            heapq.heapify(self._moments)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

@@ -76,6 +76,24 @@ def test_numbers_that_expire_while_they_are_rendered_are_withdrawn(reading: int)
     assert "assigned_users{" not in page(exposition)
 
 
+def test_expiries_that_polls_put_off_take_no_memory() -> None:
+    """However often polls put a withdrawal off, few moments are kept, and the last still withdraws the numbers."""
+    known, clock = tenant(), Clock()
+    states = ReportStates({known.keys[0]: GOOD})
+    renderer, exposition = made(states, clock)
+    renderer.replace([known])
+    for _ in range(100):
+        clock.now += 60
+        states.record(known.keys[0], replace(GOOD, last_success=clock.now))
+        renderer.changed(known.keys[0])
+        renderer.render()
+    assert len(renderer._moments) < 10
+    clock.now += 73 * 3600
+    assert "assigned_users{" in page(exposition)
+    renderer.render()
+    assert "assigned_users{" not in page(exposition)
+
+
 def test_the_clock_of_ages_follows_a_jump_ahead_five_minutes_later() -> None:
     """Time that passes, and a jump back, count at once; of a jump ahead, that does after five minutes."""
     clock, steady = Clock(), Clock()
