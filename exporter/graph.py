@@ -24,6 +24,7 @@ from exporter.errors import (
     ThrottledError,
     UnsupportedError,
 )
+from exporter.files import MIB
 from exporter.http import MAX_BODY, retry_after
 from exporter.log import quotable
 
@@ -136,7 +137,7 @@ class _Reader:
             pages.append(answer.body)
             if sum(map(len, pages)) > MAX_BODY:
                 raise ReportError(
-                    f"{self.tenant.name}: the report's pages are larger than {MAX_BODY // 1024 // 1024} MiB",
+                    f"{self.tenant.name}: the report's pages are larger than {MAX_BODY // MIB} MiB",
                     request_id=first_id,
                 )
             url = self._next_page(answer)

@@ -68,7 +68,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
             )
         out: TextIO = sys.stdout
         if isinstance(out, io.TextIOWrapper):
-            out.reconfigure(encoding="utf-8", newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
+            out.reconfigure(newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
         out.writelines(lines)
     return 0
 

@@ -69,7 +69,8 @@ class Server:
         try:
             self._await_answer(self._path)
             self.started_in = time.perf_counter() - started
-            self._await_answer("/metrics")  # which is 503 until the first rendering
+            if self._path != "/metrics":
+                self._await_answer("/metrics")  # which is 503 until the first rendering
         except BaseException:
             self.__exit__(None, None, None)
             raise
