@@ -18,7 +18,7 @@ import yaml
 import exporter
 from exporter.simulator import reports
 from exporter.simulator.reports import Report
-from tests.docs.markdown import ROOT, blocks, fenced
+from tests.docs.markdown import ROOT, fenced
 from tests.full_simulator import Simulator, SimulatorServer
 from tests.process import Running, configure, environment
 
@@ -93,6 +93,24 @@ def python(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+def make_changes(section: str, copy: Path) -> None:
+    """Make the changes of a section of the page in a copy of the repository."""
+    chapter = PAGE.read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
+    changes = [block.text for block in fenced(chapter, PAGE.name) if block.language == "diff"]
+    assert changes
+    for change in changes:
+        header, *hunks = re.split(r"^@@\n", change, flags=re.MULTILINE)
+        file = copy / header.removeprefix("--- ").strip()
+        text = file.read_text(encoding="utf-8")
+        for hunk in hunks:
+            lines = hunk.splitlines(keepends=True)
+            old = "".join(line[1:] or "\n" for line in lines if not line.startswith("+"))
+            new = "".join(line[1:] or "\n" for line in lines if not line.startswith("-"))
+            assert text.count(old) == 1, f"{file.name} has not exactly one {old!r}"
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return the folder of this version, and that of one which has the page's report too; they share a storage."""
@@ -102,28 +120,21 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         shutil.copytree(PACKAGE, folder / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "config.yml").write_text(CONFIGURATION.format(more=more), encoding="utf-8")
         (folder / "storage").symlink_to(both, target_is_directory=True)
-    (block,) = (block for block in blocks(PAGE) if block.language == "python")
-    name = re.findall(r"`(exporter/reports/\w+\.py)`", PAGE.read_text(encoding="utf-8"))[0]
-    (tomorrow / name).write_text(block.text, encoding="utf-8")
-    names = tomorrow / "exporter" / "reports" / "__init__.py"
-    text = names.read_text(encoding="utf-8")
-    start, end = text.split("\n)\n", 1)
-    names.write_text(f'{start}\n    "{Path(name).stem}",\n)\n{end}', encoding="utf-8")
+    make_changes("Add a report", tomorrow)
     return today, tomorrow
 
 
 def test_the_page_names_what_there_is() -> None:
-    """Each file that the page names exists, but for the example, and so does each name of the code in a step's file."""
-    example = "exporter/reports/activations_device_counts.py"
+    """Each file that the page names exists, and so does each name of the code in a step's file."""
     for step in re.split(r"\n(?=\d\. |- |\n)", PAGE.read_text(encoding="utf-8")):
-        files = set(re.findall(r"`((?:exporter|tests)/[\w/]+\.py)`", step)) - {example}
+        files = set(re.findall(r"`((?:exporter|tests)/[\w/]+\.py)`", step))
         text = "".join((ROOT / file).read_text(encoding="utf-8") for file in files)
         for name in re.findall(r"`((?:[A-Z]|_[A-Z])\w+(?:\.\w+)?)`", step) if files else ():
             assert all(re.search(rf"\b{part}\b", text) for part in name.split(".")), name
 
 
-def test_a_report_is_one_file_and_one_line(versions: tuple[Path, Path]) -> None:
-    """The page's file and line make a report that configuration, parser, metrics and reference know."""
+def test_a_report_is_one_entry(versions: tuple[Path, Path]) -> None:
+    """The page's entry makes a report that configuration, parser, metrics and reference know."""
     found: dict[str, Any] = json.loads(python(versions[1], "-c", f"{KNOWN}\nprint(json.dumps(found))"))
     assert found == {
         "counts": [2, 1],
@@ -185,20 +196,7 @@ def followed(section: str, folder: Path) -> Path:
     shutil.copytree(PACKAGE, copy / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
     for file in (*ROOT.glob("*.md"), ROOT / "pyproject.toml"):
         shutil.copy(file, copy / file.name)
-    chapter = PAGE.read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
-    changes = [block.text for block in fenced(chapter, PAGE.name) if block.language == "diff"]
-    assert changes
-    for change in changes:
-        header, *hunks = re.split(r"^@@\n", change, flags=re.MULTILINE)
-        file = copy / header.removeprefix("--- ").strip()
-        text = file.read_text(encoding="utf-8")
-        for hunk in hunks:
-            lines = hunk.splitlines(keepends=True)
-            old = "".join(line[1:] or "\n" for line in lines if not line.startswith("+"))
-            new = "".join(line[1:] or "\n" for line in lines if not line.startswith("-"))
-            assert text.count(old) == 1, f"{file.name} has not exactly one {old!r}"
-            text = text.replace(old, new)
-        file.write_text(text, encoding="utf-8")
+    make_changes(section, copy)
     return copy
 
 

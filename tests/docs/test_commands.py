@@ -48,7 +48,6 @@ NOT_RUN = {
 LANGUAGES = {
     "sh": "run here",
     "yaml": "loaded here and in test_docs.py",
-    "python": "tests/test_adding.py adds it to a copy of the package",
     "diff": "tests/test_adding.py applies it to a copy of the repository",
     "promql": "tests/monitoring/test_rules.py lets promtool check them",
     "powershell": "needs a tenant of Microsoft Entra",

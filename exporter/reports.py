@@ -1,4 +1,4 @@
-"""Reads a report's CSV or JSON strictly: a row that is not understood is rejected, nothing is guessed."""
+"""The reports and their counts, read from CSV or JSON strictly: a row that is not understood is rejected."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ReportError
 from exporter.state import Row, is_ahead_of_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MAX_ROWS = 1_000
 """More rows than this are not a report of product types: a tenant has a handful of them."""
@@ -83,7 +83,7 @@ class Report:
     """A report of Graph.
 
     Attributes:
-        name: the value of the label `report`.
+        name: its name in the configuration, and the value of the label `report`.
         function: the last part of its path.
         columns: its counts, in Microsoft's order.
         permission: what an app needs to read it.
@@ -107,7 +107,9 @@ class Report:
         Raises:
             ReportError: it cannot be read, or has no good row. Nothing else is raised, whatever the bytes.
         """
-        cells = _csv_rows(pages[0], self.columns, measured) if form == "csv" else _json_rows(pages, self.columns)
+        cells = (
+            _csv_rows(pages[0], self.columns, measured=measured) if form == "csv" else _json_rows(pages, self.columns)
+        )
         good: dict[str, list[tuple[date, tuple[int, ...]]]] = {}
         rejected: list[str] = []
         for number, row in enumerate(cells, start=1):
@@ -120,6 +122,42 @@ class Report:
             else:
                 good.setdefault(product_type, []).append((day, counts))
         return _assembled(good, rejected)
+
+
+_REPORTS = (
+    # https://learn.microsoft.com/graph/api/reportroot-getoffice365activationsusercounts
+    Report(
+        name="activations_user_counts",
+        function="getOffice365ActivationsUserCounts",
+        columns=(
+            Column("Assigned", "assigned", "assigned_users", "Users who were assigned a licence"),
+            Column("Activated", "activated", "activated_users", "Users who activated their licence on a device"),
+            Column(
+                "Shared Computer Activation",
+                "sharedComputerActivation",
+                "shared_computer_users",
+                "Users who used their licence on a shared computer",
+            ),
+        ),
+    ),
+    # https://learn.microsoft.com/graph/api/reportroot-getoffice365activationcounts
+    Report(
+        name="activations_platform_counts",
+        function="getOffice365ActivationCounts",
+        columns=tuple(
+            Column(header, key, "platform_activations", "Activations by platform", (("platform", platform),))
+            for header, key, platform in (
+                ("Windows", "windows", "windows"),
+                ("Mac", "mac", "mac"),
+                ("Android", "android", "android"),
+                ("iOS", "ios", "ios"),
+                ("Windows 10 Mobile", "windows10Mobile", "windows_10_mobile"),
+            )
+        ),
+    ),
+)
+REPORTS: Mapping[str, Report] = MappingProxyType({report.name: report for report in _REPORTS})
+DEFAULT_REPORTS = ("activations_user_counts",)
 
 
 def _assembled(good: dict[str, list[tuple[date, tuple[int, ...]]]], rejected: list[str]) -> ParsedReport:
@@ -181,7 +219,7 @@ def _count(value: object) -> int:
     return value
 
 
-def _csv_rows(body: bytes, columns: Iterable[Column], measured: bool) -> Iterator[Sequence[object] | str]:  # noqa: FBT001 - as in `parse`
+def _csv_rows(body: bytes, columns: Iterable[Column], *, measured: bool) -> Iterator[Sequence[object] | str]:
     """Yield each row's cells (date, product type, counts), or why it has none.
 
     The columns are found by their names; a byte-order mark may stand before them, once or twice.
@@ -244,5 +282,5 @@ def _json_page(page: bytes) -> list[Any]:
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
     """Return the object, or None where a key is in it twice: nobody can say which value is meant."""
-    twice = len(pairs) != len(Counter(key for key, _ in pairs))
-    return None if twice else dict(pairs)
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else None
