@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter import __version__
 from exporter.errors import Reason
 from exporter.families import REPORT_DATE
-from exporter.labels import product_labels
 from exporter.reports import REPORTS
 from exporter.state import midnight
 
@@ -97,7 +96,7 @@ def count_samples(name: str, report: Report, snapshot: Snapshot, tenant: Tenant 
         snapshot: the counts.
         tenant: where the labels, targets and prices come from; None where the tenant is no longer configured.
     """
-    labels = product_labels([row.product_type for row in snapshot.rows], tenant.report.product_names if tenant else {})
+    labels = snapshot.labels(tenant.report.product_names if tenant else {})
     for row in snapshot.rows:
         label = labels[row.product_type]
         # An older version may have stored fewer columns, a newer one more.

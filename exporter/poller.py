@@ -17,7 +17,6 @@ from exporter.errors import (
     ThrottledError,
 )
 from exporter.http import Deadline
-from exporter.labels import kept_names
 from exporter.log import get_logger
 from exporter.reports import REPORTS
 from exporter.state import Failure, Outcome, Snapshot
@@ -171,14 +170,14 @@ class Poller:
                 first=parsed.rejected[0],
                 request_id=raw.request_id,
             )
-        if kept := kept_names([row.product_type for row in parsed.rows], tenant.report.product_names):
+        snapshot = Snapshot(parsed.refresh_date, parsed.rows, self._clock(), raw.request_id)
+        if kept := snapshot.kept_names(tenant.report.product_names):
             log.warning(
                 "product_names would map two product types to one label: Microsoft's names are used",
                 tenant=tenant.name,
                 report=report.name,
                 product_types=", ".join(kept),
             )
-        snapshot = Snapshot(parsed.refresh_date, parsed.rows, self._clock(), raw.request_id)
         return snapshot, len(parsed.rejected)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.log import get_logger
 from exporter.quota import WINDOW, Budget
-from exporter.state import Recorded, ReportStates
+from exporter.state import ReportStates
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
@@ -68,19 +68,18 @@ class Recorder:
         with self._lock:
             tenant = self._tenants.get(key, tenant)  # it may have been renamed meanwhile
             before = self.states.get(key)
-            recorded = Recorded(before, before.after(outcome))
+            after = before.after(outcome)
             # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
             try:
-                self._storage.save(key, tenant.name, recorded.after, outcome.snapshot, tenant.report.max_age)
+                self._storage.save(key, tenant.name, after, outcome.snapshot, tenant.report.max_age)
             except StorageError as error:
                 _log_storage("a poll could not be stored; its numbers are served", error)
-            self.states.record(key, recorded.after)
+            self.states.record(key, after)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
-        elif recorded.stale:
+        elif after.snapshot is not outcome.snapshot:
             self._own.count_stale_report()
-        _log(tenant, key.report, outcome, recorded)
-        _log_vanished(tenant, key.report, recorded)
+        _log(tenant, key.report, outcome, before, after)
         return outcome
 
     def repair_storage(self) -> bool:
@@ -121,7 +120,9 @@ class Recorder:
                 restored = self._storage.restore()
             except StorageError as error:
                 _log_storage("the last reports could not be read from storage; the next polls fetch them again", error)
-        self.states.replace(self._tenants, restored)
+        for key, standing in restored.items():
+            if key in self._tenants:
+                self.states.complete(key, standing)
 
     def _record_call(self, key: Key, at: float) -> None:
         try:
@@ -134,43 +135,42 @@ def _log_storage(what: str, error: StorageError) -> None:
     log.error(what, error=error.message, hint=error.hint)
 
 
-def _log(tenant: Tenant, report: str, outcome: Outcome, recorded: Recorded) -> None:
-    about = {"tenant": tenant.name, "report": report, "duration_seconds": round(outcome.duration, 2)}
+def _log(tenant: Tenant, report: str, outcome: Outcome, before: Standing, after: Standing) -> None:
+    about = {"tenant": tenant.name, "report": report}
+    duration = round(outcome.duration, 2)
     failure, snapshot = outcome.failure, outcome.snapshot
     if failure is not None:
         log.warning(
             "poll failed; the last good report is kept"
-            if recorded.after.snapshot
+            if after.snapshot
             else "poll failed; no report has been read yet",
             **about,
+            duration_seconds=duration,
             reason=failure.reason.value,
             error=failure.message,
             hint=failure.hint,
             request_id=failure.request_id,
-            consecutive_failures=recorded.after.consecutive_failures,
+            consecutive_failures=after.consecutive_failures,
         )
     elif snapshot is not None:
-        first = recorded.before.last is None or recorded.before.consecutive_failures > 0
+        first = before.last is None or before.consecutive_failures > 0
         say = log.info if first else log.debug
         say(
-            "report read" if not recorded.stale else "report read, but older than the one held: it is ignored",
+            "report read" if after.snapshot is snapshot else "report read, but older than the one held: it is ignored",
             **about,
+            duration_seconds=duration,
             refresh_date=snapshot.refresh_date.isoformat(),
             product_types=len(snapshot.rows),
         )
-
-
-def _log_vanished(tenant: Tenant, report: str, recorded: Recorded) -> None:
-    """Name the product types that the new report no longer has, whose series end with it."""
-    before, after = recorded.before.snapshot, recorded.after.snapshot
-    if before is None or after is None:
+    held, newest = before.snapshot, after.snapshot
+    if held is None or newest is None:
         return
-    if gone := {row.product_type for row in before.rows} - {row.product_type for row in after.rows}:
+    # The series of these product types end with the new report.
+    if gone := {row.product_type for row in held.rows} - {row.product_type for row in newest.rows}:
         log.info(
             "product types are no longer in the report",
-            tenant=tenant.name,
-            report=report,
+            **about,
             product_types=", ".join(sorted(gone)),
-            last_seen=before.refresh_date.isoformat(),
-            refresh_date=after.refresh_date.isoformat(),
+            last_seen=held.refresh_date.isoformat(),
+            refresh_date=newest.refresh_date.isoformat(),
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
     from exporter.errors import Reason
@@ -60,6 +59,27 @@ class Snapshot:
     rows: tuple[Row, ...]
     collected_at: float
     request_id: str
+
+    def labels(self, product_names: Mapping[str, str]) -> dict[str, str]:
+        """Return the label `product_type` of each product type.
+
+        A rename whose label another product type of the report would bear too is left out: nothing is summed, since a
+        person may hold both licences, and the name is kept as Microsoft gave it.
+
+        Args:
+            product_names: name (any case) to label, as configured.
+        """
+        renames = {name.casefold(): label for name, label in product_names.items()}
+        wanted = {row.product_type: renames.get(row.product_type.casefold(), row.product_type) for row in self.rows}
+        borne = Counter(label.casefold() for label in wanted.values())
+        borne.update(name.casefold() for name, label in wanted.items() if name.casefold() != label.casefold())
+        return {name: label if borne[label.casefold()] == 1 else name for name, label in wanted.items()}
+
+    def kept_names(self, product_names: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the product types whose rename `labels` left out."""
+        renames = {name.casefold() for name, label in product_names.items() if name.casefold() != label.casefold()}
+        labels = self.labels(product_names)
+        return tuple(name for name, label in labels.items() if name == label and name.casefold() in renames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +150,11 @@ class Standing:
 _NOTHING = Standing()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What recording an outcome came to: the standing before and after it, and whether the report was an older one."""
-
-    before: Standing
-    after: Standing
-
-    @property
-    def stale(self) -> bool:
-        """Whether the poll was good but its report older than the one held."""
-        return self.after.consecutive_failures == 0 and self.after.snapshot is self.before.snapshot is not None
-
-
 class ReportStates:
-    """The standing of every tenant's report since the start, and this process's counts of polls.
+    """The standing of every report since the start, and this process's counts of polls.
 
-    What a reload takes away is remembered: it may come back, and storage may have missed the last of it. Every method
-    may be called from any thread; `get` and `polls` never wait.
+    What a reload takes away is remembered: it may come back, and storage may have missed the last of it. The recorder
+    alone writes; `get` and `polls` may be called from any thread, and never wait.
 
     Args:
         states: where reports stand at the beginning.
@@ -155,13 +162,8 @@ class ReportStates:
 
     def __init__(self, states: Mapping[Key, Standing] | None = None) -> None:
         self._states = dict(states or {})
-        self._enabled = frozenset(self._states)
         self._polls: Counter[Key] = Counter()
         self._failures: Counter[Key] = Counter()
-        self._lock = threading.Lock()
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._enabled
 
     def get(self, key: Key) -> Standing:
         """Return the standing; an empty one before the first outcome."""
@@ -172,24 +174,15 @@ class ReportStates:
         return self._polls[key], self._failures[key]
 
     def record(self, key: Key, after: Standing) -> None:
-        """Take in where the report stands after a poll, which counts unless its tenant is no longer enabled."""
-        with self._lock:
-            self._states[key] = after
-            if key in self._enabled:
-                self._polls[key] += 1
-                self._failures[key] += after.consecutive_failures > 0
+        """Take in where the report stands after a poll."""
+        self._states[key] = after
+        self._polls[key] += 1
+        self._failures[key] += after.consecutive_failures > 0
 
-    def replace(self, keys: Iterable[Key], restored: Mapping[Key, Standing]) -> None:
-        """Let exactly these be enabled; where one has no snapshot, what was restored completes it."""
-        with self._lock:
-            self._enabled = frozenset(keys)
-            for key in self._enabled:
-                self._states[key] = _completed(self._states.get(key, _NOTHING), restored.get(key, _NOTHING))
-
-
-def _completed(held: Standing, restored: Standing) -> Standing:
-    if held.snapshot is not None:
-        return held
-    if held.last is None:
-        return restored
-    return replace(held, snapshot=restored.snapshot, last_success=restored.last_success)
+    def complete(self, key: Key, restored: Standing) -> None:
+        """Take from storage what is not known of the report."""
+        held = self.get(key)
+        if held.last is None and held.snapshot is None:
+            self._states[key] = restored
+        elif held.snapshot is None:
+            self._states[key] = replace(held, snapshot=restored.snapshot, last_success=restored.last_success)

@@ -18,7 +18,6 @@ from exporter import __version__
 from exporter.auth.permissions import consent_url
 from exporter.errors import Reason
 from exporter.exposition import UnknownTenantError
-from exporter.labels import product_labels
 from exporter.log import get_logger
 from exporter.metrics import target_of
 from exporter.reports import REPORTS
@@ -283,11 +282,11 @@ def _products(
     tenant: Tenant, report: Report, snapshot: Snapshot, earlier: Sequence[Snapshot] | None
 ) -> tuple[ProductStatus, ...]:
     names = tenant.report.product_names
-    labels = product_labels([row.product_type for row in snapshot.rows], names)
+    labels = snapshot.labels(names)
     columns = [column.name for column in report.columns]
     points: dict[str, list[Point]] = {}
     for past in earlier or ():
-        past_labels = product_labels([row.product_type for row in past.rows], names)
+        past_labels = past.labels(names)
         for row in past.rows:
             counts = dict(zip(columns, row.counts, strict=False))
             points.setdefault(past_labels[row.product_type], []).append(

@@ -9,15 +9,14 @@ import pytest
 
 from exporter.config import Prices, ProductTarget, Report, Targets
 from exporter.errors import Reason
-from exporter.labels import kept_names, product_labels
 from exporter.metrics import TenantSamples
 from exporter.quota import LIMITS, WINDOW, Budget
-from exporter.state import Failure, Outcome, Recorded, ReportStates, Standing
+from exporter.state import Failure, Outcome, ReportStates, Standing
 from tests.builders import KEY, NOON, USERS, Clock, snapshot, tenant
 
 if TYPE_CHECKING:
     from exporter.config import Tenant
-    from exporter.state import Key
+    from exporter.state import Key, Snapshot
 
 A, B = "OFFICE 365 PROPLUS", "MICROSOFT 365 APPS FOR ENTERPRISE"
 FAILURE = Failure(Reason.NETWORK, "no", "fix")
@@ -37,6 +36,11 @@ def record(states: ReportStates, key: Key, outcome: Outcome) -> None:
 def good(*rows: tuple[str, tuple[int, ...]], at: float = NOON) -> Outcome:
     """Return the outcome of a good poll."""
     return Outcome(at, 0.5, snapshot(*rows, at=at), rejected_rows=0)
+
+
+def products(*names: str) -> Snapshot:
+    """Return a report of these product types."""
+    return snapshot(*((name, (3, 2, 1)) for name in names))
 
 
 def test_before_the_first_outcome_nothing_is_claimed() -> None:
@@ -114,22 +118,14 @@ def test_the_moment_of_the_next_change_is_known() -> None:
 
 
 def test_an_older_report_changes_no_number() -> None:
-    """A report older than the one held is a good poll, counted as stale, that changes nothing."""
+    """A report older than the one held is a good poll that changes nothing."""
     held = Standing().after(good((A, (3, 2, 1))))
     older = Outcome(NOON + 60, 0.5, snapshot((A, (9, 9, 9)), day=date(2026, 9, 18)), rejected_rows=0)
-    recorded = Recorded(held, held.after(older))
-    assert recorded.stale
-    assert recorded.after.snapshot == snapshot((A, (3, 2, 1)))
-    assert recorded.after.last_success == NOON + 60
-    assert not Recorded(recorded.after, recorded.after.after(good((A, (4, 2, 1))))).stale
-
-
-def test_a_dropped_report_is_not_enabled_by_its_last_poll() -> None:
-    """The outcome of a poll that was in flight while its tenant was disabled enables nothing and is not counted."""
-    states = ReportStates()
-    record(states, KEY, good((A, (3, 2, 1))))
-    assert KEY not in states
-    assert states.polls(KEY) == (0, 0)
+    after = held.after(older)
+    assert after.snapshot is held.snapshot
+    assert after.last_success == NOON + 60
+    newer = good((A, (4, 2, 1)))
+    assert after.after(newer).snapshot is newer.snapshot
 
 
 def test_a_restored_snapshot_completes_what_has_none() -> None:
@@ -143,7 +139,7 @@ def test_a_restored_snapshot_completes_what_has_none() -> None:
         (newer, newer),
     ):
         states = ReportStates({KEY: held})
-        states.replace([KEY], {KEY: restored})
+        states.complete(KEY, restored)
         assert states.get(KEY) == wanted
 
 
@@ -197,25 +193,27 @@ def test_a_target_stands_where_it_applies(targets: Targets, expected: float | No
 
 def test_a_rename_changes_the_label_and_nothing_else() -> None:
     """product_names gives a product type the configured label, whatever the case it comes in."""
-    assert product_labels([A.title(), "X"], {A: B}) == {A.title(): B, "X": "X"}
-    assert kept_names([A.title(), "X"], {A: B}) == ()
+    report = products(A.title(), "X")
+    assert report.labels({A: B}) == {A.title(): B, "X": "X"}
+    assert report.kept_names({A: B}) == ()
 
 
 @pytest.mark.parametrize("other", [B, B.title()])
 def test_a_rename_onto_a_product_type_of_the_same_report_is_left_out(other: str) -> None:
     """Where both names stand in one report nothing is summed: each keeps the name that Microsoft gave it."""
-    assert product_labels([A, other], {A: B}) == {A: A, other: other}
-    assert kept_names([A, other], {A: B}) == (A,)
+    report = products(A, other)
+    assert report.labels({A: B}) == {A: A, other: other}
+    assert report.kept_names({A: B}) == (A,)
 
 
 def test_two_renames_onto_one_label_are_both_left_out() -> None:
     """Two product types never share a label."""
-    assert product_labels(["X", "Y", A], {"X": B, "Y": B}) == {"X": "X", "Y": "Y", A: A}
+    assert products("X", "Y", A).labels({"X": B, "Y": B}) == {"X": "X", "Y": "Y", A: A}
 
 
 def test_a_rename_to_another_case_of_the_same_name_is_taken() -> None:
     """A label may change no more than the case."""
-    assert product_labels([A], {A: A.title()}) == {A: A.title()}
+    assert products(A).labels({A: A.title()}) == {A: A.title()}
 
 
 def test_the_budget_stays_under_the_limit_in_every_window() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,13 +65,24 @@ def started(storage: Storage) -> Recorder:
     return recorder
 
 
+def test_a_report_older_than_the_one_held_is_counted(storage: Storage) -> None:
+    """A good poll that brought an older report counts as stale, one that brought the same day's report does not."""
+    own = OwnMetrics(storage=storage)
+    recorder = Recorder(storage, own, Clock(), Clock())
+    recorder.adopt([CONTOSO])
+    older = replace(GOOD, snapshot=snapshot(("OFFICE", (9, 9, 9)), day=date(2026, 9, 18)))
+    poll(recorder, GOOD, older, FAILED, GOOD)
+    assert [sample.value for sample in own.samples() if sample.family == "exporter_stale_reports_total"] == [1]
+    assert recorder.states.get(KEY).snapshot == GOOD.snapshot
+
+
 @pytest.mark.parametrize("during", [GOOD, FAILED])
 def test_a_tenant_disabled_during_its_poll_keeps_its_last_good_report(storage: Storage, during: Outcome) -> None:
     """The poll that was in flight neither brings a dropped tenant back, nor costs the report that storage holds."""
     recorder = started(storage)
     poll(recorder, GOOD)
     poll(recorder, during, meanwhile=lambda: recorder.adopt([]))
-    assert KEY not in recorder.states
+    assert recorder.states.polls(KEY) == (2, during is FAILED)
     for again in (recorder, started(storage)):
         again.adopt([CONTOSO])
         standing = again.states.get(KEY)
@@ -86,7 +98,7 @@ def test_a_tenant_missing_for_one_reload_while_storage_fails_loses_nothing(stora
     for tenants in ([], [CONTOSO]):
         recorder.adopt(tenants)
     assert held.snapshot == GOOD.snapshot
-    assert (KEY in recorder.states, recorder.states.get(KEY)) == (True, held)
+    assert recorder.states.get(KEY) == held
 
 
 def test_a_tenant_missing_for_one_reload_during_its_poll_loses_nothing(storage: Storage) -> None:

@@ -147,11 +147,8 @@ class Process(Exporter):
     def restored(self) -> dict[Key, Standing]:
         """Return where every enabled report stands in memory."""
         nothing = Standing()
-        return {
-            key: standing
-            for key, standing in self._states._states.items()
-            if key in self._states and standing != nothing
-        }
+        standings = {key: self._states.get(key) for _, key in self.reports}
+        return {key: standing for key, standing in standings.items() if standing != nothing}
 
     def check_counters(self, failures: int, stale: int) -> None:
         """Hold the process's own counters against what happened.
