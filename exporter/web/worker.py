@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar, cast
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,58 +32,42 @@ class Worker:
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
-        self._limit = limit
-        self._load = 0
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._places = threading.Semaphore(limit)
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ended = False
 
     def do(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Do `work` in the thread; return the future of its result. To be called on the event loop.
 
-        Cancelling the future does not stop the work.
+        Cancelling the future stops only work that has not begun.
 
         Raises:
             BusyError: `limit` is reached, or this worker has ended.
         """
-        if self._load >= self._limit:
+        if self._ended or not self._places.acquire(blocking=False):
             raise BusyError(self._name)
-        self._load += 1
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def finish(result: T | None, error: BaseException | None) -> None:
-            self._load -= 1
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(cast("T", result))
-
-        def job() -> None:
-            result, error = None, None
-            try:
-                result = work()
-            except BaseException as raised:  # noqa: BLE001 - it belongs to whoever awaits the future
-                error = raised
-            # On a closed loop nobody awaits the future any more.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(finish, result, error)
-
-        self._queue.put(job)
+        future: Future[T] = Future()
+        self._queue.put((future, work))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
-        return future
+        return asyncio.wrap_future(future)
 
     def end(self) -> None:
-        """Take no more jobs, drop those that wait, and end the thread after the one that runs."""
-        self._limit = 0
-        with contextlib.suppress(Empty):
-            while True:
-                self._queue.get_nowait()
+        """Take no more jobs, and end the thread after those that are not cancelled."""
+        self._ended = True
         self._queue.put(None)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            job()
+            future, work = job
+            if not future.set_running_or_notify_cancel():
+                self._places.release()
+                continue
+            try:
+                finish = partial(future.set_result, work())
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever awaits the future
+                finish = partial(future.set_exception, error)
+            self._places.release()  # before whoever awaits the future can bring the next job
+            finish()
