@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from exporter.cli.arguments import variables_of
 from exporter.config import load
+from exporter.config.addresses import split_host
 from exporter.config.errors import config_error
-from exporter.web import listen_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,11 +29,11 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     flags = {path: value for path, value in arguments.flags.items() if path.startswith("web.")}
     web = load(flags, variables_of(environ, "web"), need_tenants=False).web
     written = web.listen_address[0]
-    address = listen_address.parse(written)
-    if not address.path and not address.port:
+    tcp = split_host(written)
+    if tcp is not None and not int(tcp[1]):
         raise config_error("--web.listen-address", f"{written!r} lets the system choose the port", "name the port")
     try:
-        status = _ask(address, quote(f"{web.prefix}/-/healthy"), may_be_tls=web.config.file is not None)
+        status = _ask(written, quote(f"{web.prefix}/-/healthy"), may_be_tls=web.config.file is not None)
     except (OSError, http.client.HTTPException) as error:
         sys.stderr.write(f"not healthy: {written} does not answer: {str(error) or type(error).__name__}\n")
         return 1
@@ -46,48 +46,49 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _ask(address: listen_address.Address, path: str, *, may_be_tls: bool) -> int | None:
+def _ask(written: str, path: str, *, may_be_tls: bool) -> int | None:
     """Return the status, or None where a handshake was refused by the server's own word."""
     if may_be_tls:
         try:
-            return _ask_encrypted(address, path)
+            return _ask_encrypted(written, path)
         except ssl.SSLError as error:
             if "ALERT" in (error.reason or ""):
                 return None
             if error.reason not in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
                 raise
-    with _connect(address) as plain:
+    with _connect(written) as plain:
         return _get(plain, path)
 
 
-def _ask_encrypted(address: listen_address.Address, path: str) -> int:
+def _ask_encrypted(written: str, path: str) -> int:
     # Any certificate is accepted: it has the name that others use, not that of this machine.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with _connect(address) as plain, context.wrap_socket(plain) as encrypted:
+        with _connect(written) as plain, context.wrap_socket(plain) as encrypted:
             return _get(encrypted, path)
     except (ssl.SSLEOFError, ConnectionError):
         # In TLS 1.3 a missing client certificate is refused after the handshake, and the alert can be lost.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        with _connect(address) as plain, context.wrap_socket(plain) as encrypted:
+        with _connect(written) as plain, context.wrap_socket(plain) as encrypted:
             return _get(encrypted, path)
 
 
-def _connect(address: listen_address.Address) -> socket.socket:
-    if address.path:
+def _connect(written: str) -> socket.socket:
+    tcp = split_host(written)
+    if tcp is None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_TIMEOUT)
-        connection.connect(address.path)
+        connection.connect(written.removeprefix("unix:"))
         return connection
-    *others, last = _EVERYWHERE.get(address.host, (address.host,))
+    *others, last = _EVERYWHERE.get(tcp[0], (tcp[0],))
     for host in others:
         try:
-            return socket.create_connection((host, address.port), _TIMEOUT)
+            return socket.create_connection((host, int(tcp[1])), _TIMEOUT)
         except OSError:
             continue
-    return socket.create_connection((last, address.port), _TIMEOUT)
+    return socket.create_connection((last, int(tcp[1])), _TIMEOUT)
 
 
 def _get(connection: socket.socket, path: str) -> int:

@@ -1,4 +1,4 @@
-"""One client's connection, as one coroutine: a request, its response, the next request."""
+"""The open connections, each one coroutine: a request, its response, the next request."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger, is_verbose
-from exporter.web.http import CONTINUE, Reader, Request, Response, text
-from exporter.web.limits import Client, client_key
+from exporter.web.http import CONTINUE, FULL, Reader, Request, Response, text
+from exporter.web.limits import Shares, Slots, client_key
 
 if sys.platform != "win32":
     import fcntl
     import termios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from exporter.web.server import Connections
+    from exporter.web.limits import Limits
+    from exporter.web.site import Site
 
 log = get_logger(__name__)
 
@@ -44,6 +45,69 @@ _RESET = struct.pack("ii", 1, 0)
 _SHORTEST_NAP, _LONGEST_NAP = 0.001, 0.1
 
 
+class Connections:
+    """The open connections.
+
+    Attributes:
+        site: answers their requests.
+        limits: what each may hold.
+        scrapes: those with a counted response that is not yet delivered.
+        draining: no connection is accepted any more, and each ends after its current response.
+    """
+
+    def __init__(self, site: Site, limits: Limits, room: int) -> None:
+        self.site = site
+        self.limits = limits
+        self.scrapes = Slots(limits.scrapes, limits.grace)
+        self.draining = False
+        self._room = room
+        self._open: set[Connection] = set()
+        self._idle = Shares()
+
+    def accept(self, sock: socket.socket, address: str) -> None:
+        """Serve a new connection, in place of an idle one if there are too many; or close it."""
+        if self.draining or (len(self._open) >= self._room and not self.make_room()):
+            sock.close()
+            return
+        connection = Connection(self, sock, address)
+        self._open.add(connection)
+        self.note_idle(connection)
+
+    def make_room(self) -> bool:
+        """End the longest idle connection of the client with the most idle ones; return whether there was one."""
+        largest = self._idle.largest()
+        if largest is None:
+            return False
+        connection, _ = largest
+        self.forget(connection)
+        connection.cut()
+        return True
+
+    def note_idle(self, connection: Connection) -> None:
+        if connection in self._open:
+            self._idle.add(connection, asyncio.get_running_loop().time())
+
+    def note_busy(self, connection: Connection) -> None:
+        self._idle.discard(connection)
+
+    def forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._idle.discard(connection)
+
+    async def stop(self) -> None:
+        """End the idle connections now, and the others when they have answered or after `limits.stop` seconds."""
+        self.draining = True
+        while self.make_room():
+            pass
+        tasks = [connection.task for connection in self._open]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.limits.stop)
+        for connection in list(self._open):
+            connection.cut()
+        # The transports need one round of the loop to close.
+        await asyncio.sleep(0)
+
+
 class Connection:
     """One client's connection.
 
@@ -51,32 +115,30 @@ class Connection:
     ahead waits. An invalid request is answered by a 4xx or 5xx, after which nothing more is read.
 
     Attributes:
-        client: the other end.
+        address: the client's IP address; empty on a Unix socket.
+        client: what its use is counted under.
         task: runs it.
     """
 
     def __init__(self, connections: Connections, sock: socket.socket, address: str) -> None:
-        self.client = Client(address, client_key(address), self.cut)
+        self.address = address
+        self.client = client_key(address)
         self._all = connections
         self._limits = connections.limits
         self._security = connections.site.security
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._reader = Reader(self._limits, self.client)
+        self._reader = Reader(self._limits)
         self._stream = asyncio.StreamReader(self._limits.head, self._loop)
         self._has_transport = False
         self._writer: asyncio.StreamWriter | None = None
-        self._done: Callable[[], None] | None = None
         self._delivery: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
-        self._is_late = False
-        self._timer: asyncio.TimerHandle | None = None
         self.task = self._loop.create_task(self._run())
         # Not in the coroutine, which does not run at all if it is cancelled before its first step.
         self.task.add_done_callback(self._end)
 
     def cut(self) -> None:
-        """End this connection at once."""
+        """End this connection at once, whatever is still to be sent."""
         self.task.cancel()
 
     async def _run(self) -> None:
@@ -84,10 +146,10 @@ class Connection:
             writer, refusal = await self._open()
             await self._serve(writer, refusal)
         except (OSError, ssl.SSLError) as error:
-            # Anybody can send anything to an open port, which must not fill the log.
-            log.debug("a connection failed", client=self.client.address, error=str(error))
+            # Anybody can send anything to an open port, or nothing in time, which must not fill the log.
+            log.debug("a connection failed", client=self.address, error=str(error))
         except Exception:
-            log.exception("a connection failed", client=self.client.address)
+            log.exception("a connection failed", client=self.address)
 
     async def _open(self) -> tuple[asyncio.StreamWriter, Response | None]:
         """Do the TLS handshake, if any; return how to write, and the refusal of a client that is not allowed."""
@@ -100,12 +162,12 @@ class Connection:
         else:
             from exporter.web import tls  # noqa: PLC0415 - only with TLS
 
-            address = self.client.address
-            transport = await tls.shake_hands(protocol, self._sock, self._security.context, self._limits, address)
+            context = self._security.context
+            transport = await tls.shake_hands(protocol, self._sock, context, self._limits, self.address)
             allowed = self._security.allowed_sans
             if allowed is not None and not tls.has_name(allowed, transport.get_extra_info("peercert")):
                 # Python's ssl cannot refuse a certificate that it has verified: the client is refused over HTTP.
-                log.warning("a client's certificate has no allowed name: refused", client=address)
+                log.warning("a client's certificate has no allowed name: refused", client=self.address)
                 refusal = text(403, "the client's certificate has no name of client_allowed_sans")
         self._writer = asyncio.StreamWriter(transport, protocol, self._stream, self._loop)
         return self._writer, refusal
@@ -116,26 +178,27 @@ class Connection:
             # A client may close its sending side early.
             ended = self._stream.at_eof() and not self._reader.reading
             last = isinstance(found, Response) or not found.keep_alive or self._all.draining or ended
-            self._set_deadline(self._limits.response)
-            if self._done is not None:
-                await self._wait_until_delivered(writer.transport)
-            response = found if isinstance(found, Response) else await self._answer(found)
-            response = response.with_headers(self._all.site.security.headers)
-            await self._send(writer, response, found, last=last)
-            if last or self._all.draining:
-                if response.done is not None:
+            async with asyncio.timeout(self._limits.response):
+                if self._delivery is not None:
                     await self._wait_until_delivered(writer.transport)
-                await self._close(writer, refused=isinstance(found, Response))
+                response = found if isinstance(found, Response) else await self._answer(found)
+                await self._send(writer, response, found, last=last)
+                last |= self._all.draining
+                if last and response.counted:
+                    await self._wait_until_delivered(writer.transport)
+            if last:
+                async with asyncio.timeout(self._limits.linger):
+                    await self._close(writer, refused=isinstance(found, Response))
                 return
-            if response.done is None:
-                self._all.note_idle(self)
-            else:
+            if response.counted:
                 until = self._loop.time() + self._limits.response
                 self._delivery = self._loop.call_later(_SHORTEST_NAP, self._check_delivery, writer.transport, until)
+            else:
+                self._all.note_idle(self)
             seconds = self._limits.idle
         # The client has closed its sending side, and may still be reading.
-        self._set_deadline(self._limits.response)
-        await self._wait_until_delivered(writer.transport)
+        async with asyncio.timeout(self._limits.response):
+            await self._wait_until_delivered(writer.transport)
 
     async def _read(self, writer: asyncio.StreamWriter, seconds: float) -> Request | Response | None:
         """Return the next request, the refusal of an invalid or late one, or None if there are no more.
@@ -146,43 +209,42 @@ class Connection:
         """
         reader = self._reader
         has_begun = reader.reading
-        self._set_deadline(self._limits.request if has_begun else seconds)
         try:
-            while (found := reader.next()) is None:
-                if reader.reading and not has_begun:
-                    has_begun = True
-                    self._set_deadline(self._limits.request)
-                if reader.take_expectation():
-                    writer.write(CONTINUE)
-                data = await self._stream.read(_SEGMENT)
-                if not data:
-                    return None
-                reader.feed(data)
-        except asyncio.CancelledError:
-            if not self._is_late or self.task.uncancel() > 0:
-                raise
-            self._is_late = False
+            async with asyncio.timeout(self._limits.request if has_begun else seconds) as deadline:
+                while (found := reader.next()) is None:
+                    if reader.reading and not has_begun:
+                        has_begun = True
+                        deadline.reschedule(self._loop.time() + self._limits.request)
+                    if reader.take_expectation():
+                        writer.write(CONTINUE)
+                    data = await self._stream.read(_SEGMENT)
+                    if not data:
+                        return None
+                    reader.feed(data)
+        except TimeoutError:
             found = reader.expire()
         self._all.note_busy(self)
         return found
 
     async def _answer(self, request: Request) -> Response:
         try:
-            return await self._all.site.handle(request)
+            response = await self._all.site.handle(request, self.client)
         except Exception:
             log.exception("a request failed", path=request.path)
             return text(500, "internal error: see the exporter's log")
+        # Only now: what is refused takes no slot from anybody.
+        return FULL if response.counted and not self._all.scrapes.take(self) else response
 
     async def _send(
         self, writer: asyncio.StreamWriter, response: Response, found: Request | Response, *, last: bool
     ) -> None:
         """Send a response, no faster than the client reads it."""
+        response = response.with_headers(self._all.site.security.headers)
         request = found if isinstance(found, Request) else None
-        self._done = response.done
         if is_verbose():
             method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
-            client, size = self.client.address, sum(map(len, response.body))
-            log.debug("answered", client=client, method=method, path=path, status=response.status, bytes=size)
+            size = sum(map(len, response.body))
+            log.debug("answered", client=self.address, method=method, path=path, status=response.status, bytes=size)
         head = response.head(keep_alive=not last, old=request is not None and request.old)
         body = () if request is not None and request.method == "HEAD" else response.body
         is_tls = self._security.context is not None
@@ -200,7 +262,6 @@ class Connection:
     async def _close(self, writer: asyncio.StreamWriter, *, refused: bool) -> None:
         """Close the connection, but leave a client that is still sending time to read its response."""
         self._all.note_idle(self)
-        self._set_deadline(self._limits.linger)
         if writer.can_write_eof():
             writer.write_eof()
         if refused or writer.can_write_eof():
@@ -214,8 +275,6 @@ class Connection:
     def _end(self, _task: asyncio.Task[None]) -> None:
         self._all.forget(self)
         self._note_delivered()
-        if self._timer is not None:
-            self._timer.cancel()
         if not self._has_transport:
             self._sock.close()
         if self._writer is None:
@@ -258,36 +317,7 @@ class Connection:
         if self._delivery is not None:
             self._delivery.cancel()
             self._delivery = None
-        if self._done is not None:
-            self._done()
-            self._done = None
-
-    # Deadlines.
-
-    def _set_deadline(self, seconds: float) -> None:
-        """Set the deadline, in place of the previous one, at which the task is cancelled.
-
-        The timer fires no later than after a request's time. So the longer deadlines, which every request sets, need
-        not move it.
-        """
-        now = self._loop.time()
-        self._deadline = now + seconds
-        at = min(self._deadline, now + self._limits.request)
-        if self._timer is not None:
-            if self._timer.when() <= at:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._check_deadline)
-
-    def _check_deadline(self) -> None:
-        self._timer = None
-        left = self._deadline - self._loop.time()
-        # A loop's clock and its timers may differ by a millisecond.
-        if left > _SHORTEST_NAP:
-            self._timer = self._loop.call_later(min(left, self._limits.request), self._check_deadline)
-        else:
-            self._is_late = True
-            self.task.cancel()
+        self._all.scrapes.discard(self)
 
 
 def _chunks(head: bytes, body: Sequence[bytes], size: int) -> Iterator[Sequence[bytes | memoryview]]:

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 import httptools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from exporter.web.limits import Client, Limits
+    from exporter.web.limits import Limits
 
 PLAIN = "text/plain; charset=utf-8"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -35,7 +35,6 @@ class Request(NamedTuple):
         path: with percent-escapes decoded, otherwise as sent.
         query: what follows the question mark, as sent.
         headers: by name in lower case; the values of a repeated header are joined by commas.
-        client: who sent it.
         keep_alive: whether another request may follow on the connection.
         old: whether it is HTTP/1.0.
     """
@@ -44,7 +43,6 @@ class Request(NamedTuple):
     path: str
     query: str
     headers: Mapping[str, str]
-    client: Client
     keep_alive: bool
     old: bool
 
@@ -56,13 +54,13 @@ class Response(NamedTuple):
         status: the HTTP status code.
         headers: names and values; `head` adds Date, Connection and Content-Length.
         body: in pieces.
-        done: called once, when the client has received all of it or the connection is lost.
+        counted: whether it takes one of `limits.scrapes` until the client has received it.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: Sequence[bytes] = ()
-    done: Callable[[], None] | None = None
+    counted: bool = False
 
     def with_headers(self, headers: tuple[tuple[str, str], ...]) -> Response:
         """Return this response with `headers` set, each replacing a header of the same name."""
@@ -128,19 +126,14 @@ _FRAMING = text(400, "an HTTP/1.0 request must not have a Transfer-Encoding")
 _CODING = text(501, "chunked is the only supported transfer coding")
 _ONE_HOST = text(400, "a request needs exactly one Host header, with a host name and port")
 _TOO_SLOW = text(408, "the request took too long")
+FULL = text(503, "too many requests are in progress: try again later", ("Retry-After", "1"))
 
 
 class Reader:
-    """Reads the requests of one connection.
+    """Reads the requests of one connection, as large as `limits` allow."""
 
-    Args:
-        limits: how large a request may be.
-        client: who sends them.
-    """
-
-    def __init__(self, limits: Limits, client: Client) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._client = client
         self._buffer = bytearray()
         self._searched = 0
         self._message: _Message | None = None
@@ -163,7 +156,7 @@ class Reader:
                 self._message = _Message(head, self._limits)
             if not self._message.take_body(self._buffer):
                 return None
-            request = self._message.request(self._client)
+            request = self._message.request()
         except _RefusedError as refused:
             return refused.response
         self._message = None
@@ -271,10 +264,10 @@ class _Message:
             raise _RefusedError(_BODY_TOO_LARGE)
         return self._complete
 
-    def request(self, client: Client) -> Request:
+    def request(self) -> Request:
         path, query = _target(self._url)
         method = self._parser.get_method().decode("ascii")
-        return Request(method, path, query, self._headers, client, self._keep_alive, self._old)
+        return Request(method, path, query, self._headers, self._keep_alive, self._old)
 
     def _parse(self, data: bytes) -> bool:
         """Parse `data`; return whether the client asks for another protocol."""

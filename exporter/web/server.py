@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
 import socket
 import ssl
+import stat
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.config.addresses import split_host
+from exporter.config.errors import config_error
 from exporter.log import get_logger
-from exporter.web import listen_address
-from exporter.web.connection import Connection
-from exporter.web.limits import Limits, Shares
+from exporter.web.connection import Connections
+from exporter.web.limits import Limits
 from exporter.web.site import Site
 from exporter.web.worker import Worker
 
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
     from exporter.web.webconfig import WebConfigFile
 
 log = get_logger(__name__)
+
+_BACKLOG = 1024
+_UNPRIVILEGED = 1024
+_NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 _RESERVED_FILES = 512
 """File descriptors left for polls, storage and logs."""
@@ -71,16 +80,20 @@ async def serve(
     async with contextlib.AsyncExitStack() as stack:
         worker = Worker("web-config", limit=1)
         stack.callback(worker.end)
-        site = Site(source, web, limits)
+        site = Site(source, web)
         stack.callback(site.end)
         connections = Connections(site, limits, _room(limits.connections))
         stack.push_async_callback(connections.stop)
-        sockets = []
+        listeners = []
         for written in web.listen_address:
-            sockets.append(listen_address.bind(written))
-            stack.callback(listen_address.close, sockets[-1])
+            listeners.append(Listener(written, connections))
+            stack.callback(listeners[-1].close)
         if web.config.file is None:
-            _warn_if_open(web.listen_address)
+            if reachable := [written for written in web.listen_address if not is_loopback(written)]:
+                message = (
+                    "the endpoint is open to everyone who can reach it: --web.config.file can require TLS and passwords"
+                )
+                log.warning(message, address=", ".join(reachable))
         else:
             from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - models that most starts do without
 
@@ -88,12 +101,10 @@ async def serve(
             site.apply(await worker.do(file.load))
             following = loop.create_task(_follow(file, site, worker, interval))
             stack.callback(following.cancel)
-        for sock in sockets:
-            listener = Listener(sock, connections)
+        for listener in listeners:
             listener.open()
-            stack.callback(listener.close)
         if started is not None:
-            started(tuple(listen_address.name(sock) for sock in sockets))
+            started(tuple(listener.address for listener in listeners))
         await stop.wait()
 
 
@@ -107,37 +118,53 @@ async def _follow(file: WebConfigFile, site: Site, worker: Worker, interval: flo
 
 
 class Listener:
-    """Accepts the connections of one listening socket.
+    """Listens at one address, and accepts its connections.
 
     The event loop's servers keep one TLS context for ever, and report a connection only after its handshake. Here a
     connection counts from the moment it is accepted, and new certificates need no new socket.
 
     Args:
-        sock: is listening.
+        written: the address, as the flag writes it.
         connections: takes the accepted ones.
+
+    Raises:
+        ConfigError: it cannot be bound.
     """
 
-    def __init__(self, sock: socket.socket, connections: Connections) -> None:
-        self._sock = sock
+    def __init__(self, written: str, connections: Connections) -> None:
+        self._sock = bind(written)
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._silent_until = 0.0
-        sock.settimeout(0)
+        self._sock.settimeout(0)
         with contextlib.suppress(OSError):
             # Accepted connections inherit both: without them, the kernel holds megabytes for a client that does not
             # read, or that sends without end.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.limits.unsent)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, connections.limits.unread)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.limits.unsent)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, connections.limits.unread)
+
+    @property
+    def address(self) -> str:
+        """The address as the flag writes it, with its real port."""
+        if not _is_tcp(self._sock):
+            return f"unix:{self._sock.getsockname()}"
+        host, port = self._sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def open(self) -> None:
         self._pause = None
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
+        """Accept no more, and remove the file of a Unix socket."""
         self._loop.remove_reader(self._sock)
         if self._pause is not None:
             self._pause.cancel()
+        if not _is_tcp(self._sock):
+            with contextlib.suppress(OSError):
+                Path(str(self._sock.getsockname())).unlink()
+        self._sock.close()
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
@@ -150,7 +177,7 @@ class Listener:
                 self._wait(error)
                 return
             sock.settimeout(0)
-            is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+            is_tcp = _is_tcp(sock)
             if is_tcp:
                 # asyncio does this only for sockets that it has created.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -167,65 +194,70 @@ class Listener:
         self._pause = self._loop.call_later(_PAUSE, self.open)
 
 
-class Connections:
-    """The open connections.
+def bind(written: str) -> socket.socket:
+    """Return a socket that listens at the address: without a host, on IPv6 and IPv4, as Go's net.Listen does.
 
-    Attributes:
-        site: answers their requests.
-        limits: what each may hold.
-        draining: no connection is accepted any more, and each ends after its current response.
+    Raises:
+        ConfigError: it cannot be bound.
     """
+    tcp = split_host(written)
+    try:
+        return _bind_unix(written.removeprefix("unix:")) if tcp is None else _bind_tcp(tcp[0], int(tcp[1]))
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            fix = "stop what uses it or choose another"
+        elif isinstance(error, PermissionError) and tcp is not None and int(tcp[1]) < _UNPRIVILEGED:
+            fix = "ports below 1024 need CAP_NET_BIND_SERVICE"
+        elif isinstance(error, PermissionError):
+            fix = "check the permissions of its folder"
+        else:
+            fix = "choose an address of this machine" if tcp else "choose one in a folder that exists"
+        raise config_error("--web.listen-address", f"cannot listen at {written}: {why}", fix) from error
 
-    def __init__(self, site: Site, limits: Limits, room: int) -> None:
-        self.site = site
-        self.limits = limits
-        self.draining = False
-        self._room = room
-        self._open: set[Connection] = set()
-        self._idle: Shares[Connection] = Shares()
 
-    def accept(self, sock: socket.socket, address: str) -> None:
-        """Serve a new connection, in place of an idle one if there are too many; or close it."""
-        if self.draining or (len(self._open) >= self._room and not self.make_room()):
-            sock.close()
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # As in Go: of a name's addresses, the first IPv4 one.
+    family, *_, where = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return socket.create_server((str(where[0]), port), family=family, backlog=_BACKLOG)
+
+
+def _bind_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket of a process that has ended: one that refuses connections."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
             return
-        connection = Connection(self, sock, address)
-        self._open.add(connection)
-        self.note_idle(connection)
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
 
-    def make_room(self) -> bool:
-        """End the longest idle connection of the client with the most idle ones; return whether there was one."""
-        largest = self._idle.largest()
-        if largest is None:
-            return False
-        _, connection, _ = largest
-        self.forget(connection)
-        connection.cut()
-        return True
 
-    def note_idle(self, connection: Connection) -> None:
-        if connection in self._open:
-            self._idle.add(connection.client.key, connection, asyncio.get_running_loop().time())
-
-    def note_busy(self, connection: Connection) -> None:
-        self._idle.discard(connection.client.key, connection)
-
-    def forget(self, connection: Connection) -> None:
-        self._open.discard(connection)
-        self.note_busy(connection)
-
-    async def stop(self) -> None:
-        """End the idle connections now, and the others when they have answered or after `limits.stop` seconds."""
-        self.draining = True
-        while self.make_room():
-            pass
-        tasks = [connection.task for connection in self._open]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.limits.stop)
-        for connection in list(self._open):
-            connection.cut()
-        # The transports need one round of the loop to close.
-        await asyncio.sleep(0)
+def _is_tcp(sock: socket.socket) -> bool:
+    return sock.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def _room(wanted: int) -> int:
@@ -244,13 +276,13 @@ def _room(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - _RESERVED_FILES))
 
 
-def _warn_if_open(addresses: tuple[str, ...]) -> None:
-    reachable = [address for address in addresses if not listen_address.parse(address).is_loopback()]
-    if reachable:
-        log.warning(
-            "the endpoint is open to everyone who can reach it: --web.config.file can require TLS and passwords",
-            address=", ".join(reachable),
-        )
+def is_loopback(written: str) -> bool:
+    """Return whether only this machine can reach a listen address."""
+    host = (split_host(written) or ("localhost",))[0]
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

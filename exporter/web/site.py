@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from exporter.exposition import UnknownTenantError
 from exporter.web import negotiation
-from exporter.web.http import Request, Response, text
-from exporter.web.limits import Slots
+from exporter.web.http import FULL, Request, Response, text
 from exporter.web.worker import BusyError, Worker
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from exporter.config import Web
     from exporter.status import Status
     from exporter.web.basic_auth import Passwords
-    from exporter.web.limits import Limits
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
@@ -28,7 +26,6 @@ _COMPRESS_FROM = 1024
 _MOST_PARAMETERS = 250
 """Of a query: parsing more of them would hold up the event loop."""
 
-_FULL = text(503, "too many requests are in progress: try again later", ("Retry-After", "1"))
 _LONG_QUERY = text(400, f"a query has at most {_MOST_PARAMETERS} parameters")
 _UNAUTHORIZED = text(
     401,
@@ -80,13 +77,11 @@ class _Route(NamedTuple):
         answer: makes its response.
         methods: its HTTP methods.
         open: needs no password.
-        slot: its response is counted among the scrapes.
     """
 
     answer: Callable[[Request], Awaitable[Response]]
     methods: tuple[str, ...] = _READ
     open: bool = False
-    slot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +107,12 @@ class Site:
     Args:
         source: what they show and do.
         web: their paths, and whether `/-/reload` is enabled.
-        limits: how many scrapes at once.
 
     Attributes:
         security: what connections and requests must comply with at present.
     """
 
-    def __init__(self, source: Source, web: Web, limits: Limits) -> None:
+    def __init__(self, source: Source, web: Web) -> None:
         self.security = Security()
         self._source = source
         self._lifecycle = web.enable_lifecycle
@@ -126,17 +120,16 @@ class Site:
         self._telemetry = web.telemetry_path
         prefix = web.prefix
         self._metrics_at = quote(prefix) + web.telemetry_path
-        self._slots = Slots(limits.scrapes, limits.grace)
         self._readers = Worker("web-status", limit=8)
         self._reloader = Worker("web-reload", limit=4)
         self._passwords: Passwords | None = None
         self._routes = {
-            f"{prefix}/": _Route(self._page, slot=True),
-            f"{prefix}/api/v1/status": _Route(self._status, slot=True),
+            f"{prefix}/": _Route(self._page),
+            f"{prefix}/api/v1/status": _Route(self._status),
             f"{prefix}/-/healthy": _Route(self._healthy, open=True),
             f"{prefix}/-/ready": _Route(self._ready, open=True),
             f"{prefix}/-/reload": _Route(self._reload, _RELOAD),
-            prefix + unquote(self._telemetry): _Route(self._metrics, slot=True),
+            prefix + unquote(self._telemetry): _Route(self._metrics),
         }
         if prefix:
             # Relative, so that they also work behind a proxy that adds a prefix.
@@ -162,12 +155,12 @@ class Site:
         if self._passwords is not None:
             self._passwords.end()
 
-    async def handle(self, request: Request) -> Response:
-        """Return the response to `request`."""
+    async def handle(self, request: Request, client: str) -> Response:
+        """Return the response to a request; `client` is what its use is counted under."""
         route = self._routes.get(request.path)
         if self._passwords is not None and self.security.users and not (route is not None and route.open):
             try:
-                right = await self._passwords.check(request.headers.get("authorization"), request.client.key)
+                right = await self._passwords.check(request.headers.get("authorization"), client)
             except BusyError:
                 return text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
             if not right:
@@ -183,15 +176,9 @@ class Site:
         if request.query.count("&") >= _MOST_PARAMETERS:
             return _LONG_QUERY
         try:
-            response = await route.answer(request)
+            return await route.answer(request)
         except UnknownTenantError as error:
             return text(404, str(error)[:300])
-        if not route.slot or response.status != 200:
-            return response
-        # Only now: a request that is refused takes no slot from anybody.
-        release = self._slots.acquire(request.client)
-        # A client that reads slowly keeps its slot.
-        return _FULL if release is None else response._replace(done=release)
 
     async def _metrics(self, request: Request) -> Response:
         if not self._source.ready():  # an empty page would end every series
@@ -201,7 +188,7 @@ class Site:
         gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         body = self._source.scrape(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
         headers = (("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding"))
-        return Response(200, (*headers, ("Content-Encoding", "gzip")) if gzip else headers, body)
+        return Response(200, (*headers, ("Content-Encoding", "gzip")) if gzip else headers, body, counted=True)
 
     async def _healthy(self, _request: Request) -> Response:
         return text(200, "healthy: the process works")
@@ -270,9 +257,9 @@ class Site:
         try:
             body, is_gzip = await self._readers.do(compressed)
         except BusyError:
-            return _FULL
+            return FULL
         encoding = (("Content-Encoding", "gzip"),) if is_gzip else ()
-        return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,))
+        return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,), counted=True)
 
 
 def _tenants(query: str) -> tuple[str, ...]:

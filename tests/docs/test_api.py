@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from exporter.config import Web
 from exporter.status import json_schema
-from exporter.web.limits import Limits
 from exporter.web.site import Site, Source
 from tests.docs.markdown import ROOT
 
@@ -77,7 +76,7 @@ def section(name: str, schema: Mapping[str, Any]) -> str:
 
 def test_the_page_is_the_codes_own(golden: Callable[[Path, str], None]) -> None:
     """The page has every path with its methods and password, and every key of the status with its type."""
-    routes = Site(cast("Source", None), Web(), Limits())._routes
+    routes = Site(cast("Source", None), Web())._routes
     assert set(routes) == set(ANSWERS)
     password = {path: "not needed" if route.open else "as configured" for path, route in routes.items()}
     rows = [

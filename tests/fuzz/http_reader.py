@@ -10,9 +10,8 @@ import h11
 from hypothesis import strategies as st
 
 from exporter.web.http import Reader, Request, Response
-from exporter.web.limits import Client, Limits
+from exporter.web.limits import Limits
 
-_CLIENT = Client("192.0.2.1", "192.0.2.1", lambda: None)
 _LIMITS = Limits(line=200, head=400, headers=6, body=60)
 
 _PIECES = st.sampled_from([
@@ -97,7 +96,7 @@ def check(case: tuple[bytes, list[int]]) -> None:
 
 
 def _read(limits: Limits, *segments: bytes) -> list[Request | Response]:
-    reader, found = Reader(limits, _CLIENT), list[Request | Response]()
+    reader, found = Reader(limits), list[Request | Response]()
     for segment in segments:
         reader.feed(segment)
         while (one := reader.next()) is not None:

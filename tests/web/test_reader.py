@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.web.http import Reader, Request, Response
-from exporter.web.limits import Client, Limits
+from exporter.web.limits import Limits
 
 SMALL = Limits(line=64, head=256, headers=4, body=32)
 PIECES = st.sampled_from(
@@ -22,12 +22,9 @@ PIECES = st.sampled_from(
 )
 
 
-CLIENT = Client("192.0.2.1", "192.0.2.1", lambda: None)
-
-
 def read(limits: Limits, *segments: bytes) -> list[Request | Response]:
     """Return what a new reader finds in these segments, up to its first refusal."""
-    reader = Reader(limits, CLIENT)
+    reader = Reader(limits)
     found: list[Request | Response] = []
     for segment in segments:
         reader.feed(segment)
@@ -44,12 +41,12 @@ def statuses(found: list[Request | Response]) -> list[int]:
 
 
 def test_a_request_is_read_as_it_came() -> None:
-    """Method, decoded path, query, joined headers and address arrive."""
+    """Method, decoded path, query and joined headers arrive."""
     (request,) = read(
         Limits(), b"GET /a%20b?c=%20#d HTTP/1.1\r\nHost: h\r\nAccept: x\r\nACCEPT: y\r\nX-Bytes: \xe9\r\n\r\n"
     )
     headers = {"host": "h", "accept": "x, y", "x-bytes": "é"}
-    assert request == Request("GET", "/a b", "c=%20", headers, CLIENT, keep_alive=True, old=False)
+    assert request == Request("GET", "/a b", "c=%20", headers, keep_alive=True, old=False)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,7 @@ def test_an_absolute_target_is_understood(target: bytes, path: str, query: str) 
 def test_no_leave_is_given_to_http_1_0() -> None:
     """HTTP/1.0 has no 100 Continue: its expectation is ignored (RFC 9110, section 10.1.1)."""
     for version, expected in ((b"1.0", False), (b"1.1", True)):
-        reader = Reader(Limits(), CLIENT)
+        reader = Reader(Limits())
         reader.feed(b"POST / HTTP/%s\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n" % version)
         assert reader.next() is None
         assert reader.take_expectation() is expected
@@ -80,7 +77,7 @@ def test_no_leave_is_given_to_http_1_0() -> None:
 
 def test_empty_lines_begin_no_request() -> None:
     """A client that ends its request with an empty line too many is idle after it, not late with the next."""
-    reader = Reader(Limits(), CLIENT)
+    reader = Reader(Limits())
     reader.feed(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n")
     assert isinstance(reader.next(), Request)
     assert reader.next() is None

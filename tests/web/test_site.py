@@ -5,19 +5,21 @@ from __future__ import annotations
 import gzip
 import re
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
 from exporter.web.http import text
-from exporter.web.limits import Client, Slots
+from exporter.web.limits import Slots
 from tests.statuses import reported, status
 from tests.web.serving import BODY, Fake, running, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from exporter.web.connection import Connection
     from tests.web.serving import Running
 
 
@@ -227,22 +229,27 @@ def test_a_telemetry_path_of_any_characters(written: str, href: str) -> None:
         assert httpx.get(f"{server.url}/{href}").status_code == 200
 
 
+def connection(client: str, cut: Callable[[], None] = lambda: None) -> Connection:
+    """Return what the slots know of a client's connection."""
+    return cast("Connection", Mock(client=client, cut=cut))
+
+
 def test_slots_among_equals() -> None:
     """The oldest scrape of equals makes room once it has had its time, not before, and leaving twice does no harm."""
     now = [0.0]
     cut: list[str] = []
     slots = Slots(2, 5.0, clock=lambda: now[0])
-    first = slots.acquire(Client("", "a", lambda: cut.append("first")))
-    assert first is not None
+    first = connection("a", lambda: cut.append("first"))
+    assert slots.take(first)
     now[0] = 0.1
-    assert slots.acquire(Client("", "b", lambda: cut.append("second"))) is not None
+    assert slots.take(connection("b", lambda: cut.append("second")))
     now[0] = 4.9
-    assert slots.acquire(Client("", "c", lambda: None)) is None
+    assert not slots.take(connection("c"))
     now[0] = 5.0
-    assert slots.acquire(Client("", "c", lambda: None)) is not None
+    assert slots.take(connection("c"))
     assert cut == ["first"]
-    first()
-    first()
+    slots.discard(first)
+    slots.discard(first)
     assert len(slots) == 2
 
 
@@ -252,7 +259,7 @@ def test_who_holds_most_makes_room() -> None:
     slots = Slots(4, 60.0, clock=lambda: 0.0)
 
     def enter(client: str, name: str) -> bool:
-        return slots.acquire(Client("", client, lambda: cut.append(name))) is not None
+        return slots.take(connection(client, lambda: cut.append(name)))
 
     assert all(enter("crowd", f"{number}") for number in range(4))
     assert enter("prometheus", "scrape")
