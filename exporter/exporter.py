@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from exporter.config import watched
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
-from exporter.families import TENANT_FAMILIES
 from exporter.log import get_logger
-from exporter.metrics import OwnMetrics, TenantSamples
-from exporter.process_metrics import ProcessMetrics, process_collectors
+from exporter.metrics import TenantSamples
+from exporter.process_metrics import OwnMetrics, ProcessMetrics
 from exporter.recorder import Recorder
 from exporter.rendering import AgeClock, Renderer
 from exporter.storage import Storage, StorageLockedError
@@ -93,9 +92,8 @@ class Exporter:
         self._recorder.adopt(self._tenants)
         self._states, self._budget = self._recorder.states, self._recorder.budget
         samples = TenantSamples(self._states, self._budget, self._age_clock)
-        self._exposition = Exposition(
-            TENANT_FAMILIES, ProcessMetrics(self._own, process_collectors() if process_metrics else ())
-        )
+        self._process = ProcessMetrics() if process_metrics else None
+        self._exposition = Exposition()
         self._renderer = Renderer(self._exposition, samples, self._own, self._age_clock)
         self._urgent: set[Key] = set()
         self._watch = Watch(lambda: watched(self._config))
@@ -107,7 +105,6 @@ class Exporter:
         self._started_at = clock()
         self._replica = storage.identity
         self._rendered = False
-        self._reload_error = ""
         self._corrected: Config | None = None
 
     def render_first(self) -> None:
@@ -199,7 +196,7 @@ class Exporter:
         Nothing but the refused configuration may name that file, so that it is not watched.
         """
         last, self._corrected = self._corrected, None
-        if self._reload_error:
+        if self._own.reload_error:
             with suppress(ConfigError):
                 config = self._load()
                 self._new_microsoft(config).close()
@@ -233,7 +230,14 @@ class Exporter:
             UnknownTenantError: one of `tenants` is not configured.
         """
         started = time.perf_counter()
-        body = self._exposition.body(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
+        body: Sequence[bytes]
+        if tenants:
+            body = (self._exposition.of_tenants(tenants, openmetrics=openmetrics, gzip=gzip),)
+        else:
+            own = self._own.text(openmetrics=openmetrics)
+            if self._process is not None:
+                own += self._process.text(openmetrics=openmetrics)
+            body = self._exposition.body(own, openmetrics=openmetrics, gzip=gzip)
         self._own.scrape_seconds = time.perf_counter() - started
         return body
 
@@ -259,7 +263,7 @@ class Exporter:
             expired_by=self._age_clock(),
             started_at=self._started_at,
             reloaded_at=self._own.reloaded_at,
-            reload_error=self._reload_error,
+            reload_error=self._own.reload_error,
             next_poll=self._due,
         )
 
@@ -276,8 +280,7 @@ class Exporter:
                 tenants = config.tenants
                 microsoft = self._new_microsoft(config)
             except ConfigError as error:
-                self._own.reload_successful = False
-                self._reload_error = error.message
+                self._own.reload_error = error.message
                 self._watch.accept(before)
                 log.error(  # noqa: TRY400 - the errors of the configuration say it all
                     "the configuration was not reloaded; the previous one remains in force", errors=error.message
@@ -285,9 +288,8 @@ class Exporter:
                 return False, f"not reloaded, the previous configuration remains in force:\n{error.message}"
             self._swap(config, tenants, microsoft, self._watch.differences(before))
             self._watch.accept(before)
-            self._own.reload_successful = True
             self._own.reloaded_at = self._clock()
-            self._reload_error = ""
+            self._own.reload_error = ""
             log.info("the configuration was reloaded", tenants=len(tenants))
             return True, f"reloaded (tenants: {len(tenants)})"
 

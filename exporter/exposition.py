@@ -1,26 +1,34 @@
 """The bytes of `/metrics`, rendered when the data change and not when they are scraped.
 
-Tenants stand in groups; a group's samples of one family are one segment, kept as text and as a piece of a gzip stream.
-A poll renders its tenant and compresses its group's segments; a scrape joins ready pieces, and adds the process's
-own few series as they are, in one gzip member: a second one breaks `curl --compressed`.
+Every tenant has a slot, and 64 slots are a group. A group's samples of one family are one text, kept as it is and as a
+piece of a gzip stream. A poll renders its tenant and compresses its group's texts; a scrape joins ready pieces, and
+adds the process's own few series as they are, in one gzip member: a second one breaks `curl --compressed`.
+
+The sample lines of both formats are the same, so they are written here, once, and not twice by prometheus-client; a
+property test holds each line against its writers.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/, https://prometheus.io/docs/specs/om/open_metrics_spec/
 """
 
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
-from dataclasses import dataclass, replace
-from itertools import accumulate, chain
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.sample_lines import EOF, family_header, lines
+from prometheus_client.utils import floatToGoString
+
+from exporter.metrics import TENANT_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from exporter.families import Family
-    from exporter.metrics import Sample
-    from exporter.process_metrics import ProcessMetrics
+    from exporter.metrics import Family, Sample
+
+EOF = b"# EOF\n"
+"""What ends an exposition in OpenMetrics."""
 
 _GROUP = 64
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -28,35 +36,51 @@ _LEVEL = 6
 _LARGEST_STORED = 0xFFFF
 
 
-class UnknownTenantError(LookupError):
-    """A scrape asked for a tenant that is not configured.
+def lines(family: Family, samples: Iterable[Sample]) -> bytes:
+    """Return the lines of a family's samples."""
+    name = family.full_name
+    places = sorted((label, place) for place, label in enumerate(family.labels))
+    made = [
+        line(series(name, [(label, sample.labels[place]) for label, place in places]), sample.value)
+        for sample in samples
+    ]
+    return "".join(made).encode("utf-8")
 
-    Args:
-        name: the name as it was asked for.
-    """
+
+def series(name: str, labels: Iterable[tuple[str, str]]) -> str:
+    """Return what the lines of one series begin with, in either format: its name and its labels, sorted by name."""
+    pairs = ",".join([f'{label}="{_escaped(value)}"' for label, value in labels])
+    return f"{name}{{{pairs}}}" if pairs else name
+
+
+def line(series: str, value: float) -> str:
+    return f"{series} {floatToGoString(value)}\n"  # type: ignore[no-untyped-call]
+
+
+def family_header(family: Family, *, openmetrics: bool) -> bytes:
+    """Return a family's HELP and TYPE lines."""
+    return header(family.full_name, family.type, family.help, openmetrics=openmetrics)
+
+
+@lru_cache(256)
+def header(name: str, kind: str, help_: str, *, openmetrics: bool) -> bytes:
+    """Return the HELP and TYPE lines of a gauge or counter, which has a name with `_total`."""
+    text = help_.replace("\\", "\\\\").replace("\n", "\\n")
+    if openmetrics:
+        text = text.replace('"', '\\"')
+        name = name.removesuffix("_total") if kind == "counter" else name
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n".encode()
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+class UnknownTenantError(LookupError):
+    """A scrape asked for a tenant that is not configured."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown tenant {name!r}")
-        self.name = name
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A family's samples of one group of tenants.
-
-    Attributes:
-        text: the samples' lines.
-        ends: where each tenant's lines end in `text`.
-        deflated: the text as raw deflate, ended so that any other such piece may follow; None until `publish`.
-    """
-
-    text: bytes = b""
-    ends: tuple[int, ...] = ()
-    deflated: bytes | None = None
-
-    def block(self, position: int) -> bytes:
-        """Return the lines of the tenant at `position` of the group."""
-        return self.text[self.ends[position - 1] if position else 0 : self.ends[position]]
 
 
 class Checksum(NamedTuple):
@@ -83,6 +107,9 @@ class Checksum(NamedTuple):
         return Checksum(crc, self.length + other.length, _product(self.shift, other.shift))
 
 
+_EMPTY = Checksum()
+
+
 def _product(left: int, right: int) -> int:
     """Multiply two polynomials modulo that of CRC-32, the highest power in the lowest bit."""
     product, bit = 0, 1 << 31
@@ -96,58 +123,167 @@ def _product(left: int, right: int) -> int:
 
 
 class _Strip:
-    """A family's segments of all groups, with what a change of one of them needs to be seen without the others.
+    """The lines of one family, in groups of slots; those of all groups in order are what a scrape shows.
 
     Attributes:
-        texts: the segments' lines.
-        deflated: the segments, compressed and joined.
+        texts: the groups' lines, as of the last `publish`.
+        deflated: the same as raw deflate that anything may follow.
+        checksum: of the lines.
     """
 
-    def __init__(self, segments: Sequence[Segment] = ()) -> None:
-        self._texts = [segment.text for segment in segments]
-        self._pieces = [segment.deflated or b"" for segment in segments]
-        width = 1 << max(len(segments) - 1, 0).bit_length()
-        # A binary tree in an array: the sum of node n is that of nodes 2n and 2n+1; the leaves are the segments.
-        self._sums = [Checksum()] * width + [Checksum.of(text) for text in self._texts]
-        self._sums += [Checksum()] * (2 * width - len(self._sums))
-        for node in range(width - 1, 0, -1):
-            self._sums[node] = self._sums[2 * node].then(self._sums[2 * node + 1])
-        self._join()
+    def __init__(self) -> None:
+        self._texts: list[bytes] = []
+        self._bounds: list[tuple[int, ...]] = []  # of each slot's lines within its group's text
+        self._deflated: list[bytes] = []
+        self._sums: dict[tuple[int, int], Checksum] = {}
+        self._changed: set[int] = set()
+        self.texts: tuple[bytes, ...] = ()
+        self.deflated = b""
+        self.checksum = _EMPTY
 
-    def replace(self, place: int, segment: Segment) -> None:
-        if segment.text == self._texts[place]:
+    def lines(self, slot: int) -> bytes:
+        """Return the lines in a slot."""
+        group, place = divmod(slot, _GROUP)
+        begin, end = self._bounds[group][place : place + 2]
+        return self._texts[group][begin:end]
+
+    def put(self, slot: int, lines: bytes) -> None:
+        """Put lines into a slot, in place of those that it held; slots come into use one after the other."""
+        group, place = divmod(slot, _GROUP)
+        if group == len(self._texts):
+            self._texts.append(b"")
+            self._bounds.append((0,) * (_GROUP + 1))
+            self._deflated.append(b"")
+        text, bounds = self._texts[group], self._bounds[group]
+        begin, end = bounds[place : place + 2]
+        if text[begin:end] != lines:
+            longer = len(lines) - (end - begin)
+            self._texts[group] = text[:begin] + lines + text[end:]
+            self._bounds[group] = (*bounds[: place + 1], *(bound + longer for bound in bounds[place + 1 :]))
+            self._changed.add(group)
+
+    def publish(self) -> None:
+        """Show what was put."""
+        if not self._changed:
             return
-        self._texts[place], self._pieces[place] = segment.text, segment.deflated or b""
-        node = len(self._sums) // 2 + place
-        self._sums[node] = Checksum.of(segment.text)
-        while node > 1:
-            node //= 2
-            self._sums[node] = self._sums[2 * node].then(self._sums[2 * node + 1])
-        self._is_joined = False
-
-    def join(self) -> None:
-        """Make `texts` and `deflated` what the segments are now."""
-        if not self._is_joined:
-            self._join()
-
-    @property
-    def checksum(self) -> Checksum:
-        """Of the segments' lines."""
-        return self._sums[1]
-
-    def _join(self) -> None:
+        for group in self._changed:
+            self._deflated[group] = deflate(self._texts[group])
+            self._sums[0, group] = Checksum.of(self._texts[group])
+        # The sum of a node is that of the two below it, so that the texts of other groups need not be read.
+        height = max(len(self._texts) - 1, 0).bit_length()
+        nodes = self._changed
+        for level in range(height):
+            nodes = {node // 2 for node in nodes}
+            for node in nodes:
+                left, right = (self._sums.get((level, one), _EMPTY) for one in (2 * node, 2 * node + 1))
+                self._sums[level + 1, node] = left.then(right)
         self.texts = tuple(filter(None, self._texts))
-        self.deflated = b"".join(self._pieces)
-        self._is_joined = True
+        self.deflated = b"".join(self._deflated)
+        self.checksum = self._sums.get((height, 0), _EMPTY)
+        self._changed = set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(NamedTuple):
     """Everything of the tenants, ready to be sent, in one format."""
 
-    texts: tuple[tuple[bytes, ...], ...]
-    deflated: tuple[bytes, ...]
-    checksum: Checksum
+    texts: tuple[bytes, ...] = ()
+    deflated: tuple[bytes, ...] = ()
+    checksum: Checksum = _EMPTY
+
+
+class Exposition:
+    """Holds the rendered samples of every tenant and gives the body of a scrape.
+
+    `put`, `drop` and `publish` are for the one thread that renders; `body` is for any, at any time.
+    """
+
+    def __init__(self) -> None:
+        self._strips = [_Strip() for _ in TENANT_FAMILIES]
+        self._slots: dict[str, int] = {}
+        self._free: list[int] = []
+        self._lock = threading.Lock()
+        self._headers = {
+            openmetrics: [
+                (text, deflate(text), Checksum.of(text))
+                for text in (family_header(family, openmetrics=openmetrics) for family in TENANT_FAMILIES)
+            ]
+            for openmetrics in (False, True)
+        }
+        self._pages = {False: _Page(), True: _Page()}
+
+    def put(self, tenant: str, samples: Iterable[Sample]) -> None:
+        """Render a tenant's samples in place of those it had; a scrape of all shows them after the next `publish`."""
+        by_family: dict[str, list[Sample]] = {}
+        for sample in samples:
+            by_family.setdefault(sample.family, []).append(sample)
+        made = [lines(family, by_family.get(family.name, ())) for family in TENANT_FAMILIES]
+        with self._lock:
+            if tenant not in self._slots:
+                self._slots[tenant] = self._free.pop() if self._free else len(self._slots)
+            for strip, text in zip(self._strips, made, strict=True):
+                strip.put(self._slots[tenant], text)
+
+    def drop(self, tenant: str) -> None:
+        """Take a tenant's samples away; a scrape of all shows that after the next `publish`."""
+        with self._lock:
+            slot = self._slots.pop(tenant, None)
+            if slot is not None:
+                self._free.append(slot)
+                for strip in self._strips:
+                    strip.put(slot, b"")
+
+    def publish(self) -> None:
+        """Make what was put and dropped the answer of the next scrape."""
+        for strip in self._strips:
+            strip.publish()
+        self._pages = {openmetrics: self._page(headers) for openmetrics, headers in self._headers.items()}
+
+    def _page(self, headers: Iterable[tuple[bytes, bytes, Checksum]]) -> _Page:
+        texts: list[bytes] = []
+        deflated: list[bytes] = []
+        checksum = _EMPTY
+        for (text, piece, of_text), strip in zip(headers, self._strips, strict=True):
+            if strip.texts:
+                texts += [text, *strip.texts]
+                deflated += [piece, strip.deflated]
+                checksum = checksum.then(of_text).then(strip.checksum)
+        return _Page(tuple(texts), tuple(deflated), checksum)
+
+    def body(self, own: bytes, *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
+        """Return the body of a scrape, in pieces.
+
+        Args:
+            own: the process's own series.
+            openmetrics: OpenMetrics 1.0.0 in place of text 0.0.4.
+            gzip: as one gzip member (RFC 1952).
+        """
+        page = self._pages[openmetrics]
+        last = own + EOF if openmetrics else own
+        if not gzip:
+            return (*page.texts, last)
+        trailer = struct.pack(
+            "<LL", zlib.crc32(last, page.checksum.crc), (page.checksum.length + len(last)) & 0xFFFFFFFF
+        )
+        # Level 0: these few lines are not worth the time of compressing them.
+        return (_GZIP_HEADER, *page.deflated, zlib.compress(last, 0, -zlib.MAX_WBITS), trailer)
+
+    def of_tenants(self, tenants: Iterable[str], *, openmetrics: bool, gzip: bool) -> bytes:
+        """Return the body of a scrape of these tenants' series only, in either form.
+
+        Raises:
+            UnknownTenantError: one of `tenants` is not configured.
+        """
+        pieces: list[bytes] = []
+        names = dict.fromkeys(tenants)
+        with self._lock:
+            for name in names:
+                if name not in self._slots:
+                    raise UnknownTenantError(name)
+            for (header, _, _), strip in zip(self._headers[openmetrics], self._strips, strict=True):
+                if block := b"".join(strip.lines(self._slots[name]) for name in names):
+                    pieces += [header, block]
+        text = b"".join(pieces) + (EOF if openmetrics else b"")
+        return zlib.compress(text, _LEVEL, 16 + zlib.MAX_WBITS) if gzip else text
 
 
 def deflate(text: bytes) -> bytes:
@@ -156,193 +292,3 @@ def deflate(text: bytes) -> bytes:
         return b""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    """The tenants of a group, and their segments, one a family."""
-
-    names: tuple[str, ...]
-    segments: tuple[Segment, ...]
-
-    def with_lines(self, name: str, blocks: Sequence[bytes]) -> _Rendered:
-        """Return this with a tenant's lines, family by family, in place of those it had."""
-        place = self.names.index(name) if name in self.names else len(self.names)
-        return self._spliced(place, (name,), [(block,) for block in blocks])
-
-    def without(self, name: str) -> _Rendered:
-        return self._spliced(self.names.index(name), (), [()] * len(self.segments))
-
-    def lines_of(self, name: str, family: int) -> bytes:
-        """Return a tenant's lines of one family."""
-        return self.segments[family].block(self.names.index(name))
-
-    def deflated(self) -> _Rendered:
-        """Return this with every segment compressed: once for all changes since the last time."""
-        done = (
-            segment if segment.deflated is not None else replace(segment, deflated=deflate(segment.text))
-            for segment in self.segments
-        )
-        return _Rendered(self.names, tuple(done))
-
-    def _spliced(self, place: int, names: tuple[str, ...], blocks: Sequence[tuple[bytes, ...]]) -> _Rendered:
-        spliced = (_segment(segment, place, new) for segment, new in zip(self.segments, blocks, strict=True))
-        return _Rendered((*self.names[:place], *names, *self.names[place + 1 :]), tuple(spliced))
-
-
-class _Group:
-    """Up to `_GROUP` tenants; what is rendered is exchanged as a whole, so that readers need no lock."""
-
-    __slots__ = ("rendered",)
-
-    def __init__(self, families: int) -> None:
-        self.rendered = _Rendered((), (Segment(),) * families)
-
-
-def _segment(before: Segment, place: int, blocks: tuple[bytes, ...]) -> Segment:
-    """Return the segment with `blocks` in the place of one tenant's lines."""
-    pieces = [before.block(position) for position in range(len(before.ends))]
-    pieces[place : place + 1] = blocks
-    text = b"".join(pieces)
-    ends = tuple(accumulate(len(piece) for piece in pieces))
-    return Segment(text, ends, before.deflated if text == before.text else None)
-
-
-class Exposition:
-    """Holds the rendered samples of every tenant and gives the body of a scrape.
-
-    `put`, `drop` and `publish` are for the one thread that renders; `body` is for any, at any time.
-
-    Args:
-        families: the tenants' families, in the order of `/metrics`.
-        process_metrics: the process's own series, rendered for each scrape.
-    """
-
-    def __init__(self, families: Sequence[Family], process_metrics: ProcessMetrics) -> None:
-        self._families = tuple(families)
-        self._process_metrics = process_metrics
-        self._groups: list[_Group] = []
-        self._group_of: dict[str, _Group] = {}
-        self._changed: set[_Group] = set()
-        self._regrouped = True
-        self._headers = {
-            openmetrics: tuple(
-                (Segment(text, (), deflate(text)), Checksum.of(text))
-                for text in (family_header(family, openmetrics=openmetrics) for family in self._families)
-            )
-            for openmetrics in (False, True)
-        }
-        self._pages: dict[bool, _Page] = {}
-        self.publish()
-
-    def put(self, tenant: str, samples: Iterable[Sample]) -> None:
-        """Render a tenant's samples in place of those it had; seen from the next `publish` on."""
-        by_family: dict[str, list[Sample]] = {}
-        for sample in samples:
-            by_family.setdefault(sample.family, []).append(sample)
-        blocks = [lines(family, by_family.get(family.name, ())) for family in self._families]
-        group = self._group_of.get(tenant)
-        if group is None:
-            if not self._groups or len(self._groups[-1].rendered.names) >= _GROUP:
-                self._groups.append(_Group(len(self._families)))
-                self._regrouped = True
-            group = self._groups[-1]
-        group.rendered = group.rendered.with_lines(tenant, blocks)
-        self._group_of[tenant] = group
-        self._changed.add(group)
-
-    def drop(self, tenant: str) -> None:
-        """Take a tenant's samples away; seen from the next `publish` on."""
-        group = self._group_of.pop(tenant, None)
-        if group is not None:
-            group.rendered = group.rendered.without(tenant)
-            self._changed.add(group)
-            if not group.rendered.names:
-                self._groups.remove(group)
-                self._regrouped = True
-
-    def publish(self) -> None:
-        """Make what was put and dropped the answer of the next scrape."""
-        for group in self._changed:
-            group.rendered = group.rendered.deflated()
-        if self._regrouped:
-            columns = zip(*(group.rendered.segments for group in self._groups), strict=True)
-            self._strips = tuple(map(_Strip, columns)) or (_Strip(),) * len(self._families)
-        elif self._changed:
-            places = {group: place for place, group in enumerate(self._groups) if group in self._changed}
-            for number, strip in enumerate(self._strips):
-                for group, place in places.items():
-                    strip.replace(place, group.rendered.segments[number])
-                strip.join()
-        self._changed.clear()
-        self._regrouped = False
-        self._pages = {openmetrics: self._page(openmetrics=openmetrics) for openmetrics in (False, True)}
-
-    def _page(self, *, openmetrics: bool) -> _Page:
-        texts: list[tuple[bytes, ...]] = []
-        deflated: list[bytes] = []
-        checksum = Checksum()
-        for (head, of_head), strip in zip(self._headers[openmetrics], self._strips, strict=True):
-            if strip.texts:
-                texts += [(head.text,), strip.texts]
-                deflated += [head.deflated or b"", strip.deflated]
-                checksum = checksum.then(of_head).then(strip.checksum)
-        return _Page(tuple(texts), tuple(deflated), checksum)
-
-    def body(self, *, openmetrics: bool, gzip: bool, tenants: Sequence[str] = ()) -> Sequence[bytes]:
-        """Return the body of a scrape, in pieces.
-
-        Args:
-            openmetrics: OpenMetrics 1.0.0 in place of text 0.0.4.
-            gzip: as one gzip member.
-            tenants: only these tenants' series; all, and the process's own, where empty.
-
-        Raises:
-            UnknownTenantError: one of `tenants` is not configured.
-        """
-        if tenants:
-            return self._chosen(tenants, openmetrics=openmetrics, gzip=gzip)
-        own = self._process_metrics.text(openmetrics=openmetrics)
-        page = self._pages[openmetrics]
-        if not gzip:
-            return (*chain.from_iterable(page.texts), own)
-        return _member(page.deflated, own, page.checksum.crc, page.checksum.length)
-
-    def _chosen(self, tenants: Sequence[str], *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
-        places: list[tuple[str, _Rendered]] = []
-        for name in dict.fromkeys(tenants):
-            group = self._group_of.get(name)
-            rendered = group.rendered if group is not None else _Rendered((), ())
-            if name not in rendered.names:
-                raise UnknownTenantError(name)
-            places.append((name, rendered))
-        pieces: list[bytes] = []
-        for i, (head, _) in enumerate(self._headers[openmetrics]):
-            blocks = [rendered.lines_of(name, i) for name, rendered in places]
-            if any(blocks):
-                pieces += [head.text, *blocks]
-        text = b"".join(pieces) + (EOF if openmetrics else b"")
-        return _member((deflate(text),), b"", zlib.crc32(text), len(text)) if gzip else [text]
-
-
-def _member(deflated: Sequence[bytes], last: bytes, crc: int, length: int) -> Sequence[bytes]:
-    """Return one gzip member (RFC 1952): the ready pieces, then `last`.
-
-    Args:
-        deflated: raw deflate in pieces, each ended by a full flush.
-        last: text that is not worth the time of compressing it.
-        crc: of what `deflated` holds.
-        length: of what `deflated` holds, in bytes.
-    """
-    trailer = struct.pack("<LL", zlib.crc32(last, crc), (length + len(last)) & 0xFFFFFFFF)
-    return (_GZIP_HEADER, *deflated, _stored(last), trailer)
-
-
-def _stored(text: bytes) -> bytes:
-    """Return the end of a deflate stream that holds `text` as it is (RFC 1951, section 3.2.4)."""
-    pieces = [text[start : start + _LARGEST_STORED] for start in range(0, len(text), _LARGEST_STORED)] or [b""]
-    last = len(pieces) - 1
-    return b"".join(
-        struct.pack("<BHH", number == last, len(piece), len(piece) ^ _LARGEST_STORED) + piece
-        for number, piece in enumerate(pieces)
-    )

@@ -1,27 +1,190 @@
-"""From the report state to samples, and the exporter's own metrics."""
+"""The one list of metrics (names, types, labels, HELP texts), and a tenant's samples from where its reports stand."""
 
 from __future__ import annotations
 
-import platform
-import threading
-from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter import __version__
-from exporter.errors import Reason
-from exporter.families import REPORT_DATE
 from exporter.reports import REPORTS
 from exporter.state import midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.auth import CredentialExpiry
     from exporter.config import Targets, Tenant
     from exporter.quota import Budget
     from exporter.reports import Report
     from exporter.state import ReportStates, Snapshot, Standing
-    from exporter.storage import Storage
+
+PREFIX = "office365_activations_"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without the prefix, its type (gauge or counter), labels and HELP."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def full_name(self) -> str:
+        """The name on `/metrics`."""
+        return PREFIX + self.name
+
+
+def _report_families() -> Iterator[Family]:
+    helps: dict[str, tuple[list[str], Family]] = {}
+    for report in REPORTS.values():
+        for column in report.columns:
+            columns, family = helps.setdefault(
+                column.metric,
+                (
+                    [],
+                    Family(
+                        column.metric,
+                        "gauge",
+                        ("tenant", "product_type", *(name for name, _ in column.labels)),
+                        column.help,
+                    ),
+                ),
+            )
+            columns.append(column.csv)
+    for columns, family in helps.values():
+        named = "column" if len(columns) == 1 else "columns"
+        text = f"{family.help} (Microsoft's {named} {', '.join(columns)}), as of the last successful poll."
+        yield Family(family.name, family.type, family.labels, text)
+
+
+_REPORT = ("tenant", "report")
+
+REPORT_DATE = Family(
+    "report_refresh_timestamp_seconds",
+    "gauge",
+    _REPORT,
+    "The report's own date (Microsoft's column Report Refresh Date), midnight UTC, as of the last successful poll.",
+)
+
+REPORT_FAMILIES = (
+    *_report_families(),
+    Family(
+        "target_ratio",
+        "gauge",
+        ("tenant", "product_type"),
+        "The configured target for activated / assigned users, where one applies, as of the last successful poll.",
+    ),
+    Family(
+        "license_price",
+        "gauge",
+        ("tenant", "product_type", "currency"),
+        "The configured price of one licence a month, where there is one, as of the last successful poll.",
+    ),
+    REPORT_DATE,
+)
+"""What a report brings with it, today on `/metrics` and for the past in `history`."""
+
+TENANT_FAMILIES = (
+    *REPORT_FAMILIES,
+    Family("up", "gauge", _REPORT, "1 if the last poll of the report succeeded, 0 if it failed."),
+    Family(
+        "failing",
+        "gauge",
+        (*_REPORT, "reason"),
+        "1 while the last poll of the report failed, for its reason; absent otherwise.",
+    ),
+    Family(
+        "data_expires_timestamp_seconds",
+        "gauge",
+        _REPORT,
+        "When the report's numbers are withdrawn unless a poll succeeds: the last success and report.max_age.",
+    ),
+    Family(
+        "last_success_timestamp_seconds",
+        "gauge",
+        _REPORT,
+        "When the last successful poll of the report ended.",
+    ),
+    Family("last_poll_duration_seconds", "gauge", _REPORT, "How long the last poll of the report took."),
+    Family(
+        "last_poll_rejected_rows",
+        "gauge",
+        _REPORT,
+        "Rows of the last report read that could not be understood.",
+    ),
+    Family("polls_total", "counter", _REPORT, "Completed polls of the report since the start."),
+    Family("poll_failures_total", "counter", _REPORT, "Failed polls of the report since the start."),
+    Family(
+        "quota_remaining_calls",
+        "gauge",
+        _REPORT,
+        "Calls to Graph left in the exporter's call budget for the report, which is below Microsoft's limit.",
+    ),
+    Family(
+        "tenant_info",
+        "gauge",
+        ("tenant", "tenant_id", "cloud"),
+        "Every enabled tenant, with its tenant id and cloud.",
+    ),
+)
+"""The metrics of each tenant, in the order of `/metrics`."""
+
+SCRAPE_DURATION = Family(
+    "exporter_scrape_duration_seconds", "gauge", (), "How long the exporter took to answer the previous scrape."
+)
+
+OWN_FAMILIES = (
+    Family("exporter_failures_total", "counter", ("reason",), "Failed polls of all tenants, by reason."),
+    Family(
+        "exporter_stale_reports_total",
+        "counter",
+        (),
+        "Reports that were ignored because they were older than the one held.",
+    ),
+    Family("exporter_storage_errors_total", "counter", (), "Storage operations that failed."),
+    Family(
+        "exporter_storage_up",
+        "gauge",
+        (),
+        "1 while reports are stored, 0 while storage.path cannot be used; absent without storage.path.",
+    ),
+    Family("exporter_tenants_pending", "gauge", (), "Enabled tenants without any outcome or restored report yet."),
+    Family(
+        "exporter_credential_expiry_timestamp_seconds",
+        "gauge",
+        ("client_id", "kind"),
+        "When a certificate, or a secret with a configured expiry, expires; the earliest of its kind for a client.",
+    ),
+    Family(
+        "exporter_http_requests_total",
+        "counter",
+        ("endpoint", "code"),
+        "Requests to Microsoft by endpoint (token, graph, download) and status; error where no answer came.",
+    ),
+    Family(
+        "exporter_config_last_reload_successful",
+        "gauge",
+        (),
+        "1 if the last reload of the configuration succeeded.",
+    ),
+    Family(
+        "exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        (),
+        "When the configuration was last loaded successfully.",
+    ),
+    Family(
+        "exporter_build_info",
+        "gauge",
+        ("version", "revision", "pythonversion"),
+        "Version and revision of the exporter, and the Python it runs on.",
+    ),
+    SCRAPE_DURATION,
+)
+"""The metrics of the process, besides `process_*` and `python_info`."""
+
+NAMES = frozenset(family.full_name for family in (*TENANT_FAMILIES, *OWN_FAMILIES))
+"""Every metric's name, for the documentation's and the dashboards' tests."""
 
 
 class Sample(NamedTuple):
@@ -133,67 +296,3 @@ def _outcome(labels: tuple[str, str], standing: Standing) -> Iterator[Sample]:
     yield Sample("last_poll_duration_seconds", labels, last.duration)
     if last.rejected_rows is not None:
         yield Sample("last_poll_rejected_rows", labels, last.rejected_rows)
-
-
-class OwnMetrics:
-    """The exporter's own counts: plain numbers, made into samples when a scrape asks.
-
-    Args:
-        revision: the source's revision, for `build_info`.
-        storage: says itself whether it works; None where there is none to tell of.
-
-    Attributes:
-        tenants_pending: tenants without any outcome or restored report; None until the first rendering has counted.
-    """
-
-    def __init__(self, revision: str = "", storage: Storage | None = None) -> None:
-        self._failures = Counter({reason.value: 0 for reason in Reason})
-        self._requests: Counter[tuple[str, str]] = Counter()
-        self._revision = revision
-        self._lock = threading.Lock()
-        self._stale_reports = 0
-        self._storage = storage
-        self.tenants_pending: int | None = None
-        self.reload_successful = True
-        self.reloaded_at = 0.0
-        self.scrape_seconds = 0.0
-        self.expiries: tuple[CredentialExpiry, ...] = ()
-
-    def count_failure(self, reason: Reason) -> None:
-        with self._lock:
-            self._failures[reason.value] += 1
-
-    def count_request(self, endpoint: str, code: str) -> None:
-        with self._lock:
-            self._requests[endpoint, code] += 1
-
-    def count_stale_report(self) -> None:
-        """Count a report older than the one held."""
-        with self._lock:
-            self._stale_reports += 1
-
-    def samples(self) -> Iterator[Sample]:
-        """Yield every sample of `OWN_FAMILIES` but the previous scrape's cost, `scrape_seconds`."""
-        with self._lock:
-            failures, requests = dict(self._failures), dict(self._requests)
-        for reason, count in failures.items():
-            yield Sample("exporter_failures_total", (reason,), count)
-        yield Sample("exporter_stale_reports_total", (), self._stale_reports)
-        if self._storage is not None:
-            yield Sample("exporter_storage_errors_total", (), self._storage.errors)
-            if (up := self._storage.up) is not None:
-                yield Sample("exporter_storage_up", (), up)
-        if self.tenants_pending is not None:
-            yield Sample("exporter_tenants_pending", (), self.tenants_pending)
-        earliest: dict[tuple[str, str], float] = {}
-        for expiry in self.expiries:
-            key = (expiry.client_id, expiry.kind)
-            earliest[key] = min(expiry.at, earliest.get(key, expiry.at))
-        for key, at in earliest.items():
-            yield Sample("exporter_credential_expiry_timestamp_seconds", key, at)
-        for request, count in sorted(requests.items()):
-            yield Sample("exporter_http_requests_total", request, count)
-        yield Sample("exporter_config_last_reload_successful", (), self.reload_successful)
-        if self.reloaded_at:
-            yield Sample("exporter_config_last_reload_success_timestamp_seconds", (), self.reloaded_at)
-        yield Sample("exporter_build_info", (__version__, self._revision, platform.python_version()), 1)

@@ -1,119 +1,154 @@
-"""The metrics of the exporter and its process, rendered at each scrape."""
+"""The metrics of the exporter itself and of its process, rendered at each scrape."""
 
 from __future__ import annotations
 
 import os
+import platform
+import threading
 import weakref
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from prometheus_client import Metric, PlatformCollector, ProcessCollector
-from prometheus_client.registry import Collector
+from prometheus_client import PlatformCollector, ProcessCollector
 
-from exporter.families import OWN_FAMILIES, SCRAPE_DURATION
-from exporter.metrics import Sample
-from exporter.sample_lines import EOF, family_header, lines, metric_lines
+from exporter import __version__
+from exporter.errors import Reason
+from exporter.exposition import family_header, header, line, lines, series
+from exporter.metrics import OWN_FAMILIES, SCRAPE_DURATION, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from exporter.metrics import OwnMetrics
+    from exporter.auth import CredentialExpiry
+    from exporter.storage import Storage
 
 
-def process_collectors() -> tuple[Collector, ...]:
-    """Return what collects `process_*` and `python_info`."""
-    return (FastProcessCollector(), PlatformCollector(registry=None))
+class OwnMetrics:
+    """The exporter's own counts: plain numbers, made into lines when a scrape asks.
+
+    Args:
+        revision: the source's revision, for `build_info`.
+        storage: says itself whether it works; None where there is none to tell of.
+
+    Attributes:
+        tenants_pending: tenants without any outcome or restored report; None until the first rendering has counted.
+        reloaded_at: when the configuration was last loaded successfully, Unix seconds.
+        reload_error: why it was not since then; empty where it was.
+        scrape_seconds: how long the previous scrape took.
+        expiries: of every credential that has one.
+    """
+
+    def __init__(self, revision: str = "", storage: Storage | None = None) -> None:
+        self._failures = Counter({reason.value: 0 for reason in Reason})
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._revision = revision
+        self._lock = threading.Lock()
+        self._stale_reports = 0
+        self._storage = storage
+        self._kept: dict[bool, tuple[tuple[Sample, ...], bytes]] = {}
+        self.tenants_pending: int | None = None
+        self.reloaded_at = 0.0
+        self.reload_error = ""
+        self.scrape_seconds = 0.0
+        self.expiries: tuple[CredentialExpiry, ...] = ()
+
+    def count_failure(self, reason: Reason) -> None:
+        with self._lock:
+            self._failures[reason.value] += 1
+
+    def count_request(self, endpoint: str, code: str) -> None:
+        with self._lock:
+            self._requests[endpoint, code] += 1
+
+    def count_stale_report(self) -> None:
+        """Count a report older than the one held."""
+        with self._lock:
+            self._stale_reports += 1
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield every sample of `OWN_FAMILIES` but the previous scrape's cost."""
+        with self._lock:
+            failures, requests = dict(self._failures), dict(self._requests)
+        for reason, count in failures.items():
+            yield Sample("exporter_failures_total", (reason,), count)
+        yield Sample("exporter_stale_reports_total", (), self._stale_reports)
+        if self._storage is not None:
+            yield Sample("exporter_storage_errors_total", (), self._storage.errors)
+            if (up := self._storage.up) is not None:
+                yield Sample("exporter_storage_up", (), up)
+        if self.tenants_pending is not None:
+            yield Sample("exporter_tenants_pending", (), self.tenants_pending)
+        earliest: dict[tuple[str, str], float] = {}
+        for expiry in self.expiries:
+            key = (expiry.client_id, expiry.kind)
+            earliest[key] = min(expiry.at, earliest.get(key, expiry.at))
+        for key, at in earliest.items():
+            yield Sample("exporter_credential_expiry_timestamp_seconds", key, at)
+        for request, count in sorted(requests.items()):
+            yield Sample("exporter_http_requests_total", request, count)
+        yield Sample("exporter_config_last_reload_successful", (), not self.reload_error)
+        if self.reloaded_at:
+            yield Sample("exporter_config_last_reload_success_timestamp_seconds", (), self.reloaded_at)
+        yield Sample("exporter_build_info", (__version__, self._revision, platform.python_version()), 1)
+
+    def text(self, *, openmetrics: bool) -> bytes:
+        """Return the lines; they change with polls and not with scrapes, so they are kept until they do."""
+        samples = tuple(self.samples())
+        kept, text = self._kept.get(openmetrics, ((), b""))
+        if kept != samples:
+            pieces = []
+            for family in OWN_FAMILIES:
+                if chosen := [sample for sample in samples if sample.family == family.name]:
+                    pieces += [family_header(family, openmetrics=openmetrics), lines(family, chosen)]
+            text = b"".join(pieces)
+            self._kept[openmetrics] = (samples, text)
+        if not self.scrape_seconds:
+            return text
+        duration = lines(SCRAPE_DURATION, (Sample(SCRAPE_DURATION.name, (), self.scrape_seconds),))
+        return text + family_header(SCRAPE_DURATION, openmetrics=openmetrics) + duration
 
 
 class ProcessMetrics:
-    """Renders the process's own series.
-
-    The exporter's counts change with polls and not with scrapes, so their lines are kept until they do.
+    """`process_*` and `python_info` as prometheus-client's collectors give them, with fewer reads of /proc.
 
     Args:
-        own: the exporter's counts.
-        collectors: of prometheus-client, for what else the process tells of itself; gauges and counters only.
-    """
-
-    def __init__(self, own: OwnMetrics, collectors: Sequence[Collector] = ()) -> None:
-        self._own = own
-        self._collectors = collectors
-        self._kept: dict[bool, tuple[tuple[Sample, ...], bytes]] = {}
-        self._lines: dict[tuple[str, bool], tuple[Sequence[object], bytes]] = {}
-
-    def text(self, *, openmetrics: bool) -> bytes:
-        """Return the lines, with OpenMetrics' end."""
-        samples = tuple(self._own.samples())
-        kept, text = self._kept.get(openmetrics, ((), b""))
-        if kept != samples:
-            text = _rendered(samples, openmetrics=openmetrics)
-            self._kept[openmetrics] = (samples, text)
-        pieces = [text]
-        if self._own.scrape_seconds:
-            pieces.append(family_header(SCRAPE_DURATION, openmetrics=openmetrics))
-            pieces.append(lines(SCRAPE_DURATION, (Sample(SCRAPE_DURATION.name, (), self._own.scrape_seconds),)))
-        for collector in self._collectors:
-            pieces += [self._of(metric, openmetrics=openmetrics) for metric in collector.collect()]
-        return b"".join((*pieces, EOF) if openmetrics else pieces)
-
-    def _of(self, metric: Metric, *, openmetrics: bool) -> bytes:
-        """Return a metric's lines; most of them are those of the scrape before."""
-        samples, made = self._lines.get((metric.name, openmetrics), ((), b""))
-        if samples != metric.samples:
-            made = metric_lines(metric, openmetrics=openmetrics)
-            self._lines[metric.name, openmetrics] = (metric.samples, made)
-        return made
-
-
-def _rendered(samples: Sequence[Sample], *, openmetrics: bool) -> bytes:
-    by_family: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_family.setdefault(sample.family, []).append(sample)
-    pieces = []
-    for family in OWN_FAMILIES:
-        if family.name in by_family:
-            pieces += [family_header(family, openmetrics=openmetrics), lines(family, by_family[family.name])]
-    return b"".join(pieces)
-
-
-class FastProcessCollector(Collector):
-    """`process_*` as prometheus-client's collector gives it, with fewer reads of /proc; nothing where there is none.
-
-    Args:
-        proc: where it is.
+        proc: where it is; without it there is only `python_info`.
     """
 
     def __init__(self, proc: str = "/proc") -> None:
+        process = tuple(ProcessCollector(proc=proc, registry=None).collect())
+        self._metrics = (*process, *PlatformCollector(registry=None).collect())
+        fixed = ("process_start_time_seconds", "python_info")
+        self._fixed = {metric.name: metric.samples[0].value for metric in self._metrics if metric.name in fixed}
         self._files = f"{proc}/self/fd"
-        self._metrics = tuple(ProcessCollector(proc=proc, registry=None).collect())
-        self._fixed = {m.name: m.samples[0].value for m in self._metrics if m.name == "process_start_time_seconds"}
-        self._last: dict[str, Metric] = {}
-        if self._metrics:
+        self._statm: int | None = None
+        if process:
             self._page_size = os.sysconf("SC_PAGESIZE")
             # Kept open: a scrape tells of the process's memory also when no further file can be opened.
             self._statm = os.open(f"{proc}/self/statm", os.O_RDONLY)
             weakref.finalize(self, os.close, self._statm)
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as they are now; without what cannot be read."""
-        if not self._metrics:
-            return
-        now = self._values()
+    def text(self, *, openmetrics: bool) -> bytes:
+        """Return the lines as of now; without what cannot be read."""
+        values = self._values()
+        pieces = []
         for metric in self._metrics:
-            if metric.name in now:
-                again = self._last.get(metric.name)
-                if again is None or again.samples[0].value != now[metric.name]:
-                    again = Metric(metric.name, metric.documentation, metric.type)
-                    again.add_sample(metric.samples[0].name, {}, now[metric.name])
-                    self._last[metric.name] = again
-                yield again
+            (sample,) = metric.samples
+            if sample.name in values:
+                made = line(series(sample.name, sorted(sample.labels.items())), values[sample.name])
+                kind, help_ = metric.type, metric.documentation
+                pieces += [header(sample.name, kind, help_, openmetrics=openmetrics), made.encode()]
+        return b"".join(pieces)
 
     def _values(self) -> dict[str, float]:
+        if self._statm is None:
+            return self._fixed
         import resource  # noqa: PLC0415 - does not exist on Windows, which has no /proc either
 
         used = resource.getrusage(resource.RUSAGE_SELF)
         values = dict(self._fixed)
-        values["process_cpu_seconds"] = used.ru_utime + used.ru_stime
+        values["process_cpu_seconds_total"] = used.ru_utime + used.ru_stime
         values["process_max_fds"] = float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         size, resident, *_ = os.pread(self._statm, 200, 0).split()
         values["process_virtual_memory_bytes"] = float(size) * self._page_size

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from exporter.config import Tenant
-    from exporter.metrics import OwnMetrics
     from exporter.poller import Poller
+    from exporter.process_metrics import OwnMetrics
     from exporter.state import Key, Outcome, Standing
     from exporter.storage import Storage
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from exporter.config import Tenant
     from exporter.exposition import Exposition
-    from exporter.metrics import OwnMetrics, TenantSamples
+    from exporter.metrics import TenantSamples
+    from exporter.process_metrics import OwnMetrics
     from exporter.state import Key
 
 log = get_logger(__name__)

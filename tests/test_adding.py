@@ -28,7 +28,7 @@ KNOWN = """
 import json
 from exporter.config import load
 from exporter.config.reference import reference
-from exporter.families import NAMES
+from exporter.metrics import NAMES
 from exporter.reports import REPORTS
 
 body = b"Mobile,Desktop,Report Refresh Date,Product Type\\n1,2,2026-01-01,VISIO\\n"

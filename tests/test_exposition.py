@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.auth import CredentialExpiry
 from exporter.errors import Reason
-from exporter.exposition import Exposition, UnknownTenantError, _stored, deflate
-from exporter.families import OWN_FAMILIES, TENANT_FAMILIES, Family
-from exporter.metrics import OwnMetrics, Sample, TenantSamples
-from exporter.process_metrics import ProcessMetrics, process_collectors
+from exporter.exposition import Exposition, UnknownTenantError
+from exporter.metrics import OWN_FAMILIES, TENANT_FAMILIES, Family, Sample, TenantSamples
+from exporter.process_metrics import OwnMetrics, ProcessMetrics
 from exporter.quota import Budget
 from exporter.state import Failure, Outcome, ReportStates, Standing
 from exporter.storage import Storage
@@ -60,17 +59,6 @@ class Fixed(Collector):
         return self._made
 
 
-class NoProcessMetrics(ProcessMetrics):
-    """Ends an exposition without any series of the process."""
-
-    def __init__(self) -> None:
-        """Know nothing."""
-
-    def text(self, *, openmetrics: bool) -> bytes:
-        """Return OpenMetrics' end."""
-        return b"# EOF\n" if openmetrics else b""
-
-
 def peer(samples: Sequence[Sample], table: Sequence[Family] = TENANT_FAMILIES) -> CollectorRegistry:
     """Return a registry with which prometheus-client itself renders the samples."""
     made = CollectorRegistry()
@@ -78,8 +66,8 @@ def peer(samples: Sequence[Sample], table: Sequence[Family] = TENANT_FAMILIES) -
     return made
 
 
-def example() -> Exposition:
-    """Return two tenants in every state that a report can be in."""
+def example() -> tuple[Exposition, OwnMetrics]:
+    """Return two tenants in every state that a report can be in, and the exporter's own counts."""
     clock = Clock()
     contoso, fabrikam = (
         tenant("contoso", reports=(USERS, PLATFORMS)),
@@ -99,23 +87,34 @@ def example() -> Exposition:
     own = OwnMetrics("0123456")
     own.reloaded_at = NOON
     own.tenants_pending = 0
-    made = Exposition(TENANT_FAMILIES, ProcessMetrics(own))
+    made = Exposition()
     samples = TenantSamples(states, Budget(clock), clock)
     for known in (contoso, fabrikam):
         made.put(known.name, samples.of(known))
     made.publish()
-    return made
+    return made, own
 
 
-def body(exposition: Exposition, *, openmetrics: bool = False, tenants: tuple[str, ...] = ()) -> str:
+def whole(*, openmetrics: bool = False) -> str:
+    """Return an uncompressed scrape of the example."""
+    exposition, own = example()
+    return body(exposition, own.text(openmetrics=openmetrics), openmetrics=openmetrics)
+
+
+def chosen(*tenants: str, openmetrics: bool = False, gzip: bool = False) -> bytes:
+    """Return a scrape of some of the example's tenants."""
+    return example()[0].of_tenants(tenants, openmetrics=openmetrics, gzip=gzip)
+
+
+def body(exposition: Exposition, own: bytes = b"", *, openmetrics: bool = False) -> str:
     """Return an uncompressed scrape."""
-    return b"".join(exposition.body(openmetrics=openmetrics, gzip=False, tenants=tenants)).decode()
+    return b"".join(exposition.body(own, openmetrics=openmetrics, gzip=False)).decode()
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
 def test_the_exposition_is_as_its_golden_file(golden: Callable[[Path, str], None], *, openmetrics: bool) -> None:
     """Every family, label and HELP text of /metrics is as the golden file has it, in both formats."""
-    text = body(example(), openmetrics=openmetrics)
+    text = whole(openmetrics=openmetrics)
     text = text.replace(__import__("platform").python_version(), "3.x")
     golden(GOLDEN / ("openmetrics.txt" if openmetrics else "text.txt"), text)
 
@@ -123,20 +122,19 @@ def test_the_exposition_is_as_its_golden_file(golden: Callable[[Path, str], None
 def test_promtool_finds_nothing_to_say() -> None:
     """`promtool check metrics` is clean on the text format."""
     checked = subprocess.run(
-        [require("promtool"), "check", "metrics"], input=body(example()), capture_output=True, text=True, check=False
+        [require("promtool"), "check", "metrics"], input=whole(), capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_prometheus_clients_parsers_read_both_formats_alike() -> None:
     """Both formats parse, and hold the same samples."""
-    exposition = example()
 
     def samples(parsed: Iterable[Metric]) -> list[tuple[str, list[tuple[str, str]], float]]:
         return sorted((one.name, sorted(one.labels.items()), one.value) for family in parsed for one in family.samples)
 
-    text = samples(parse_text(body(exposition)))
-    assert samples(parse_openmetrics(body(exposition, openmetrics=True))) == text
+    text = samples(parse_text(whole()))
+    assert samples(parse_openmetrics(whole(openmetrics=True))) == text
     assert len(text) > 40
 
 
@@ -149,7 +147,7 @@ def test_lines_written_by_hand_are_prometheus_clients_to_the_byte(given_samples:
         for a, b, value in given_samples
         if family == "assigned_users" or value >= 0
     ]
-    exposition = Exposition(TENANT_FAMILIES, NoProcessMetrics())
+    exposition = Exposition()
     exposition.put("any", samples)
     exposition.publish()
     assert body(exposition).encode() == text_latest(peer(samples))
@@ -159,7 +157,7 @@ def test_lines_written_by_hand_are_prometheus_clients_to_the_byte(given_samples:
 @given(any_text, any_text.filter(bool))
 def test_any_label_text_survives_the_way_through_the_formats(product_type: str, name: str) -> None:
     """A product type or tenant name of any UTF-8 text is read back as it was, from both formats."""
-    exposition = Exposition(TENANT_FAMILIES, NoProcessMetrics())
+    exposition = Exposition()
     exposition.put(name, [Sample("assigned_users", (name, product_type), 1)])
     exposition.publish()
     for parsed in (parse_text(body(exposition)), parse_openmetrics(body(exposition, openmetrics=True))):
@@ -168,36 +166,45 @@ def test_any_label_text_survives_the_way_through_the_formats(product_type: str, 
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
-@pytest.mark.parametrize("tenants", [(), ("contoso",)])
-def test_gzip_is_one_member_with_the_same_content(tenants: tuple[str, ...], *, openmetrics: bool) -> None:
-    """The compressed body is exactly one gzip member, and holds the uncompressed one."""
-    exposition = example()
-    packed = b"".join(exposition.body(openmetrics=openmetrics, gzip=True, tenants=tenants))
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_000])
+def test_gzip_is_one_member_with_the_same_content(size: int, *, openmetrics: bool) -> None:
+    """The compressed body is exactly one gzip member, and holds the uncompressed one, however long its end is."""
+    exposition, _ = example()
+    own = (b"process_cpu_seconds_total 1.0\n" * (size // 30 + 1))[:size]
+    packed = b"".join(exposition.body(own, openmetrics=openmetrics, gzip=True))
     unpack = zlib.decompressobj(wbits=31)
-    assert unpack.decompress(packed).decode() == body(exposition, openmetrics=openmetrics, tenants=tenants)
+    assert unpack.decompress(packed).decode() == body(exposition, own, openmetrics=openmetrics)
     assert (unpack.eof, unpack.unused_data) == (True, b"")
     assert gzip.decompress(packed)
 
 
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_gzip_of_one_tenant_is_one_member_with_the_same_content(*, openmetrics: bool) -> None:
+    """The compressed page of a tenant is exactly one gzip member, and holds the uncompressed one."""
+    unpack = zlib.decompressobj(wbits=31)
+    packed = chosen("contoso", openmetrics=openmetrics, gzip=True)
+    assert unpack.decompress(packed) == chosen("contoso", openmetrics=openmetrics)
+    assert (unpack.eof, unpack.unused_data) == (True, b"")
+
+
 def test_one_tenants_page_holds_its_series_only() -> None:
     """`?tenant=` gives that tenant's lines, of every family, and none of the process's own."""
-    exposition = example()
-    everything = [line for line in body(exposition).splitlines() if 'tenant="contoso"' in line]
-    chosen = body(exposition, tenants=("contoso",))
-    assert [line for line in chosen.splitlines() if not line.startswith("#")] == everything
-    assert list(parse_openmetrics(body(exposition, openmetrics=True, tenants=("contoso",))))
+    everything = [line for line in whole().splitlines() if 'tenant="contoso"' in line]
+    page = chosen("contoso", "contoso").decode()
+    assert [line for line in page.splitlines() if not line.startswith("#")] == everything
+    assert list(parse_openmetrics(chosen("contoso", openmetrics=True).decode()))
 
 
 def test_an_unknown_tenant_is_an_error() -> None:
     """Asking for a tenant that is not there is no empty page."""
     with pytest.raises(UnknownTenantError):
-        body(example(), tenants=("contoso", "nobody"))
+        chosen("contoso", "nobody")
 
 
 @given(st.lists(st.tuples(st.integers(0, 150), st.none() | st.integers(0, 9)), max_size=60))
 def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[tuple[int, int | None]]) -> None:
     """However tenants come, change and go, a scrape shows each one's newest samples, all in one valid page."""
-    exposition = Exposition(TENANT_FAMILIES, NoProcessMetrics())
+    exposition = Exposition()
     state = {str(number): 0 for number in range(100)}
     for name in state:
         exposition.put(name, [Sample("up", (name, USERS), 0)])
@@ -211,7 +218,7 @@ def test_any_order_of_changes_shows_the_last_state_of_each_tenant(changes: list[
             state[name] = value
         exposition.publish()  # each change alone: what is kept of the others must still be true
     exposition.publish()
-    text = b"".join(exposition.body(openmetrics=False, gzip=True))
+    text = b"".join(exposition.body(b"", openmetrics=False, gzip=True))
     shown = {s.labels["tenant"]: s.value for f in parse_text(gzip.decompress(text).decode()) for s in f.samples}
     assert shown == {
         name: value for name, value in state.items() if value or not any(n == int(name) for n, _ in changes)
@@ -223,13 +230,12 @@ def test_every_sample_of_the_process_belongs_to_a_family_of_the_table() -> None:
     storage = Storage.open(None, clock=Clock())
     own = OwnMetrics(storage=storage)
     own.count_request("graph", "302")
-    own_metrics = ProcessMetrics(own)
-    assert 'exporter_failures_total{reason="network"} 0.0' in own_metrics.text(openmetrics=False).decode()
+    assert 'exporter_failures_total{reason="network"} 0.0' in own.text(openmetrics=False).decode()
     own.count_failure(Reason.NETWORK)
     own.count_stale_report()
     storage.errors += 1
     assert {sample.family for sample in own.samples()} <= {family.name for family in OWN_FAMILIES}
-    text = own_metrics.text(openmetrics=False).decode()
+    text = own.text(openmetrics=False).decode()
     assert 'exporter_failures_total{reason="network"} 1.0' in text
     assert 'exporter_failures_total{reason="throttled"} 0.0' in text
     assert 'exporter_http_requests_total{code="302",endpoint="graph"} 1.0' in text
@@ -244,21 +250,16 @@ def test_process_metrics_are_prometheus_clients_to_the_byte(requests: list[tuple
     own = OwnMetrics(revision='a "revision"\\')
     own.expiries = tuple(CredentialExpiry(client, "secret", at) for client, at in requests)
     own.scrape_seconds = seconds
-    fixed = Fixed([metric for collector in process_collectors() for metric in collector.collect()])
+    process = ProcessMetrics()
+    values = process._values()
+    process._values = lambda: values  # type: ignore[method-assign]
+    metrics = [*ProcessCollector(registry=None).collect(), *PlatformCollector(registry=None).collect()]
+    for metric in metrics:
+        metric.samples = [sample._replace(value=values[sample.name]) for sample in metric.samples]
     samples = [*own.samples(), *([Sample("exporter_scrape_duration_seconds", (), seconds)] if seconds else [])]
     registry = peer(samples, OWN_FAMILIES)
-    registry.register(fixed)
-    own_metrics = ProcessMetrics(own, (fixed,))
+    registry.register(Fixed(metrics))
     for _ in range(2):  # the second time, what could be kept was kept
-        assert own_metrics.text(openmetrics=False) == text_latest(registry)
-        assert own_metrics.text(openmetrics=True) == openmetrics_latest(registry)
-
-
-@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_000])
-def test_the_uncompressed_end_of_a_scrape(size: int) -> None:
-    """The series of the process end the deflate stream whatever their length is."""
-    text = b"process_cpu_seconds_total 1.0\n" * (size // 30 + 1)
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    assert unpacker.decompress(deflate(b"before\n") + _stored(text[:size]) + b"trailer") == b"before\n" + text[:size]
-    assert unpacker.eof
-    assert unpacker.unused_data == b"trailer"
+        for openmetrics, latest in ((False, text_latest), (True, openmetrics_latest)):
+            made = own.text(openmetrics=openmetrics) + process.text(openmetrics=openmetrics)
+            assert made + (b"# EOF\n" if openmetrics else b"") == latest(registry)

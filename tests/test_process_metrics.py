@@ -8,24 +8,30 @@ import sys
 from pathlib import Path
 
 import pytest
-from prometheus_client import ProcessCollector
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from exporter.process_metrics import FastProcessCollector
+from exporter.process_metrics import ProcessMetrics
+from tests.formats import parse_text, text_latest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
 
-def values(collector: FastProcessCollector | ProcessCollector) -> dict[str, float]:
+def values(process: ProcessMetrics) -> dict[str, float]:
     """Return the samples."""
-    return {sample.name: sample.value for metric in collector.collect() for sample in metric.samples}
+    parsed = parse_text(process.text(openmetrics=False).decode())
+    return {sample.name: sample.value for metric in parsed for sample in metric.samples}
 
 
-def test_it_tells_what_prometheus_clients_collector_tells() -> None:
+def test_it_tells_what_prometheus_clients_collectors_tell() -> None:
     """Names, types and help are the same in the same order, and so are the numbers, up to their resolution."""
-    ours, theirs = list(FastProcessCollector().collect()), list(ProcessCollector(registry=None).collect())
-    described = [[(metric.name, metric.type, metric.documentation) for metric in one] for one in (ours, theirs)]
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    theirs, ours = text_latest(registry).decode(), ProcessMetrics().text(openmetrics=False).decode()
+    described = [[line for line in text.splitlines() if line.startswith("#")] for text in (ours, theirs)]
     assert described[0] == described[1]
-    mine, others = values(FastProcessCollector()), values(ProcessCollector(registry=None))
+    mine = values(ProcessMetrics())
+    others = {sample.name: sample.value for metric in parse_text(theirs) for sample in metric.samples}
     assert mine["process_start_time_seconds"] == others["process_start_time_seconds"]
     assert mine["process_max_fds"] == others["process_max_fds"]
     assert mine["process_cpu_seconds_total"] == pytest.approx(others["process_cpu_seconds_total"], abs=0.1)
@@ -35,7 +41,7 @@ def test_it_tells_what_prometheus_clients_collector_tells() -> None:
 
 def test_each_open_file_counts() -> None:
     """A file more is one more."""
-    process = FastProcessCollector()
+    process = ProcessMetrics()
     before = values(process)["process_open_fds"]
     with Path(os.devnull).open("rb"):
         assert values(process)["process_open_fds"] == before + 1
@@ -43,7 +49,7 @@ def test_each_open_file_counts() -> None:
 
 def test_it_has_values_when_no_file_can_be_opened() -> None:
     """Out of files, when an operator needs it most, memory and processor time are still shown."""
-    process = FastProcessCollector()
+    process = ProcessMetrics()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -56,5 +62,5 @@ def test_it_has_values_when_no_file_can_be_opened() -> None:
 
 
 def test_without_proc_it_tells_nothing(tmp_path: Path) -> None:
-    """On a system without /proc there is no metric rather than a wrong one."""
-    assert list(FastProcessCollector(proc=str(tmp_path)).collect()) == []
+    """On a system without /proc there is no metric of the process rather than a wrong one."""
+    assert list(values(ProcessMetrics(proc=str(tmp_path)))) == ["python_info"]

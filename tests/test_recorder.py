@@ -11,7 +11,7 @@ import pytest
 
 from exporter.config import Report
 from exporter.errors import Reason
-from exporter.metrics import OwnMetrics
+from exporter.process_metrics import OwnMetrics
 from exporter.recorder import Recorder
 from exporter.state import Failure, Outcome
 from exporter.storage import Storage

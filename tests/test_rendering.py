@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.exposition import Exposition
-from exporter.families import TENANT_FAMILIES
-from exporter.metrics import OwnMetrics, TenantSamples
-from exporter.process_metrics import ProcessMetrics
+from exporter.metrics import TenantSamples
+from exporter.process_metrics import OwnMetrics
 from exporter.quota import Budget
 from exporter.rendering import AgeClock, Renderer
 from exporter.state import Outcome, ReportStates, Standing
@@ -26,13 +25,13 @@ GOOD = Standing().after(Outcome(NOON, 0.5, snapshot(("OFFICE", (3, 2, 1))), reje
 def made(states: ReportStates, clock: Callable[[], float]) -> tuple[Renderer, Exposition]:
     """Return a renderer that nothing drives, and where it renders to."""
     own = OwnMetrics()
-    exposition = Exposition(TENANT_FAMILIES, ProcessMetrics(own))
+    exposition = Exposition()
     return Renderer(exposition, TenantSamples(states, Budget(clock), clock), own, clock), exposition
 
 
 def page(exposition: Exposition) -> str:
     """Return `/metrics`."""
-    return b"".join(exposition.body(openmetrics=False, gzip=False)).decode()
+    return b"".join(exposition.body(b"", openmetrics=False, gzip=False)).decode()
 
 
 def test_a_tenant_that_cannot_be_rendered_costs_no_other() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import ReportError
-from exporter.families import TENANT_FAMILIES
+from exporter.metrics import TENANT_FAMILIES
 from exporter.reports import REPORTS
 from exporter.state import Row
 from tests.builders import NOON, PLATFORMS, USERS

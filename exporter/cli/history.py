@@ -16,10 +16,9 @@ from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.config.times import parse_duration
 from exporter.errors import ConfigError
-from exporter.families import REPORT_DATE, REPORT_FAMILIES
-from exporter.metrics import count_samples, date_sample
+from exporter.exposition import EOF, family_header, series
+from exporter.metrics import REPORT_DATE, REPORT_FAMILIES, count_samples, date_sample
 from exporter.reports import REPORTS
-from exporter.sample_lines import EOF, family_header, series
 from exporter.state import midnight
 from exporter.storage.history import History
 
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Tenant
-    from exporter.families import Family
-    from exporter.metrics import Sample
+    from exporter.metrics import Family, Sample
     from exporter.reports import Report
     from exporter.state import Snapshot
     from exporter.storage.history import Edition

@@ -10,7 +10,7 @@ from exporter.cli.arguments import parse
 from exporter.config import load
 from exporter.config.settings import flags
 from exporter.errors import Reason
-from exporter.families import NAMES, OWN_FAMILIES, TENANT_FAMILIES, Family
+from exporter.metrics import NAMES, OWN_FAMILIES, TENANT_FAMILIES, Family
 from tests.docs.markdown import PAGES, ROOT, anchors, blocks, each_page, links
 from tests.monitoring.names import RECORDED
 

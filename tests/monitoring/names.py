@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from exporter.families import NAMES
+from exporter.metrics import NAMES
 from monitoring.rules.recording import exporter_state, poll_outcomes, ratios_and_sums, report_numbers
 from monitoring.rules.thresholds import Thresholds
 

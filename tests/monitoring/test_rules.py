@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from exporter.errors import Reason
-from exporter.families import NAMES as METRICS
+from exporter.metrics import NAMES as METRICS
 from monitoring.rules.__main__ import files, main, runbook
 from monitoring.rules.alerts import FIXES
 from monitoring.rules.recording import MAY_PASS, NEEDS_OPERATOR

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import random
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from exporter.config import load
@@ -142,7 +141,7 @@ class Process(Exporter):
 
     def page(self) -> Sequence[bytes]:
         """Return the pieces of the tenants' part of `/metrics`, which the next scrape joins."""
-        return tuple(chain.from_iterable(self._exposition._pages[False].texts))
+        return self._exposition._pages[False].texts
 
     def restored(self) -> dict[Key, Standing]:
         """Return where every enabled report stands in memory."""

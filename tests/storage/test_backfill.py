@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from exporter.cli.history import openmetrics_lines
 from exporter.config import CLOUDS, Prices, Report, Targets
 from exporter.errors import ConfigError
-from exporter.families import PREFIX
+from exporter.metrics import PREFIX
 from exporter.state import Key, Outcome, Standing
 from exporter.storage import Storage
 from exporter.storage.database import FILE_NAME
