@@ -40,7 +40,7 @@ _MAX_PAGES = 20
 _MAX_OBJECTS = 10_000  # a row is one; of those that nobody needs, 2 MiB would take fifty times as much once parsed
 _MAX_WRAPPINGS = 5
 _HTTPS = 443
-_OK, _BAD, _TOO_MANY, _SERVER = 200, 400, 429, 500
+_OK, _BAD, _SERVER = 200, 400, 500
 _PASSING = "MissingCredentials"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -64,133 +64,110 @@ class RawReport:
     measured: bool = True
 
 
-def read(
-    clients: Clients,
-    tenant: Tenant,
-    function: str,
-    *,
-    token: str,
-    deadline: Deadline,
-    clock: Callable[[], float],
-    spend: Callable[[], None],
-    parsing: AbstractContextManager[object],
-) -> RawReport:
-    """Read a report of the tenant's Graph, once.
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A tenant's Graph during one poll.
 
-    Args:
+    Attributes:
+        tenant: its `report` says which API version and format.
         clients: what the requests go through.
-        tenant: whose report; its `report` says which API version and format.
-        function: the last part of the report's path, as in `getOffice365ActivationsUserCounts`.
-        token: the bearer token; it goes to Graph and nowhere else.
         deadline: when the poll must be over.
         clock: Unix seconds.
         spend: called before each call of Graph, pages included; what it raises ends the reading.
         parsing: held while JSON is parsed, which can take a dozen times its size.
-
-    Raises:
-        UnauthorizedError: 401.
-        PermissionMissingError: 403.
-        TenantError: 404 UnknownTenantId.
-        UnsupportedError: this cloud or API version lacks the report or the format.
-        ThrottledError: 429 of Graph or of the download.
-        DownloadError: 4xx of the download.
-        RedirectError: a Location that may not be followed.
-        ServerError: any other answer.
-        NetworkError, ReportError: as `Clients.request`.
     """
-    reader = _Reader(clients, tenant, deadline, clock, spend, parsing)
-    url = f"{tenant.cloud.graph}/{tenant.report.api_version}/reports/{function}"
-    if tenant.report.format == "json":
-        return reader.json(f"{url}?$format=application/json", token)
-    return reader.csv(url, token)
 
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    clients: Clients
     tenant: Tenant
+    clients: Clients
     deadline: Deadline
     clock: Callable[[], float]
     spend: Callable[[], None]
     parsing: AbstractContextManager[object]
 
-    def csv(self, url: str, token: str) -> RawReport:
-        answer = self._graph(url, token)
-        request_id = _request_id(answer)
-        if answer.status in _REDIRECTS:
-            answer = self._download(answer, request_id)
-        return RawReport((answer.body,), request_id, answer.measured)
+    def read(self, function: str, token: str) -> RawReport:
+        """Read a report, once.
 
-    def json(self, url: str, token: str) -> RawReport:
+        Args:
+            function: the last part of the report's path, as in `getOffice365ActivationsUserCounts`.
+            token: the bearer token; it goes to Graph and nowhere else.
+
+        Raises:
+            UnauthorizedError: 401.
+            PermissionMissingError: 403.
+            TenantError: 404 UnknownTenantId.
+            UnsupportedError: this cloud or API version lacks the report or the format.
+            ThrottledError: 429 of Graph or of the download.
+            DownloadError: 4xx of the download.
+            RedirectError: a Location that may not be followed.
+            ServerError: any other answer.
+            NetworkError, ReportError: as `Clients.request`; pages that do not end or are too large.
+        """
+        settings = self.tenant.report
+        url = f"{self.tenant.cloud.graph}/{settings.api_version}/reports/{function}"
+        if settings.format == "json":
+            url += "?$format=application/json"
         pages: list[bytes] = []
         seen: set[str] = set()
-        first_id = ""
-        while url:
-            if url in seen or len(pages) == _MAX_PAGES:
-                raise ReportError(f"{self.tenant.name}: the report's pages do not end", request_id=first_id)
-            seen.add(url)
-            answer = self._graph(url, token)
-            first_id = first_id or _request_id(answer)
-            if answer.status in _REDIRECTS:
-                # Not documented for JSON; what it leads to is held to the same rules.
-                answer = self._download(answer, first_id)
-            pages.append(answer.body)
-            if sum(map(len, pages)) > MAX_BODY:
-                raise ReportError(
-                    f"{self.tenant.name}: the report's pages are larger than {MAX_BODY // MIB} MiB",
-                    request_id=first_id,
-                )
-            url = self._next_page(answer)
-        return RawReport(tuple(pages), first_id)
+        request_id = ""
+        try:
+            while True:
+                if url in seen or len(pages) == _MAX_PAGES:
+                    raise ReportError("the report's pages do not end")
+                seen.add(url)
+                answer = self._call(url, token)
+                request_id = request_id or answer.request_id
+                if answer.status_code in _REDIRECTS:
+                    # Not documented for JSON; what it leads to is held to the same rules.
+                    answer = self._download(answer)
+                pages.append(answer.body)
+                if sum(map(len, pages)) > MAX_BODY:
+                    raise ReportError(f"the report's pages are larger than {MAX_BODY // MIB} MiB")
+                url = self._next_page(answer.body) if settings.format == "json" else ""
+                if not url:
+                    return RawReport(tuple(pages), request_id, answer.measured)
+        except ExporterError as error:
+            error.request_id = error.request_id or request_id
+            raise
 
-    def _graph(self, url: str, token: str) -> Answer:
+    def _call(self, url: str, token: str) -> Answer:
         self.spend()
         headers = {"Authorization": f"Bearer {token}", "client-request-id": str(uuid.uuid4())}
         answer = self.clients.request("GET", url, endpoint="graph", deadline=self.deadline, headers=headers)
-        if answer.status != _OK and answer.status not in _REDIRECTS:
-            raise _refusal(self.tenant, answer, self.clock())
+        if answer.status_code != _OK and answer.status_code not in _REDIRECTS:
+            raise _refusal(answer, self.clock())
         return answer
 
-    def _download(self, answer: Answer, request_id: str) -> Answer:
-        """Follow a Location by hand: no Authorization, no cookies, allowed hosts only."""
-        name = self.tenant.name
+    def _download(self, answer: Answer) -> Answer:
+        """Follow a Location by hand: no Authorization, no cookies, allowed hosts only, no connection kept."""
         url = ""
+        headers = {"Connection": "close"}
         for _ in range(_MAX_REDIRECTS):
-            url = _allowed(url, answer.headers.get("location", ""), self.tenant, request_id)
-            try:
-                answer = self.clients.request("GET", url, endpoint="download", deadline=self.deadline, keep_alive=False)
-            except ExporterError as error:
-                error.request_id = request_id
-                raise
-            if answer.status == _OK:
-                return answer
-            if answer.status not in _REDIRECTS:
+            url = _allowed(url, answer.headers.get("location", ""), self.tenant.download_hosts)
+            answer = self.clients.request("GET", url, endpoint="download", deadline=self.deadline, headers=headers)
+            if answer.status_code not in _REDIRECTS:
                 break
-        status = f"{name}: the download host answered {answer.status}"
-        if answer.status in _REDIRECTS:
-            raise RedirectError(f"{name}: the download redirects in a loop", request_id=request_id)
-        if answer.status == _TOO_MANY:
-            raise ThrottledError(status, retry_after=retry_after(answer.headers, self.clock()), request_id=request_id)
-        if _BAD <= answer.status < _SERVER:
-            raise DownloadError(status, request_id=request_id)
-        raise ServerError(status, request_id=request_id)
+        text = f"the download host answered {answer.status_code}"
+        match answer.status_code:
+            case 200:
+                return answer
+            case status if status in _REDIRECTS:
+                raise RedirectError("the download redirects in a loop")
+            case 429:
+                raise ThrottledError(text, retry_after=retry_after(answer.headers, self.clock()))
+            case status if _BAD <= status < _SERVER:
+                raise DownloadError(text)
+        raise ServerError(text)
 
-    def _next_page(self, answer: Answer) -> str:
+    def _next_page(self, page: bytes) -> str:
         """Return the next page's address; empty after the last page, and where the page cannot be read."""
-        if answer.body.count(b"{") + answer.body.count(b"[") > _MAX_OBJECTS:
-            raise ReportError(
-                f"{self.tenant.name}: a page of the report has more than {_MAX_OBJECTS} objects",
-                request_id=_request_id(answer),
-            )
+        if page.count(b"{") + page.count(b"[") > _MAX_OBJECTS:
+            raise ReportError(f"a page of the report has more than {_MAX_OBJECTS} objects")
         with self.parsing:
-            link = _next_link(answer.body)
+            link = _next_link(page)
         if not link:
             return ""
         if not isinstance(link, str) or not link.startswith(self.tenant.cloud.graph + "/"):
-            raise RedirectError(
-                f"{self.tenant.name}: the report's next page is not on the tenant's Graph host",
-                request_id=_request_id(answer),
-            )
+            raise RedirectError("the report's next page is not on the tenant's Graph host")
         return link
 
 
@@ -202,7 +179,7 @@ def _next_link(body: bytes) -> object:
     return page.get("@odata.nextLink") if isinstance(page, dict) else None
 
 
-def _allowed(base: str, location: str, tenant: Tenant, request_id: str) -> str:
+def _allowed(base: str, location: str, hosts: tuple[str, ...]) -> str:
     """Return where `location` leads from the download address `base`, if the rules allow to follow it.
 
     Raises:
@@ -210,9 +187,7 @@ def _allowed(base: str, location: str, tenant: Tenant, request_id: str) -> str:
     """
 
     def no(why: str, hint: str = "") -> RedirectError:
-        return RedirectError(
-            f"{tenant.name}: Graph's redirect is not followed: {why}", hint=hint, request_id=request_id
-        )
+        return RedirectError(f"Graph's redirect is not followed: {why}", hint=hint)
 
     try:
         parts = urlsplit(urljoin(base, location))
@@ -223,10 +198,10 @@ def _allowed(base: str, location: str, tenant: Tenant, request_id: str) -> str:
         raise no("its Location is not an https address")
     if parts.username is not None or parts.password is not None:
         raise no("its Location contains a user name")
-    if not _listed(host, port, tenant.download_hosts):
+    if not _listed(host, port, hosts):
         entry = f"{_bracketed(host)}:{port}"
         raise no(
-            f"host {entry} is not among http.download_hosts ({', '.join(tenant.download_hosts) or 'none'})",
+            f"host {entry} is not among http.download_hosts ({', '.join(hosts) or 'none'})",
             f"if the host is Microsoft's (or yours), add the line  - {entry}  under http.download_hosts",
         )
     return SplitResult("https", parts.netloc, parts.path, parts.query, "").geturl()
@@ -253,18 +228,17 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
+def _refusal(answer: Answer, now: float) -> ExporterError:
     """Return the error for an answer of Graph that is neither a report nor a redirect; the status decides."""
     code, message = _unwrapped(answer.body)
     said = quotable(": ".join(filter(None, (code, message))) or "without giving a reason", 300)
-    text = f"{tenant.name}: Graph answered {answer.status}, {said}"
-    request_id = _request_id(answer)
+    text = f"Graph answered {answer.status_code}, {said}"
     kind: type[ExporterError]
     hint = ""
-    match answer.status:
+    match answer.status_code:
         case 429:
             wait = retry_after(answer.headers, now)
-            return ThrottledError(f"{text}; wait {wait:.0f} s", retry_after=wait, request_id=request_id)
+            return ThrottledError(f"{text}; wait {wait:.0f} s", retry_after=wait, request_id=answer.request_id)
         case 401:
             kind = UnauthorizedError
         case 403 if code != _PASSING:
@@ -277,8 +251,10 @@ def _refusal(tenant: Tenant, answer: Answer, now: float) -> ExporterError:
             kind, hint = UnsupportedError, "set report.api_version: beta, or report.format: csv"
         case _:
             # MissingCredentials is a passing error of Microsoft's own; any other answer below 500 will come again.
-            return ServerError(text, transient=answer.status >= _SERVER or code == _PASSING, request_id=request_id)
-    return kind(text, hint=hint, request_id=request_id)
+            return ServerError(
+                text, transient=answer.status_code >= _SERVER or code == _PASSING, request_id=answer.request_id
+            )
+    return kind(text, hint=hint, request_id=answer.request_id)
 
 
 def _unwrapped(body: bytes) -> tuple[str, str]:
@@ -296,8 +272,3 @@ def _unwrapped(body: bytes) -> tuple[str, str]:
     if message.lstrip().startswith("<"):
         message = "a page of HTML or XML"
     return code[:100], message
-
-
-def _request_id(answer: Answer) -> str:
-    value: str = answer.headers.get("request-id", "")
-    return value[:64] if value.isprintable() else ""

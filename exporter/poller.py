@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from exporter import graph
+from exporter.auth import advice
 from exporter.errors import (
     NEEDS_OPERATOR,
     ExporterError,
@@ -16,6 +16,7 @@ from exporter.errors import (
     ReportError,
     ThrottledError,
 )
+from exporter.graph import Graph, RawReport, UnauthorizedError
 from exporter.http import Deadline
 from exporter.log import get_logger
 from exporter.reports import REPORTS
@@ -91,8 +92,8 @@ class Poller:
         except ThrottledError as error:
             failure = _failure(tenant, error)
             not_before = self._clock() + error.retry_after
-        except (PermissionMissingError, graph.UnauthorizedError) as error:
-            failure = _failure(tenant, error, hint=self._tokens.advice(tenant, report.permission))
+        except (PermissionMissingError, UnauthorizedError) as error:
+            failure = _failure(tenant, error, hint=advice(tenant, report.permission, self._tokens.held(tenant)))
         except ExporterError as error:
             failure = _failure(tenant, error)
         except Exception as error:  # a bug in the exporter costs one poll, never the process
@@ -100,13 +101,22 @@ class Poller:
             failure = _failure(tenant, InternalError(f"{type(error).__name__} in the exporter's code"))
         return Outcome(self._clock(), self._monotonic() - started, snapshot, failure, rejected, not_before)
 
-    def _read(self, tenant: Tenant, report: Report, key: Key, *, fresh: bool) -> graph.RawReport:
+    def _read(self, tenant: Tenant, report: Report, key: Key, *, fresh: bool) -> RawReport:
         """Read with retries of what may pass: exponential backoff with full jitter, inside the poll's timeout."""
         deadline = Deadline(tenant.poll.timeout, self._monotonic)
+        graph = Graph(tenant, self._clients, deadline, self._clock, lambda: self._spend(tenant, key), self._parsing)
+        renewed = fresh
         spread = 2.0
         while True:
             try:
-                return self._attempt(tenant, report, key, deadline, fresh=fresh)
+                token = self._tokens.token(tenant, deadline, fresh=fresh)
+                fresh = False
+                return graph.read(report.function, token.value)
+            except UnauthorizedError as error:
+                if renewed or not self._may_call(tenant, key):
+                    again = f"{error.message}, with a new token"
+                    raise UnauthorizedError(again, request_id=error.request_id) from None
+                fresh = renewed = True  # expired or revoked since it was given: one new token, one more call
             except ExporterError as error:
                 asked = error.retry_after if isinstance(error, ThrottledError) else 0.0
                 pause = asked + self._rng.uniform(0, spread)
@@ -119,48 +129,23 @@ class Poller:
                     pause_seconds=round(pause, 1),
                     error=error.message,
                 )
-            spread = min(2 * spread, _LONGEST_PAUSE)
-            self._sleep(pause)
+                spread = min(2 * spread, _LONGEST_PAUSE)
+                self._sleep(pause)
 
-    def _attempt(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, *, fresh: bool) -> graph.RawReport:
-        while True:
-            token = self._tokens.token(tenant, deadline, fresh=fresh)
-            try:
-                return self._call(tenant, report, key, deadline, token.value)
-            except graph.UnauthorizedError as error:
-                if fresh or not self._may_call(tenant, key):
-                    again = f"{error.message}, with a new token"
-                    raise graph.UnauthorizedError(again, request_id=error.request_id) from None
-            fresh = True  # expired or revoked since it was given: one new token, one more call
-
-    def _call(self, tenant: Tenant, report: Report, key: Key, deadline: Deadline, token: str) -> graph.RawReport:
-        def spend() -> None:
-            if not self._budget.spend(key, tenant.report.format):
-                wait = self._budget.free_at(key, tenant.report.format) - self._clock()
-                raise ThrottledError(f"{tenant.name}: the exporter's call budget is used up", retry_after=wait)
-
-        return graph.read(
-            self._clients,
-            tenant,
-            report.function,
-            token=token,
-            deadline=deadline,
-            clock=self._clock,
-            spend=spend,
-            parsing=self._parsing,
-        )
+    def _spend(self, tenant: Tenant, key: Key) -> None:
+        if not self._budget.spend(key, tenant.report.format):
+            wait = self._budget.free_at(key, tenant.report.format) - self._clock()
+            raise ThrottledError("the exporter's call budget is used up", retry_after=wait)
 
     def _may_call(self, tenant: Tenant, key: Key) -> bool:
         return self._budget.remaining(key, tenant.report.format) > 0
 
-    def _snapshot(self, tenant: Tenant, report: Report, raw: graph.RawReport) -> tuple[Snapshot, int]:
+    def _snapshot(self, tenant: Tenant, report: Report, raw: RawReport) -> tuple[Snapshot, int]:
         try:
             with self._parsing:
                 parsed = report.parse(raw.pages, tenant.report.format, now=self._clock(), measured=raw.measured)
         except ReportError as error:
-            raise ReportError(
-                f"{tenant.name}: the report is not usable: {error.message}", request_id=raw.request_id
-            ) from None
+            raise ReportError(f"the report is not usable: {error.message}", request_id=raw.request_id) from None
         if parsed.rejected:
             log.warning(
                 "rows of the report were rejected, their product types are withdrawn",

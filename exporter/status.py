@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from exporter import __version__
-from exporter.auth.permissions import consent_url
+from exporter.auth.hints import consent_url
 from exporter.errors import Reason
 from exporter.exposition import UnknownTenantError
 from exporter.log import get_logger

@@ -17,7 +17,7 @@ import pytest
 from exporter.auth import Credentials, TokenSource
 from exporter.config import Cloud, Report
 from exporter.errors import Reason
-from exporter.http import Clients, Proxy, tls_context
+from exporter.http import MAX_BODY, Clients, Proxy, tls_context
 from exporter.poller import Poller
 from exporter.quota import LIMITS, Budget
 from exporter.state import Failure, Outcome, Row, Standing
@@ -361,6 +361,16 @@ def test_a_download_that_breaks_has_graphs_request_id(harness: Harness, fault: s
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert len(failure.request_id) == 36
+
+
+def test_an_answer_of_graph_that_is_too_large_has_its_request_id(harness: Harness) -> None:
+    """What Graph gave in place of a redirect is refused with the id that Microsoft's support asks for."""
+    answer = Response(200, (), bytes(MAX_BODY + 1))
+    large = Fault("large", Stage.GRAPH, "an endless report", lambda _call, _good: answer)
+    harness.simulator.state.inject(harness.simulator.tenants[0], large)
+    failure = harness.poll(harness.tenant()).failure
+    assert failure is not None
+    assert (failure.reason, len(failure.request_id)) == (Reason.REPORT, 36)
 
 
 def test_a_download_may_move_within_its_host(harness: Harness) -> None:

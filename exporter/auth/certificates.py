@@ -28,16 +28,13 @@ _WRONG_ONE = "check auth.certificate_password (or its file): it must be the priv
 
 
 class CertificateError(Exception):
-    """A certificate or its key cannot be used: what is wrong, and the fix."""
+    """A certificate or its key cannot be used: the key of `auth` that names the file, what is wrong, and the fix."""
 
-    def __init__(self, what: str, fix: str) -> None:
+    def __init__(self, what: str, fix: str, *, key: str = "certificate_file") -> None:
         super().__init__(what)
         self.what = what
         self.fix = fix
-
-
-class KeyFileError(CertificateError):
-    """The same, of a key in a file of its own."""
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ def load_certificate(
     Raises:
         CertificateError: a part is missing or unreadable, the password is wrong, or it is no RSA pair.
     """
-    of_key = CertificateError if key_content is None else KeyFileError
+    of_key = "certificate_file" if key_content is None else "certificate_key_file"
     if key_content is not None:
         key = _private_key(key_content, password, of_key, "put the private key into this file, as PEM")
         certificates = _pem_certificates(content)
@@ -80,14 +77,14 @@ def load_certificate(
         key, certificates = _pfx(content, password)
     if not isinstance(key, RSAPrivateKey):
         fix = "Microsoft's login accepts only RSA certificates: create one with an RSA key of 2048 bits or more"
-        raise of_key("its key is not RSA", fix)
+        raise CertificateError("its key is not RSA", fix, key=of_key)
     # The certificates of a chain may be in any order: the one meant is the key's.
     own = next((each for each in certificates if _public_key(each) == key.public_key()), None)
     if own is None:
         fix = "put the certificate and the key that it was made with into one file"
         if key_content is not None:
             fix = "use the key that the certificate was made with"
-        raise of_key("its key does not belong to its certificate", fix)
+        raise CertificateError("its key does not belong to its certificate", fix, key=of_key)
     credential: dict[str, Any] = {"private_key": key, "public_certificate": _text(own)}
     if chain:
         # MSAL sends a whole chain only with this thumbprint, the one that Microsoft's SDKs send with it.
@@ -119,21 +116,25 @@ def _pem_certificates(content: bytes) -> Sequence[x509.Certificate]:
         raise CertificateError("its certificate cannot be read", _COPY) from None
 
 
-def _private_key(content: bytes, password: bytes, error: type[CertificateError], fix: str) -> Any:
+def _private_key(content: bytes, password: bytes, of_key: str, fix: str) -> Any:
     if b"PRIVATE KEY-----" not in content:
-        raise error("it contains no private key", fix)
+        raise CertificateError("it contains no private key", fix, key=of_key)
     try:
         return load_pem_private_key(content, password or None)
     except TypeError:
         if password:
-            remove = "remove auth.certificate_password (or its file)"
-            raise error("a password is given, but its private key has none", remove) from None
-        add = "set auth.certificate_password_file to a file that holds its password"
-        raise error("its private key has a password, and no password is given", add) from None
+            what, fix = (
+                "a password is given, but its private key has none",
+                "remove auth.certificate_password (or its file)",
+            )
+        else:
+            what = "its private key has a password, and no password is given"
+            fix = "set auth.certificate_password_file to a file that holds its password"
     except (ValueError, UnsupportedAlgorithm):
+        what, fix = "its private key cannot be read", _COPY
         if password:
-            raise error("its private key cannot be opened with the given password", _WRONG_ONE) from None
-        raise error("its private key cannot be read", _COPY) from None
+            what, fix = "its private key cannot be opened with the given password", _WRONG_ONE
+    raise CertificateError(what, fix, key=of_key)
 
 
 def _pfx(content: bytes, password: bytes) -> tuple[Any, Sequence[x509.Certificate]]:

@@ -125,10 +125,7 @@ class Credentials:
             try:
                 certificate = certificates.load_certificate(content, password, key_content=key, chain=place[1])
             except certificates.CertificateError as error:
-                of_key = isinstance(error, certificates.KeyFileError)
-                raise _error(
-                    tenant, "certificate_key_file" if of_key else "certificate_file", error.what, error.fix
-                ) from None
+                raise _error(tenant, error.key, error.what, error.fix) from None
             self._certificates[place] = (digest, certificate)
         return certificate
 

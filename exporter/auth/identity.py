@@ -6,21 +6,22 @@ https://learn.microsoft.com/azure/app-service/overview-managed-identity
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msal
 from msal import managed_identity as places
 
-from exporter.auth.aadsts import hint_for
-from exporter.auth.msal_http import Response, raise_passing
+from exporter.auth.hints import hint_for
 from exporter.errors import ConfigError, CredentialsError, NetworkError, ServerError
+from exporter.http import raise_passing
 from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from exporter.config import Tenant
-    from exporter.http import Clients, Deadline
+    from exporter.http import Answer, Clients, Deadline
 
 _ASSIGN = (
     "assign the identity to this machine or app; set auth.managed_identity.client_id for a user-assigned identity, "
@@ -43,53 +44,40 @@ _UPDATING = frozenset({404, 410})
 """What the endpoint answers while Azure renews it, for up to 70 seconds."""
 
 
-class IdentityHttp:
-    """The HTTP client that MSAL is given for a managed identity's endpoint, which is never reached by a proxy.
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """The HTTP client that MSAL is given for a managed identity's endpoint, which is never reached by a proxy."""
 
-    Args:
-        tenant: whose token is requested.
-        clients: send the requests.
-        deadline: when to give up.
-        clock: Unix seconds.
-    """
+    tenant: Tenant
+    clients: Clients
+    deadline: Deadline
+    clock: Callable[[], float]
 
-    def __init__(self, tenant: Tenant, clients: Clients, deadline: Deadline, clock: Callable[[], float]) -> None:
-        self._tenant = tenant
-        self._clients = clients
-        self._deadline = deadline
-        self._clock = clock
-
-    def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> Response:
-        """Call the endpoint.
-
-        Raises:
-            ThrottledError, ServerError: 429; 5xx, or the endpoint is being renewed.
-            NetworkError: there was no answer.
-        """
+    def get(self, url: str, *, params: Any = None, headers: Any = None, **_: Any) -> Answer:
         try:
-            answer = self._clients.request(
-                "GET", url, endpoint="token", deadline=self._deadline, headers=headers, params=params, direct=True
+            answer = self.clients.request(
+                "GET", url, endpoint="token", deadline=self.deadline, headers=headers, params=params, direct=True
             )
         except NetworkError as error:
-            raise NetworkError(f"{self._tenant.name}: managed identity: {error.message}", hint=_ELSEWHERE) from None
-        who = f"{self._tenant.name}: the managed identity's endpoint"
-        raise_passing(answer, who, self._clock())
-        if answer.status in _UPDATING:
+            raise NetworkError(f"{self.tenant.name}: managed identity: {error.message}", hint=_ELSEWHERE) from None
+        who = f"{self.tenant.name}: the managed identity's endpoint"
+        raise_passing(answer, who, self.clock)
+        if answer.status_code in _UPDATING:
             raise ServerError(
-                f"{who} answered {answer.status}: Azure is renewing it",
+                f"{who} answered {answer.status_code}: Azure is renewing it",
                 hint="nothing to do: this takes a minute at most",
             )
-        return Response(answer.status, answer.text, dict(answer.headers))
+        return answer
 
 
-def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
+def acquire(tenant: Tenant, clients: Clients, deadline: Deadline, clock: Callable[[], float]) -> Mapping[str, Any]:
     """Return MSAL's answer that holds the token of the tenant's managed identity.
 
     Raises:
         ConfigError: managed identities are not supported where this process runs.
         CredentialsError: this machine or app has no such identity, or it may not have the token.
-        ServerError: the endpoint's answer cannot be read.
-        ThrottledError, NetworkError: as `IdentityHttp.get`.
+        ServerError, ThrottledError: the endpoint fails, is being renewed or throttles, or its answer cannot be read.
+        NetworkError: there was no answer.
     """
     place = places.get_managed_identity_source()
     if what := _UNSUPPORTED.get(place):
@@ -99,7 +87,8 @@ def acquire(tenant: Tenant, http: IdentityHttp) -> Mapping[str, Any]:
     identity = (
         msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
     )
-    client = msal.ManagedIdentityClient(identity, http_client=http, http_cache={})
+    endpoint = _Endpoint(tenant, clients, deadline, clock)
+    client = msal.ManagedIdentityClient(identity, http_client=endpoint, http_cache={})
     try:
         result: Mapping[str, Any] = client.acquire_token_for_client(resource=tenant.cloud.graph)
     except (msal.ManagedIdentityError, OSError) as error:  # Arc: its key file, and identities that it did not confirm

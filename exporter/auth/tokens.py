@@ -7,6 +7,7 @@ of the memory.
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msal
 
 from exporter.auth import identity
-from exporter.auth.aadsts import hint_for, is_refusal, refusal
-from exporter.auth.msal_http import IN_BETWEEN, Addresses, LoginHttp
-from exporter.auth.permissions import Token, account_error, advice, is_personal
+from exporter.auth.hints import Token, account_error, hint_for, is_personal, is_refusal, refusal
 from exporter.errors import ConfigError, CredentialsError, ServerError
-from exporter.http import Deadline
+from exporter.http import Answer, Deadline, raise_passing
 from exporter.log import get_logger, quotable
 
 if TYPE_CHECKING:
@@ -26,22 +25,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.auth.credentials import Credential, Credentials
-    from exporter.auth.device import Code, SignIns
+    from exporter.auth.device import Code, SignIn
     from exporter.config import Tenant
     from exporter.http import Clients
 
 log = get_logger(__name__)
 
 _VISIBLE = re.compile(r"[!-~]+")
+_OK, _BAD_REQUEST = 200, 400
+_NEEDED = ("authorization_endpoint", "token_endpoint")
+_CACHED = ("issuer", *_NEEDED, "device_authorization_endpoint")
+_IN_BETWEEN = "if it persists, check whether a proxy or gateway answers in Microsoft's place"
+
+_DAY = 86400.0
+"""For how long a discovery document is cached, and a token at most."""
 
 _RENEW_BEFORE = 300.0
 """A token is renewed this many seconds before it ends."""
 
 _LIFETIME = 3600.0
 """Seconds that a token without a lifetime is taken to be valid."""
-
-_LONGEST_LIFETIME = 86400.0
-"""A token with a longer lifetime is renewed after this many seconds."""
 
 
 class TokenSource:
@@ -66,7 +69,8 @@ class TokenSource:
         self._credentials = credentials
         self._clock = clock
         self._folder = folder
-        self._addresses = Addresses(clock)
+        # For each authority its discovery document, and until when it is used.
+        self._documents: dict[str, tuple[str, float]] = {}
         # For each tenant the last token, and the fingerprint of the credential that it was given for.
         self._held: dict[tuple[str, ...], tuple[str, Token]] = {}
 
@@ -80,11 +84,8 @@ class TokenSource:
 
         Raises:
             ConfigError: a credential's file cannot be used.
-            CredentialsError: Microsoft's login refused the credential.
-            TenantError: there is no such tenant.
-            ThrottledError: 429 of the token endpoint.
-            ServerError: 5xx of the token endpoint, or an answer that is not a token.
-            NetworkError: the token endpoint cannot be reached.
+            CredentialsError, TenantError: Microsoft's login refused the credential, or does not know the tenant.
+            ThrottledError, ServerError, NetworkError: there was no answer to use.
         """
         key = _key(tenant)
         fingerprint, held = self._held.get(key, ("", None))
@@ -107,15 +108,6 @@ class TokenSource:
     def held(self, tenant: Tenant) -> Token | None:
         """Return the tenant's last token, if there is one, without requesting another."""
         return self._held.get(_key(tenant), ("", None))[1]
-
-    def advice(self, tenant: Tenant, permission: str) -> str:
-        """Return why Graph refused the tenant's last token, as far as it shows, and the fix; empty if nothing.
-
-        Args:
-            tenant: whose token it was.
-            permission: what the report needs.
-        """
-        return advice(tenant, permission, self.held(tenant))
 
     def sign_in(
         self,
@@ -140,50 +132,138 @@ class TokenSource:
             ConfigError: the sign-in cannot be stored.
             ExporterError: as `token`.
         """
-        sign_ins = self._sign_ins(tenant)
         # A person takes longer than a poll: each request has a deadline of its own.
-        http = LoginHttp(self._addresses, tenant, self._clients, lambda: Deadline(tenant.poll.timeout))
+        http = LoginHttp(tenant, self._clients, lambda: Deadline(tenant.poll.timeout), self._clock)
+        stored = self._sign_in(tenant, http)
         with _unexpected_answers(tenant):
-            signed_in = sign_ins.sign_in(tenant, http.application_arguments(), show=show, wait=wait, clock=self._clock)
-        token = self._token(tenant, signed_in.answer)
+            answer, content = stored.sign_in(show, wait, self._clock)
+        token = self._token(tenant, answer)
         if is_personal(token.claims) and (error := account_error(tenant, token.claims)):
             raise error
-        return token, sign_ins.store(tenant, signed_in)
+        return token, stored.store(content)
 
     def _acquire(self, tenant: Tenant, credential: Credential, deadline: Deadline, *, fresh: bool) -> Token:
-        http = LoginHttp(self._addresses, tenant, self._clients, lambda: deadline)
+        authority = _authority(tenant)
+        document, until = self._documents.get(authority, ("", 0.0))
+        if until <= self._clock():
+            document = ""
+        http = LoginHttp(tenant, self._clients, lambda: deadline, self._clock, document)
         with _unexpected_answers(tenant):
             match tenant.auth.kind:
                 case "managed_identity":
-                    endpoint = identity.IdentityHttp(tenant, self._clients, deadline, self._clock)
-                    answer = identity.acquire(tenant, endpoint)
+                    answer = identity.acquire(tenant, self._clients, deadline, self._clock)
                 case "device_code":
-                    answer = self._sign_ins(tenant).acquire(tenant, http.application_arguments(), fresh=fresh)
+                    answer = self._sign_in(tenant, http).acquire(fresh=fresh)
                 case _:
                     application = msal.ConfidentialClientApplication(
                         tenant.client_id, client_credential=credential.value, **http.application_arguments()
                     )
                     answer = application.acquire_token_for_client([f"{tenant.cloud.graph}/.default"])
-            return self._token(tenant, answer)
+            token = self._token(tenant, answer)
+        if http.document != document:
+            # Only one that led to a token is cached: that of a broken gateway is gone as soon as the gateway is fixed.
+            self._documents[authority] = (http.document, self._clock() + _DAY)
+        return token
 
-    def _sign_ins(self, tenant: Tenant) -> SignIns:
+    def _sign_in(self, tenant: Tenant, http: LoginHttp) -> SignIn:
         if self._folder is None:
             raise CredentialsError(
                 f"{tenant.name}: auth.device_code needs storage for the sign-in",
                 hint=f"set storage.path, then {hint_for(tenant, {})}",
             )
         # msal-extensions looks for a temporary folder when it is imported, and a read-only container may have none.
-        from exporter.auth.device import SignIns  # noqa: PLC0415 - as said above
+        from exporter.auth.device import SignIn  # noqa: PLC0415 - as said above
 
-        return SignIns(self._folder)
+        return SignIn(tenant, self._folder, http.application_arguments())
 
     def _token(self, tenant: Tenant, answer: Mapping[str, Any]) -> Token:
         value = answer.get("access_token")
         if not isinstance(value, str) or not _VISIBLE.fullmatch(value):
             if is_refusal(answer):
                 raise refusal(tenant, answer)
-            raise ServerError(f"{tenant.name}: the token endpoint's answer contains no usable token", hint=IN_BETWEEN)
+            raise ServerError(f"{tenant.name}: the token endpoint's answer contains no usable token", hint=_IN_BETWEEN)
         return Token(value, self._clock() + _lifetime(tenant, answer.get("expires_in")))
+
+
+class LoginHttp:
+    """The HTTP client that MSAL is given for one acquisition.
+
+    A throttled or failing host, and answers that MSAL would not understand, never reach MSAL: they are raised here as
+    errors of `exporter.errors`.
+
+    Args:
+        tenant: whose token is requested.
+        clients: send the requests.
+        deadline: gives each request its deadline.
+        clock: Unix seconds.
+        document: the tenant's discovery document; empty where it must be requested, and stands here from then on.
+    """
+
+    def __init__(
+        self,
+        tenant: Tenant,
+        clients: Clients,
+        deadline: Callable[[], Deadline],
+        clock: Callable[[], float],
+        document: str = "",
+    ) -> None:
+        self.document = document
+        self._tenant = tenant
+        self._clients = clients
+        self._deadline = deadline
+        self._clock = clock
+
+    def application_arguments(self) -> dict[str, Any]:
+        """Return what every MSAL application is made with: no calls but those for this tenant, no cached refusals."""
+        return {
+            "authority": _authority(self._tenant),
+            "instance_discovery": False,
+            "http_client": self,
+            "http_cache": {},
+        }
+
+    def post(self, url: str, *, data: Any, headers: Any = None, **_: Any) -> Answer:
+        """Call the token endpoint, or the one for device codes.
+
+        Raises:
+            ThrottledError, ServerError, CredentialsError, TenantError: what the answer means, where it is not a
+                JSON object, or not one that MSAL can use.
+            NetworkError: there was none.
+        """
+        # MSAL's assertions are bytes, which httpx would write as Python does.
+        form = {name: value.decode() if isinstance(value, bytes) else value for name, value in data.items()}
+        answer, _document = self._request("POST", url, headers=headers, data=form)
+        return answer
+
+    def get(self, url: str, *, headers: Any = None, **_: Any) -> Answer:
+        """Return the tenant's discovery document; raises as `post`."""
+        if not self.document:
+            answer, document = self._request("GET", url, headers=headers)
+            if answer.status_code >= _BAD_REQUEST:
+                raise refusal(self._tenant, document, answer.status_code)
+            if not all(str(document.get(name)).startswith("https://") for name in _NEEDED):
+                raise self._strange("a discovery document without its endpoints")
+            self.document = json.dumps({name: document[name] for name in _CACHED if name in document})
+        return Answer(_OK, {}, self.document.encode())
+
+    def _request(self, method: str, url: str, **more: Any) -> tuple[Answer, Mapping[str, Any]]:
+        """Return the login host's answer, and the JSON object in it; of a refusal, it says what was refused."""
+        answer = self._clients.request(method, url, endpoint="token", deadline=self._deadline(), **more)
+        status = answer.status_code
+        raise_passing(answer, f"{self._tenant.name}: the login host", self._clock)
+        try:
+            document = json.loads(answer.text)
+        except (ValueError, RecursionError):
+            document = None
+        readable = isinstance(document, dict)
+        if status >= _BAD_REQUEST and not (readable and is_refusal(document)):
+            raise refusal(self._tenant, {}, status)
+        if not readable:
+            raise self._strange(f"{status} with something that is not a JSON object")
+        return answer, document
+
+    def _strange(self, what: str) -> ServerError:
+        return ServerError(f"{self._tenant.name}: the login host answered {what}", hint=_IN_BETWEEN)
 
 
 def _lifetime(tenant: Tenant, expires_in: object) -> float:
@@ -195,7 +275,7 @@ def _lifetime(tenant: Tenant, expires_in: object) -> float:
             f"{tenant.name}: the token has already expired (expires_in is {quotable(str(expires_in), 20)})",
             hint="check this machine's clock, and that no proxy or gateway answers in Microsoft's place",
         )
-    return float(min(expires_in, _LONGEST_LIFETIME))
+    return float(min(expires_in, _DAY))
 
 
 @contextmanager
@@ -213,3 +293,7 @@ def _unexpected_answers(tenant: Tenant) -> Iterator[None]:
 
 def _key(tenant: Tenant) -> tuple[str, ...]:
     return (tenant.cloud.authority, tenant.cloud.graph, tenant.tenant_id, tenant.client_id)
+
+
+def _authority(tenant: Tenant) -> str:
+    return f"{tenant.cloud.authority}/{tenant.tenant_id}"

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from exporter.auth.permissions import consent_url
+from exporter.auth.hints import consent_url
 from exporter.cli.arguments import set_up_log
 from exporter.cli.tenants import check_names, for_each
 from exporter.config import load

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from exporter.auth.permissions import account_error
+from exporter.auth.hints import account_error
 from exporter.cli.arguments import set_up_log
 from exporter.cli.tenants import check_names
 from exporter.config import load

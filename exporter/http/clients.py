@@ -6,10 +6,9 @@ Each worker thread has clients of its own: httpx's pool shared by all is quadrat
 from __future__ import annotations
 
 import contextlib
-import ssl
 import threading
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -17,18 +16,20 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from exporter import __version__
-from exporter.errors import ExporterError, ReportError, ServerError
-from exporter.files import MIB, read_file
-from exporter.http.deadline import Backend, Deadline, PollClock, StrictSocket
+from exporter.errors import ExporterError, ReportError, ServerError, ThrottledError
+from exporter.files import MIB
+from exporter.http.deadline import Backend, PollClock, tls_context
 from exporter.http.errors import network_error
 from exporter.http.proxy import Proxy
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import httpcore
+
+    from exporter.http.deadline import Deadline
 
 log = get_logger(__name__)
 
@@ -36,7 +37,7 @@ MAX_BODY = 2 * MIB
 """The largest answer read, in decompressed bytes: a report is smaller than 100 KB."""
 
 _HEADERS = {"User-Agent": f"office365-activations-exporter/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip"}
-_OK = 200
+_OK, _TOO_MANY, _SERVER = 200, 429, 500
 _DEFAULT_WAIT = 300.0
 _LONGEST_WAIT = 86400.0
 
@@ -45,48 +46,31 @@ _LONGEST_WAIT = 86400.0
 class Answer:
     """One HTTP answer, read whole and decompressed; headers and body may hold secrets, so they are not shown.
 
+    Status, text and headers have the names by which MSAL reads them.
+
     Attributes:
-        status: the status code.
+        status_code: the status.
         headers: by their names in any case.
         body: the decompressed body.
         measured: whether the answer itself said where its body ends: by Content-Length or chunks. A gzip member says
             where it ends, not that it is the last one.
     """
 
-    status: int
-    headers: httpx.Headers = field(repr=False)
+    status_code: int
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     measured: bool = True
 
     @property
     def text(self) -> str:
-        """The body as text, for error messages: what is not UTF-8 is replaced."""
+        """The body as text: what is not UTF-8 is replaced."""
         return self.body.decode("utf-8", "replace")
 
-
-def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return a verifying context: the system's trust store, and `ca_file` added to it.
-
-    Building one takes some 25 ms: build it once and share it.
-
-    Raises:
-        OSError: `ca_file` cannot be read, is not a regular file or is too large; `ssl.SSLError` where it contains no
-            certificate.
-    """
-    context = ssl.create_default_context()
-    context.sslsocket_class = StrictSocket
-    # Python 3.11.2 and its like, Debian's for one, set this by default: OpenSSL would hide the cut from the socket too.
-    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    # The same on every Python, whose own flags differ since 3.13: a company's issuing CA is enough without its root,
-    # and a CA without what RFC 5280 asks for (an Authority Key Identifier) is trusted, as by curl.
-    context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_STRICT) | ssl.VERIFY_X509_PARTIAL_CHAIN
-    if ca_file is not None:
-        # Next to the certificates a bundle has their names, in whatever encoding.
-        bundle = read_file(ca_file, MIB).decode("ascii", "ignore")
-        if "BEGIN" not in bundle:
-            raise ssl.SSLError("no certificate")
-        context.load_verify_locations(cadata=bundle)
-    return context
+    @property
+    def request_id(self) -> str:
+        """Graph's `request-id`; empty where there is none."""
+        value = self.headers.get("request-id", "")
+        return value[:64] if value.isprintable() else ""
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float:
@@ -108,6 +92,20 @@ def retry_after(headers: Mapping[str, str], now: float) -> float:
             # A date without a zone (asctime's form, which RFC 9110 still allows) is in UTC, not in this machine's zone.
             seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     return min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+def raise_passing(answer: Answer, who: str, clock: Callable[[], float]) -> None:
+    """Raise for an answer that says nothing about a credential; `who` begins the message.
+
+    Raises:
+        ThrottledError: 429.
+        ServerError: 5xx.
+    """
+    if answer.status_code == _TOO_MANY:
+        wait = retry_after(answer.headers, clock())
+        raise ThrottledError(f"{who} answered 429; wait {wait:.0f} s", retry_after=wait)
+    if answer.status_code >= _SERVER:
+        raise ServerError(f"{who} answered {answer.status_code}")
 
 
 class Clients:
@@ -132,6 +130,7 @@ class Clients:
         self._proxy = proxy or Proxy()
         self._transport = transport
         self._count = count
+        self._clock = PollClock()
         self._local = threading.local()
         self._opened: list[httpx.BaseTransport] = []
         self._lock = threading.Lock()
@@ -147,7 +146,6 @@ class Clients:
         data: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         direct: bool = False,
-        keep_alive: bool = True,
     ) -> Answer:
         """Send one request and read its whole answer; follow nothing.
 
@@ -160,7 +158,6 @@ class Clients:
             data: a form.
             params: a query.
             direct: past any proxy, as a managed identity's endpoint on this very machine wants it.
-            keep_alive: whether the connection may serve further requests.
 
         Raises:
             NetworkError: DNS, connect, TLS, proxy, timeout, a cut or malformed answer.
@@ -173,17 +170,16 @@ class Clients:
                 raise httpx.ReadTimeout("the answer before this request took all the time")
             target = httpx.URL(url)
             proxied = not direct and self._proxy.covers(target.netloc.decode("ascii"))
-            line, clock = self._line(proxied=proxied)
-            clock.deadline = deadline
+            self._clock.deadline = deadline
             request = httpx.Request(
                 method,
                 target,
-                headers={**_HEADERS, **({} if keep_alive else {"Connection": "close"}), **(headers or {})},
+                headers={**_HEADERS, **(headers or {})},
                 data=data,
                 params=params,
                 extensions={"timeout": httpx.Timeout(left).as_dict()},
             )
-            answer = _exchange(line, request, endpoint, deadline)
+            answer = _exchange(self._line(proxied=proxied), request, endpoint)
         except ExporterError:
             self._count(endpoint, "error")
             raise
@@ -191,8 +187,8 @@ class Clients:
             self._count(endpoint, "error")
             proxy = self._proxy.host if proxied else ""
             raise network_error(error, endpoint, url, proxy=proxy, seconds=deadline.seconds) from None
-        self._count(endpoint, str(answer.status))
-        log.debug("answer", endpoint=endpoint, host=target.host, status=answer.status, bytes=len(answer.body))
+        self._count(endpoint, str(answer.status_code))
+        log.debug("answer", endpoint=endpoint, host=target.host, status=answer.status_code, bytes=len(answer.body))
         return answer
 
     def close(self) -> None:
@@ -202,57 +198,54 @@ class Clients:
         for line in opened:
             line.close()
 
-    def _line(self, *, proxied: bool) -> tuple[httpx.BaseTransport, PollClock]:
-        """Return this thread's transport, and the clock of the poll that uses it."""
+    def _line(self, *, proxied: bool) -> httpx.BaseTransport:
+        """Return this thread's connections: those through the proxy, or those past it."""
         name = "proxied" if proxied else "direct"
-        held: tuple[httpx.BaseTransport, PollClock] | None = getattr(self._local, name, None)
-        if held is None:
-            held = self._open(proxied=proxied)
-            setattr(self._local, name, held)
-        return held
+        line: httpx.BaseTransport | None = self._transport or getattr(self._local, name, None)
+        if line is None:
+            with self._lock:
+                self._tls = self._tls or tls_context()
+                line = self._open(self._tls, proxied=proxied)
+                self._opened.append(line)
+            setattr(self._local, name, line)
+        return line
 
-    def _open(self, *, proxied: bool) -> tuple[httpx.BaseTransport, PollClock]:
-        clock = PollClock()
-        if self._transport is not None:
-            return self._transport, clock
-        with self._lock:
-            self._tls = self._tls or tls_context()
-        limits = httpx.Limits(max_connections=8, keepalive_expiry=60)
+    def _open(self, tls: ssl.SSLContext, *, proxied: bool) -> httpx.BaseTransport:
         proxy = None
         if proxied:
             # A proxy with TLS of its own is held to the same trust as any host.
             url = httpx.URL(self._proxy.url)
-            proxy = httpx.Proxy(url, ssl_context=self._tls if url.scheme == "https" else None)
-        transport = httpx.HTTPTransport(verify=self._tls, proxy=proxy, limits=limits, trust_env=False)
+            proxy = httpx.Proxy(url, ssl_context=tls if url.scheme == "https" else None)
+        limits = httpx.Limits(max_connections=8, keepalive_expiry=60)
+        transport = httpx.HTTPTransport(verify=tls, proxy=proxy, limits=limits, trust_env=False)
         # httpx has no argument for httpcore's network backend, the only place where a server that drips its headers
         # byte by byte can be held to the deadline.
-        transport._pool._network_backend = Backend(clock)  # noqa: SLF001 - see above
-        with self._lock:
-            self._opened.append(transport)
-        return transport, clock
+        transport._pool._network_backend = Backend(self._clock)  # noqa: SLF001 - see above
+        return transport
 
 
-def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str, deadline: Deadline) -> Answer:
+def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str) -> Answer:
     """Send and read, below httpx's client: that would keep cookies and follow redirects.
 
     Only of a 200 is the body needed: of any other answer the status decides, also where the rest of it cannot be read.
     """
     response = line.handle_request(request)
+    answer = Answer(response.status_code, response.headers, b"")
     surplus: list[httpcore.ConnectionInterface] = []
     try:
         body = _Body(response.headers, endpoint)
         for chunk in cast("httpx.SyncByteStream", response.stream):
             body.feed(chunk)
-            if deadline.remaining() <= 0:
-                raise httpx.ReadTimeout("deadline")
         surplus = _with_surplus(line)
         if surplus:
             raise httpx.RemoteProtocolError("unexpected bytes follow the answer")
-        return Answer(response.status_code, response.headers, body.whole(), body.measured)
-    except (ExporterError, httpx.HTTPError):
-        if response.status_code == _OK:
-            raise
-        return Answer(response.status_code, response.headers, b"")
+        return replace(answer, body=body.whole(), measured=body.measured)
+    except (ExporterError, httpx.HTTPError) as error:
+        if answer.status_code != _OK:
+            return answer
+        if isinstance(error, ExporterError) and endpoint == "graph":
+            error.request_id = answer.request_id
+        raise
     finally:
         response.close()
         for connection in surplus:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.auth.aadsts import hint_for, refusal
-from exporter.auth.permissions import consent_url
+from exporter.auth.hints import consent_url, hint_for, refusal
 from exporter.errors import CredentialsError, Reason
 from exporter.http import MAX_BODY
 from tests.auth.kinds import FEDERATION, pair

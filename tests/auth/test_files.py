@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.auth.certificates import CertificateError, load_certificate
-from exporter.auth.msal_http import LoginHttp
+from exporter.auth.tokens import LoginHttp
 from exporter.errors import Reason
 from exporter.files import MAX_SECRET
 from tests.auth.kinds import PASSWORD, ec_key, other_key, pair, pem, pfx

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.auth import Credentials, Token, TokenSource
-from exporter.errors import Reason, ServerError
+from exporter.errors import ExporterError, Reason, ServerError
 from exporter.http import Clients, Deadline
 from exporter.quota import Budget
 from exporter.state import Standing
@@ -83,6 +83,17 @@ def test_discovery_documents_are_kept_for_a_day() -> None:
     virtual.clock.sleep(3600)
     virtual.token()
     assert (virtual.calls(), virtual.calls(Stage.DISCOVERY)) == (24, 2)
+
+
+def test_a_discovery_document_that_leads_to_no_token_is_not_kept() -> None:
+    """One that a broken gateway gave is read again at the next poll, and not used for a day."""
+    virtual = Virtual()
+    wrong = b'{"authorization_endpoint": "https://gateway.example/a", "token_endpoint": "https://gateway.example/t"}'
+    broken = Fault("broken", Stage.DISCOVERY, "another's addresses", lambda _call, _good: Response(200, (), wrong))
+    virtual.simulator.state.inject("contoso", broken)
+    with pytest.raises(ExporterError):
+        virtual.token()
+    assert virtual.token().claims["tid"] == virtual.tenants[0].tenant_id
 
 
 def test_each_tenant_of_a_shared_app_has_its_own_token() -> None:

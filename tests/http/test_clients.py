@@ -96,7 +96,8 @@ def test_a_connection_that_ends_without_close_notify_was_cut(*, keep_alive: bool
 
         def ask() -> Answer:
             url = f"https://localhost:{port}/"
-            return clients.request("GET", url, endpoint="graph", deadline=Deadline(10), keep_alive=keep_alive)
+            headers = {} if keep_alive else {"Connection": "close"}
+            return clients.request("GET", url, endpoint="graph", deadline=Deadline(10), headers=headers)
 
         with pytest.raises(NetworkError, match="the connection broke"):
             ask()
@@ -211,7 +212,7 @@ def test_of_a_refusal_the_status_counts(rest: bytes) -> None:
     """A 429 whose body cannot be read is a 429, with its Retry-After, and no failure of the network."""
     asked = Asked(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\n" + rest)
     assert asked.error is None
-    assert (asked.answer.status, asked.answer.headers["retry-after"], asked.answer.body) == (429, "600", b"")
+    assert (asked.answer.status_code, asked.answer.headers["retry-after"], asked.answer.body) == (429, "600", b"")
     assert asked.counted == [("download", "429")]
 
 

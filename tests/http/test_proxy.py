@@ -35,7 +35,7 @@ def ask(server: SimulatorServer, proxy: Proxy, *, seconds: float = 10, direct: b
     clients = Clients(tls=tls_context(server.ca_file), proxy=proxy)
     try:
         url = f"{server.cloud.graph}/v1.0/reports/x"
-        return clients.request("GET", url, endpoint="graph", deadline=Deadline(seconds), direct=direct).status
+        return clients.request("GET", url, endpoint="graph", deadline=Deadline(seconds), direct=direct).status_code
     finally:
         clients.close()
 
@@ -103,7 +103,7 @@ def test_a_proxy_may_speak_tls(server: SimulatorServer, tmp_path: Path) -> None:
         clients = Clients(tls=tls_context(both), proxy=address)
         answer = clients.request("GET", f"{server.cloud.graph}/v1.0/x", endpoint="graph", deadline=Deadline(10))
         clients.close()
-        assert answer.status == 401
+        assert answer.status_code == 401
 
 
 def test_a_deadline_holds_within_the_tls_of_a_proxy(server: SimulatorServer, tmp_path: Path) -> None:
