@@ -47,7 +47,7 @@ def open_storage(config: Config) -> Storage:
         ConfigError: another process holds it.
     """
     try:
-        return Storage.open_or_memory(config.storage.path, clock=time.time)
+        return Storage.open(config.storage.path, clock=time.time)
     except StorageLockedError as error:
         raise ConfigError((error.message, error.hint)) from None
 

@@ -122,8 +122,8 @@ def test_a_poll_that_ends_after_its_tenant_was_renamed_is_stored_under_the_new_n
     """The name by which `history` knows a tenant is the one that it had at the end of its last poll."""
     recorder = started(storage)
     poll(recorder, GOOD, meanwhile=lambda: recorder.adopt([tenant("woodgrove")]))
-    with History.open(tmp_path / "storage") as history:
-        assert [series.tenant for series in history.series()] == ["woodgrove"]
+    with History(tmp_path / "storage") as history:
+        assert [series.name for series in history.series()] == ["woodgrove"]
 
 
 def test_a_deleted_database_begins_again_with_all_that_is_known(storage: Storage, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_repair_knows_when_numbers_were_withdrawn(storage: Storage, tmp_path: 
     poll(recorder, replace(GOOD, at=GOOD.at + 5 * 3600))
     storage._connection.execute("PRAGMA query_only = OFF")
     assert recorder.repair_storage()
-    with History.open(tmp_path / "storage") as history:
+    with History(tmp_path / "storage") as history:
         (edition,) = history.published(history.series()[0])
     assert edition.withdrawn == ((GOOD.at + 3600, GOOD.at + 5 * 3600),)
 
@@ -161,7 +161,7 @@ def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storag
     folder, away = tmp_path / "storage", tmp_path / "away"
     folder.rename(away)
     folder.write_text("not a folder")
-    memory = Storage.open_or_memory(folder, clock=Clock())
+    memory = Storage.open(folder, clock=Clock())
     recorder = started(memory)
     poll(recorder, FAILED)
     recorder.repair_storage()

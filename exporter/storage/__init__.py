@@ -1,6 +1,6 @@
 """Last good reports and history in one SQLite file."""
 
-from exporter.storage.errors import StorageError, StorageLockedError, StorageNewerError
+from exporter.storage.database import StorageError, StorageLockedError
 from exporter.storage.store import Storage
 
-__all__ = ["Storage", "StorageError", "StorageLockedError", "StorageNewerError"]
+__all__ = ["Storage", "StorageError", "StorageLockedError"]

@@ -1,25 +1,24 @@
-"""The database file: its lock, how it is opened, checked for damage and set aside."""
+"""The database file: its errors, its lock, how it is opened, checked for damage and set aside."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import sqlite3
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
+from exporter.errors import ExporterError
 from exporter.log import get_logger
 from exporter.storage import schema
-from exporter.storage.errors import StorageError, StorageLockedError, is_damage, primary_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -33,48 +32,87 @@ _CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLIT
 # What SQLite keeps next to a file: https://www.sqlite.org/tempfiles.html
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
+# By SQLite's primary result code: https://www.sqlite.org/rescode.html
+_NOT_KEPT = "polling continues, and storage is tried again every minute"
+_DAMAGED = "the file is damaged: within a minute it is set aside, and a new one is started with the last numbers"
+_HINTS: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: f"free some space on the disk of storage.path; {_NOT_KEPT}",
+    sqlite3.SQLITE_IOERR: f"check the disk of storage.path (space, quota, health); {_NOT_KEPT}",
+    sqlite3.SQLITE_READONLY: f"make the folder of storage.path writable for this user; {_NOT_KEPT}",
+    sqlite3.SQLITE_CANTOPEN: "make the folder of storage.path and its files accessible for this user",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_BUSY: "another program keeps the file locked: stop it; storage is tried again every minute",
+}
 
-class Lock:
-    """The lock on one storage folder; held from `take` until `release` or the end of the process."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+class StorageError(ExporterError):
+    """An operation of storage failed; what it should have kept is not kept, everything before still is."""
 
-    @classmethod
-    def take(cls, folder: Path, now: float) -> Self:
-        """Take the lock of `folder` and write down who holds it since `now` (Unix seconds).
+    default_hint = "check storage.path: an existing folder, writable for this user, with free space"
 
-        Raises:
-            StorageLockedError: another process holds it.
-            OSError: the lock file cannot be made.
-        """
-        file = folder / LOCK_NAME
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            _lock(descriptor)
-        except BlockingIOError:
-            holder = _read_holder(descriptor)
-            os.close(descriptor)
-            raise StorageLockedError(f"{folder}: in use by {holder}") from None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        with suppress(OSError):  # on a full disk the lock still holds, only without its holder's name
-            _write_holder(descriptor, now)
-        return cls(descriptor)
 
-    def is_in(self, folder: Path) -> bool:
-        """Say whether this is still the lock of `folder`, which may have been deleted and made again."""
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), (folder / LOCK_NAME).stat())
-        except OSError:
-            return False
+class StorageLockedError(StorageError):
+    """Another process uses this storage; the message says which."""
 
-    def release(self) -> None:
-        """Give the lock back; the file is kept, because removing it could split the lock in two."""
-        with suppress(OSError):
-            os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
+    default_hint = "stop the other process, or give this one a storage.path of its own"
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Say whether an exception means that the file is not a database (any more)."""
+    return _primary_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _primary_code(error: BaseException | None) -> int:
+    """Return SQLite's primary result code of an exception; 0 if it is not one of SQLite's."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+@contextmanager
+def storage_errors(doing: str, file: Path | str) -> Iterator[None]:
+    """Turn what SQLite, the file system or a value that no file can hold raises inside into a `StorageError`.
+
+    It says "cannot {doing}", where, why, and the fix.
+
+    Raises:
+        StorageError: something of that was raised inside.
+    """
+    try:
+        yield
+    except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+        raise StorageError(f"{file}: cannot {doing}: {error}", hint=_HINTS.get(_primary_code(error), "")) from error
+
+
+def take_lock(folder: Path, now: float) -> int:
+    """Take the lock of `folder` and write down who holds it since `now` (Unix seconds).
+
+    The lock file is kept when the lock is given back, because removing it could split the lock in two.
+
+    Returns:
+        The descriptor of the lock file: closing it, or the end of the process, gives the lock back.
+
+    Raises:
+        StorageLockedError: another process holds it.
+        OSError: the lock file cannot be made, or the file system has no locks.
+    """
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock(descriptor)
+    except BlockingIOError:
+        holder = os.read(descriptor, 4096).decode(errors="replace") or "an unknown process"
+        os.close(descriptor)
+        raise StorageLockedError(f"{folder}: in use by {holder}") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with suppress(OSError):  # on a full disk the lock still holds, only without its holder's name
+        command = " ".join(sys.argv)[:200]
+        since = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        holder = f"process {os.getpid()} on {socket.gethostname()}, `{command}`, since {since}"
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, holder.encode(errors="replace"))
+    return descriptor
 
 
 def _lock(descriptor: int) -> None:
@@ -92,31 +130,12 @@ def _lock(descriptor: int) -> None:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
             raise BlockingIOError from error
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
     else:
         import fcntl  # noqa: PLC0415 - does not exist on Windows
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _write_holder(descriptor: int, now: float) -> None:
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": " ".join(sys.argv)[:200],
-        "since": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
-    }
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, json.dumps(holder).encode())
-
-
-def _read_holder(descriptor: int) -> str:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    try:
-        holder: dict[str, Any] = json.loads(os.read(descriptor, 4096))
-        return "process {pid} on {host}, `{command}`, since {since}".format_map(holder)
-    except (ValueError, KeyError, TypeError, OSError):
-        return "an unknown process"
 
 
 def make_way(file: Path, now: float) -> bool:
@@ -147,12 +166,12 @@ def make_way(file: Path, now: float) -> bool:
 
 
 def connect_memory() -> sqlite3.Connection:
-    """Open an empty database in memory, with the newest tables."""
+    """Open an empty database in memory."""
     return _opened(":memory:", schema.migrate)
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Open `file` for writing, creating it (mode 0600) where it is missing.
+    """Open `file` for writing, with the newest tables, creating it (mode 0600) where it is missing.
 
     WAL with synchronous=NORMAL: a process that is killed loses nothing that was committed, because the
     operating system holds it by then; only a power cut may take the last transactions, never the file's
@@ -163,7 +182,7 @@ def connect(file: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: the file cannot be opened or written, or is damaged.
         OSError: it cannot be created.
-        StorageNewerError: its schema is newer than this program; nothing was changed.
+        StorageError: its schema is newer than this program; nothing was changed.
     """
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -181,15 +200,15 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: it is missing, unreadable or damaged.
-        StorageError: it is not a regular file, or was not closed cleanly and its folder cannot be written to repair it.
-        StorageNewerError: its schema is newer than this program.
+        StorageError: it is not a regular file, its schema is newer than this program, or it was not closed cleanly
+            and its folder cannot be written to repair it.
     """
     _refuse_irregular(file)
     uri = file.absolute().as_uri()
     try:
-        return _opened(f"{uri}?mode=ro", schema.refuse_newer)
+        return _opened(f"{uri}?mode=ro", _refuse_newer)
     except sqlite3.OperationalError as error:
-        if primary_code(error) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
+        if _primary_code(error) not in _CANNOT_WRITE or not os.access(file, os.R_OK):
             raise
         for journal in (file.with_name(file.name + suffix) for suffix in ("-wal", "-journal")):
             if journal.exists() and journal.stat().st_size:
@@ -197,7 +216,7 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
                     f"{file}: cannot be read: {journal.name} must be merged first, and the folder cannot be written",
                     hint="run this where the folder is writable, or on a copy of the whole folder",
                 ) from error
-        return _opened(f"{uri}?immutable=1", schema.refuse_newer)
+        return _opened(f"{uri}?immutable=1", _refuse_newer)
 
 
 def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
@@ -222,10 +241,10 @@ def find_damage(file: Path, limit: float = CHECK_LIMIT) -> str:
     return "" if answer == "ok" or time.monotonic() >= deadline else answer.replace("\n", " ")
 
 
-def place_of(file: Path) -> tuple[int, int] | None:
+def place_of(file: Path | int) -> tuple[int, int] | None:
     """Return device and inode of `file`, which show whether it was replaced; None if it is gone."""
     try:
-        found = file.stat()
+        found = os.stat(file)  # noqa: PTH116 - of a descriptor, too
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -240,6 +259,17 @@ def _refuse_irregular(file: Path) -> None:
     if file.exists() and not file.is_file():
         raise StorageError(
             f"{file}: is not a regular file", hint="move it away, or give storage.path a folder without one"
+        )
+
+
+def _refuse_newer(connection: sqlite3.Connection) -> None:
+    found, known = schema.version(connection), schema.newest()
+    if found > known:
+        (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+        raise StorageError(
+            f"{file}: written by a newer version of the exporter (schema {found}, this one knows {known}); it is left"
+            " untouched",
+            hint="run the newer version again, or give this one a storage.path of its own",
         )
 
 
@@ -278,26 +308,20 @@ def _opened(file: Path | str, prepare: Callable[[sqlite3.Connection], None]) -> 
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    schema.refuse_newer(connection)
+    _refuse_newer(connection)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise sqlite3.OperationalError("the file system cannot do WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    _take_write_lock(connection)
+    schema.migrate(connection)  # locks for writing: only here a file system without shared memory shows itself
 
 
 def _use_rollback_journal(connection: sqlite3.Connection) -> None:
     # With exclusive locking a file in WAL mode, moved here, needs no shared memory to be converted:
     # https://www.sqlite.org/wal.html#noshm
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    schema.refuse_newer(connection)
+    _refuse_newer(connection)
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA locking_mode = NORMAL")
     connection.execute("PRAGMA synchronous = FULL")
-    _take_write_lock(connection)
-
-
-def _take_write_lock(connection: sqlite3.Connection) -> None:
-    """Lock once for writing: only here a file system without shared memory shows itself."""
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
+    schema.migrate(connection)

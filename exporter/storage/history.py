@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Self
 
 from exporter.errors import ConfigError
 from exporter.log import get_logger
-from exporter.state import Key, Snapshot
-from exporter.storage import database, records, schema
-from exporter.storage.errors import StorageError, storage_errors
+from exporter.state import Key
+from exporter.storage import database, records
+from exporter.storage.database import StorageError, storage_errors
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-log = get_logger(__name__)
+    from exporter.config import Tenant
+    from exporter.state import Snapshot
 
-_EDITIONS = """
-    SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
-    FROM edition JOIN product ON product.edition = edition.id
-    WHERE series = ? AND {condition} ORDER BY {order}, edition.id, product_type
-"""
-_CURRENT = _EDITIONS.format(condition="replaced_at IS NULL", order="refresh_date")
-_PUBLISHED = _EDITIONS.format(condition="published_at BETWEEN ? AND ?", order="published_at")
-_WITHDRAWALS = """
-    SELECT edition, since, until FROM withdrawal JOIN edition ON edition.id = edition WHERE series = ? ORDER BY since
-"""
-_TIMES = """
-    SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL
-    ORDER BY published_at, id
-"""
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One tenant's report in the file; `tenant` is its configured name, else the last one it had."""
+    """One tenant's report in the file.
+
+    Attributes:
+        number: in the file.
+        key: what it is stored under.
+        name: the tenant's configured name, else the last one it had.
+        tenant: as it is configured now; None if it is not.
+    """
 
     number: int
     key: Key
-    tenant: str
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Cloud and tenant id, by which its tenant is found in the configuration."""
-        return self.key.cloud, self.key.tenant_id
+    name: str
+    tenant: Tenant | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,108 +59,85 @@ class Edition:
 
 
 class History:
-    """A storage opened for reading; made by `open`, closed by `with` or `close`."""
+    """The storage in the folder `path`, opened for reading until `with` ends; takes no lock and changes nothing.
 
-    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
-        self._file = file
-        self._connection = connection
+    Every method raises `StorageError` where the file cannot be read.
 
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the storage in the folder `path`; takes no lock and changes nothing.
+    Raises:
+        StorageError: there is none, or it cannot be read.
+    """
 
-        Raises:
-            StorageError: there is none, or it cannot be read.
-        """
-        file = path / database.FILE_NAME
-        with storage_errors("open the history", file):
-            if not file.exists():
-                raise StorageError(f"{file}: does not exist", hint="give the storage.path that `serve` uses")
-            return cls(file, database.connect_readonly(file))
+    def __init__(self, path: Path) -> None:
+        self._file = path / database.FILE_NAME
+        with storage_errors("open the history", self._file):
+            if not self._file.exists():
+                raise StorageError(f"{self._file}: does not exist", hint="give the storage.path that `serve` uses")
+            self._connection = database.connect_readonly(self._file)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
         self._connection.close()
 
-    def series(
-        self, *, tenants: Sequence[str] = (), names: Mapping[tuple[str, str], str] | None = None
-    ) -> list[Series]:
-        """List the stored series, sorted by tenant.
+    def series(self, configured: Iterable[Tenant] = (), tenants: Sequence[str] = ()) -> list[Series]:
+        """List the stored series, sorted by the tenant's name.
 
         Args:
+            configured: the tenants as they are now.
             tenants: only these, by name or tenant id; all where empty.
-            names: the configured name of a cloud and tenant id.
 
         Raises:
             ConfigError: nothing is stored of one of `tenants`.
-            StorageError: the file cannot be read.
         """
+        by_place = {(tenant.cloud.stored_as, tenant.tenant_id): tenant for tenant in configured}
+        found = []
         with storage_errors("read the history", self._file):
-            rows = self._connection.execute("SELECT id, cloud, tenant_id, report, tenant FROM series").fetchall()
-        found = [
-            Series(
-                number,
-                Key(cloud, tenant_id, report),
-                (names or {}).get((cloud, tenant_id), tenant or tenant_id),
-            )
-            for number, cloud, tenant_id, report, tenant in rows
-        ]
-        found.sort(key=lambda series: (series.tenant, series.key.tenant_id, series.key.cloud, series.key.report))
-        known = {name for series in found for name in (series.tenant, series.key.tenant_id)}
+            rows = self._connection.execute("SELECT id, cloud, tenant_id, report, tenant FROM series")
+            for number, cloud, tenant_id, report, stored_name in rows:
+                tenant = by_place.get((cloud, tenant_id))
+                name = tenant.name if tenant else stored_name or tenant_id
+                found.append(Series(number, Key(cloud, tenant_id, report), name, tenant))
+        found.sort(key=lambda series: (series.name, series.key.tenant_id, series.key.cloud, series.key.report))
+        known = {name for series in found for name in (series.name, series.key.tenant_id)}
         if unknown := [name for name in tenants if name not in known]:
-            stored = ", ".join(sorted({series.tenant for series in found})[:10]) or "none"
+            stored = ", ".join(sorted({series.name for series in found})[:10]) or "none"
             raise ConfigError(
                 tuple(f"--tenant {name}: nothing is stored for it (stored: {stored})" for name in unknown),
                 hint="give a tenant's name or tenant id",
             )
-        return [series for series in found if not tenants or {series.tenant, series.key.tenant_id} & set(tenants)]
+        return [series for series in found if not tenants or {series.name, series.key.tenant_id} & set(tenants)]
 
     def current(self, series: Series) -> list[Snapshot]:
-        """Read the reports of `series`, by refresh date: for each date the numbers that Microsoft gave last.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
-        return [snapshot for _, snapshot in self._snapshots(_CURRENT, series.number)]
+        """Read the reports of `series`, by refresh date: for each date the numbers that Microsoft gave last."""
+        with storage_errors("read the history", self._file):
+            return records.read_reports(self._connection, series.key, date.min, _unreadable)
 
     def published(self, series: Series) -> list[Edition]:
-        """Read when which report of `series` was on /metrics, revisions included, in that order.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
+        """Read when which report of `series` was on /metrics, revisions included, in that order."""
         with storage_errors("read the history", self._file):
             withdrawn: dict[int, list[tuple[float, float]]] = {}
-            if schema.version(self._connection) >= schema.WITHDRAWALS:
-                for number, since, until in self._connection.execute(_WITHDRAWALS, (series.number,)):
-                    withdrawn.setdefault(number, []).append((since, until))
+            for edition, since, until in self._connection.execute(
+                "SELECT edition, since, until FROM withdrawal JOIN edition ON edition.id = edition WHERE series = ?"
+                " ORDER BY since",
+                (series.number,),
+            ):
+                withdrawn.setdefault(edition, []).append((since, until))
+            rows = self._connection.execute(
+                "SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL"
+                " ORDER BY published_at, id",
+                (series.number,),
+            )
             return [
-                Edition(number, series, first, last, tuple(withdrawn.get(number, ())))
-                for number, first, last in self._connection.execute(_TIMES, (series.number,))
+                Edition(number, series, first, last, tuple(withdrawn.get(number, ()))) for number, first, last in rows
             ]
 
     def snapshots(self, editions: Iterable[Edition]) -> dict[int, Snapshot]:
-        """Read the numbers of `editions`, by the edition's number.
+        """Read the numbers of `editions`, by the edition's number."""
+        numbers = ", ".join(str(edition.number) for edition in editions)
+        with storage_errors("read the history", self._file):
+            return records.snapshots(self._connection, _unreadable, f"edition.id IN ({numbers})")
 
-        Raises:
-            StorageError: the file cannot be read.
-        """
-        moments: dict[int, list[float]] = {}
-        for edition in editions:
-            moments.setdefault(edition.series.number, []).append(edition.published_at)
-        found: dict[int, Snapshot] = {}
-        for series, published in moments.items():
-            found.update(self._snapshots(_PUBLISHED, series, min(published), max(published)))
-        return found
 
-    def _snapshots(self, statement: str, *values: float) -> list[tuple[int, Snapshot]]:
-        # All of one series at once, so that no read keeps the writer of a rollback journal waiting.
-        with storage_errors("read the history", self._file), closing(self._connection.cursor()) as cursor:
-            rows = cursor.execute(statement, values)
-            return list(records.snapshots(rows, lambda what: log.error("a stored report is left out", error=what)))
+def _unreadable(what: str) -> None:
+    log.error("a stored report is left out", error=what)

@@ -15,7 +15,7 @@ from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing, is_ah
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
 # How long a call to Graph is remembered, seconds: several times Microsoft's window of ten minutes.
 CALL_MEMORY = 3600.0
@@ -40,23 +40,10 @@ _READ_SERIES = """
         last_rejected_rows, last_not_before, last_reason, last_message, last_hint, last_request_id
     FROM series WHERE last_at IS NOT NULL OR held IS NOT NULL
 """
-_READ_HELD = """
-    SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
-    FROM series JOIN edition ON edition.id = series.held JOIN product ON product.edition = edition.id
-    ORDER BY edition.id, product_type
-"""
-_READ_EDITIONS = """
+_READ_SNAPSHOTS = """
     SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
     FROM edition JOIN product ON product.edition = edition.id
-    WHERE series = ? ORDER BY edition.id, product_type
-"""
-_READ_PUBLISHED = "SELECT published_at, confirmed_at FROM edition WHERE id = ? AND published_at IS NOT NULL"
-_READ_WITHDRAWALS = "SELECT since, until FROM withdrawal WHERE edition = ?"
-_READ_REPORTS = """
-    SELECT edition.id, refresh_date, collected_at, request_id, product_type, counts
-    FROM series JOIN edition ON edition.series = series.id JOIN product ON product.edition = edition.id
-    WHERE cloud = ? AND tenant_id = ? AND report = ? AND refresh_date >= ? AND replaced_at IS NULL
-    ORDER BY refresh_date, edition.id, product_type
+    WHERE {} ORDER BY refresh_date, edition.id, product_type
 """
 # The last sign of life of a tenant's report: its last poll, else its last call.
 _LAST_SEEN = "coalesce(last_at, (SELECT max(at) FROM call WHERE call.series = series.id), 0)"
@@ -96,14 +83,14 @@ def write_standing(
             _confirm(connection, written, at, max_age)
 
 
-def read_standings(connection: sqlite3.Connection, *, unreadable: Callable[[str], None]) -> dict[Key, Standing]:
+def read_standings(connection: sqlite3.Connection, unreadable: Callable[[str], None]) -> dict[Key, Standing]:
     """Read the standing of every tenant's report that has one.
 
     Args:
         connection: to the tables.
         unreadable: called, with a sentence each, for what cannot be read and is therefore left out.
     """
-    held = dict(snapshots(connection.execute(_READ_HELD), unreadable))
+    held = snapshots(connection, unreadable, "edition.id IN (SELECT held FROM series)")
     standings = {}
     for row in connection.execute(_READ_SERIES):
         cloud, tenant_id, report, edition, last_success, consecutive_failures, *outcome = row
@@ -120,54 +107,63 @@ def read_standings(connection: sqlite3.Connection, *, unreadable: Callable[[str]
 
 
 def read_reports(
-    connection: sqlite3.Connection, key: Key, since: date, *, unreadable: Callable[[str], None]
+    connection: sqlite3.Connection, key: Key, since: date, unreadable: Callable[[str], None]
 ) -> list[Snapshot]:
     """Read the reports from `since` on, oldest first: for each refresh date the numbers that Microsoft gave last."""
-    rows = connection.execute(_READ_REPORTS, (*astuple(key), since.isoformat()))
-    return [snapshot for _, snapshot in snapshots(rows, unreadable)]
+    where = """
+        series = (SELECT id FROM series WHERE cloud = ? AND tenant_id = ? AND report = ?)
+        AND refresh_date >= ? AND replaced_at IS NULL
+    """
+    return list(snapshots(connection, unreadable, where, (*astuple(key), since.isoformat())).values())
 
 
-def snapshots(rows: Iterable[tuple[Any, ...]], unreadable: Callable[[str], None]) -> Iterator[tuple[int, Snapshot]]:
-    """Group rows of (edition, refresh date, collected at, request id, product type, counts) by edition.
+def snapshots(
+    connection: sqlite3.Connection, unreadable: Callable[[str], None], where: str, values: Sequence[object] = ()
+) -> dict[int, Snapshot]:
+    """Read the editions that are `where`, by their number, the oldest refresh date first.
 
-    Rows of one edition must follow each other. An edition that cannot be read in whole is left out: no report is
-    shown in part. Product types are few and repeat in every report: equal ones share one object.
+    An edition that cannot be read in whole is left out: no report is shown in part. Product types are few and repeat
+    in every report: equal ones share one object.
     """
     names: dict[str, str] = {}
-    for edition, group in groupby(rows, key=itemgetter(0)):
-        products = list(group)
-        _, refresh_date, collected_at, request_id, *_ = products[0]
+    found = {}
+    rows = connection.execute(_READ_SNAPSHOTS.format(where), values)
+    for (edition, refresh_date, collected_at, request_id), products in groupby(rows, key=itemgetter(0, 1, 2, 3)):
         try:
-            yield (
-                edition,
-                Snapshot(
-                    date.fromisoformat(refresh_date),
-                    tuple(Row(_text(names.setdefault(name, name)), _counts(text)) for *_, name, text in products),
-                    _number(collected_at),
-                    _text(request_id),
-                ),
+            found[edition] = Snapshot(
+                date.fromisoformat(refresh_date),
+                tuple(Row(_text(names.setdefault(name, name)), _counts(counts)) for *_, name, counts in products),
+                _number(collected_at),
+                _text(request_id),
             )
         except (ValueError, TypeError) as error:
             unreadable(f"stored report {edition} of {refresh_date} cannot be read and is left out: {error}")
+    return found
 
 
-def merge(source: sqlite3.Connection, target: sqlite3.Connection, *, unreadable: Callable[[str], None]) -> None:
+def merge(source: sqlite3.Connection, target: sqlite3.Connection, unreadable: Callable[[str], None]) -> None:
     """Write all that `source` holds to `target`, which may hold older and newer reports already."""
-    standings = read_standings(source, unreadable=unreadable)
-    for number, cloud, tenant_id, report, tenant in source.execute(
-        "SELECT id, cloud, tenant_id, report, tenant FROM series"
-    ).fetchall():
-        key = Key(cloud, tenant_id, report)
-        series = _series(target, key)
-        for edition, snapshot in snapshots(source.execute(_READ_EDITIONS, (number,)), unreadable):
+    for number, *key in source.execute("SELECT id, cloud, tenant_id, report FROM series").fetchall():
+        series = _series(target, Key(*key))
+        for edition, snapshot in snapshots(source, unreadable, "series = ?", (number,)).items():
             written = _write_edition(target, series, snapshot)
-            for times in source.execute(_READ_PUBLISHED, (edition,)).fetchall():
+            for times in source.execute(
+                "SELECT published_at, confirmed_at FROM edition WHERE id = ? AND published_at IS NOT NULL", (edition,)
+            ):
                 target.execute(
                     "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?",
                     (*times, written),
                 )
-            for withdrawal in source.execute(_READ_WITHDRAWALS, (edition,)).fetchall():
-                target.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (written, *withdrawal))
+            for times in source.execute("SELECT since, until FROM withdrawal WHERE edition = ?", (edition,)):
+                target.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (written, *times))
+    merge_standings(source, target, unreadable)
+
+
+def merge_standings(source: sqlite3.Connection, target: sqlite3.Connection, unreadable: Callable[[str], None]) -> None:
+    """Write to `target` where the reports of `source` stand, and the calls to Graph."""
+    standings = read_standings(source, unreadable)
+    for *names, tenant in source.execute("SELECT cloud, tenant_id, report, tenant FROM series"):
+        key = Key(*names)
         if key in standings:
             write_standing(target, key, tenant, standings[key], None)
     for key, calls in read_calls(source, 0.0).items():
@@ -255,21 +251,18 @@ def _write_edition(connection: sqlite3.Connection, series: int, snapshot: Snapsh
     day = snapshot.refresh_date.isoformat()
     rows = [(row.product_type, json.dumps(row.counts, separators=(",", ":"))) for row in snapshot.rows]
     current = connection.execute(
-        "SELECT id, collected_at, request_id FROM edition"
-        " WHERE series = ? AND refresh_date = ? AND replaced_at IS NULL",
+        "SELECT id FROM edition WHERE series = ? AND refresh_date = ? AND replaced_at IS NULL",
         (series, day),
     ).fetchone()
     if current is not None:
-        edition: int = current[0]
-        stored = connection.execute("SELECT product_type, counts FROM product WHERE edition = ?", (edition,)).fetchall()
+        stored = connection.execute("SELECT product_type, counts FROM product WHERE edition = ?", current).fetchall()
         if _same(stored, rows):
-            if current[1:] != (snapshot.collected_at, snapshot.request_id):
-                connection.execute(
-                    "UPDATE edition SET collected_at = ?, request_id = ? WHERE id = ?",
-                    (snapshot.collected_at, snapshot.request_id, edition),
-                )
-            return edition
-        connection.execute("UPDATE edition SET replaced_at = ? WHERE id = ?", (snapshot.collected_at, edition))
+            connection.execute(
+                "UPDATE edition SET collected_at = ?, request_id = ? WHERE id = ?",
+                (snapshot.collected_at, snapshot.request_id, *current),
+            )
+            return int(current[0])
+        connection.execute("UPDATE edition SET replaced_at = ? WHERE id = ?", (snapshot.collected_at, *current))
     written = connection.execute(
         "INSERT INTO edition (series, refresh_date, collected_at, request_id) VALUES (?, ?, ?, ?)",
         (series, day, snapshot.collected_at, snapshot.request_id),
@@ -280,11 +273,9 @@ def _write_edition(connection: sqlite3.Connection, series: int, snapshot: Snapsh
 
 def _same(stored: list[tuple[str, str]], rows: list[tuple[str, str]]) -> bool:
     """Say whether the numbers are those stored, also where a newer version has stored more columns than it reads."""
-    if sorted(stored) == sorted(rows):
-        return True
     known = dict(stored)
-    return known.keys() == {product_type for product_type, _ in rows} and all(
-        known[product_type].startswith(counts[:-1] + ",") for product_type, counts in rows
+    return known.keys() == dict(rows).keys() and all(
+        f"{known[product_type][:-1]},".startswith(f"{counts[:-1]},") for product_type, counts in rows
     )
 
 

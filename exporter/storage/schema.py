@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.storage.errors import StorageNewerError
-
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
 
-# Each migration is a tuple of statements; a file's `user_version` says how many of them it has seen.
-# Never change one that was released: append.
+# Each script by the version that it makes, which the file holds as its `user_version`.
+# Never change one that was released: add the next.
 #
 # - series: a tenant's report and its last outcome; `held` is the edition on /metrics.
 # - edition: one set of numbers that Microsoft gave for one refresh date. The current one of a date has no
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
 # - storage: a random id of this file, so that two replicas do not poll in the same second.
 #
 # No STRICT tables: SQLite before 3.37, which some systems with Python 3.11 still have, takes them for damage.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """
+MIGRATIONS: Mapping[int, str] = {
+    2: """
         CREATE TABLE series (
             id INTEGER PRIMARY KEY,
             cloud TEXT NOT NULL,
@@ -44,10 +42,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             last_hint TEXT,
             last_request_id TEXT,
             UNIQUE (cloud, tenant_id, report)
-        )
-        """,
-        "CREATE INDEX series_held ON series (held)",
-        """
+        );
+        CREATE INDEX series_held ON series (held);
         CREATE TABLE edition (
             id INTEGER PRIMARY KEY,
             series INTEGER NOT NULL REFERENCES series(id) ON DELETE CASCADE,
@@ -57,76 +53,51 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             published_at REAL,
             confirmed_at REAL,
             replaced_at REAL
-        )
-        """,
-        "CREATE UNIQUE INDEX edition_current ON edition (series, refresh_date) WHERE replaced_at IS NULL",
-        "CREATE INDEX edition_series ON edition (series, published_at)",
-        """
+        );
+        CREATE UNIQUE INDEX edition_current ON edition (series, refresh_date) WHERE replaced_at IS NULL;
+        CREATE INDEX edition_series ON edition (series, published_at);
         CREATE TABLE product (
             edition INTEGER NOT NULL REFERENCES edition(id) ON DELETE CASCADE,
             product_type TEXT NOT NULL,
             counts TEXT NOT NULL,
             PRIMARY KEY (edition, product_type)
-        ) WITHOUT ROWID
-        """,
-        """
-        CREATE TABLE call (
-            id INTEGER PRIMARY KEY,
-            series INTEGER NOT NULL REFERENCES series(id) ON DELETE CASCADE,
-            at REAL NOT NULL
-        )
-        """,
-        "CREATE INDEX call_series ON call (series, at)",
-    ),
-    (
-        """
+        ) WITHOUT ROWID;
         CREATE TABLE withdrawal (
             edition INTEGER NOT NULL REFERENCES edition(id) ON DELETE CASCADE,
             since REAL NOT NULL,
             until REAL NOT NULL
-        )
-        """,
-        "CREATE INDEX withdrawal_edition ON withdrawal (edition)",
-        "CREATE TABLE storage (id TEXT NOT NULL)",
-        "INSERT INTO storage VALUES (lower(hex(randomblob(8))))",
-    ),
-)
+        );
+        CREATE INDEX withdrawal_edition ON withdrawal (edition);
+        CREATE TABLE call (
+            id INTEGER PRIMARY KEY,
+            series INTEGER NOT NULL REFERENCES series(id) ON DELETE CASCADE,
+            at REAL NOT NULL
+        );
+        CREATE INDEX call_series ON call (series, at);
+        CREATE TABLE storage (id TEXT NOT NULL);
+        INSERT INTO storage VALUES (lower(hex(randomblob(8))));
+    """,
+}
 
-WITHDRAWALS = 2
-"""The version from which on there is the table of withdrawals; a file that is only read may be older."""
+
+def newest() -> int:
+    """Return the version that this program writes."""
+    return max(MIGRATIONS)
 
 
-def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:
+def version(connection: sqlite3.Connection) -> int:
+    """Return the version of the file; 0 of an empty one."""
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def migrate(connection: sqlite3.Connection) -> None:
     """Bring the tables to the newest version, all in one transaction.
 
     Raises:
         sqlite3.Error: it failed; the file is as it was.
     """
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for migration in migrations[version(connection) :]:
-            for statement in migration:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(migrations)}")
-
-
-def version(connection: sqlite3.Connection) -> int:
-    """Return how many migrations the file has seen."""
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return found
-
-
-def refuse_newer(connection: sqlite3.Connection) -> None:
-    """Refuse what a newer version has written.
-
-    Raises:
-        sqlite3.Error: the version cannot be read.
-        StorageNewerError: the schema is newer than this program.
-    """
     found = version(connection)
-    if found > len(MIGRATIONS):
-        (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-        raise StorageNewerError(
-            f"{file}: written by a newer version of the exporter (schema {found}, this one knows "
-            f"{len(MIGRATIONS)}); it is left untouched"
-        )
+    scripts = "".join(script for made, script in MIGRATIONS.items() if made > found)
+    with connection:  # rolls back on an exception
+        connection.executescript(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {newest()}; COMMIT")

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import threading
-import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from exporter.log import get_logger
-from exporter.storage import database, records, schema
-from exporter.storage.errors import (
-    StorageError,
-    StorageLockedError,
-    StorageNewerError,
-    is_damage,
-    primary_code,
-    storage_errors,
-)
+from exporter.storage import database, records
+from exporter.storage.database import StorageError, StorageLockedError, is_damage, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -32,12 +25,10 @@ log = get_logger(__name__)
 
 # Days of reports that are kept in memory while the file cannot be used, to be written to it later.
 _DAYS_IN_MEMORY = 7.0
-# Seconds after a wait for another program's lock in which no operation waits for it again.
-_BUSY_PAUSE = 10.0
 
 
 class Storage:
-    """One SQLite file and its lock, or SQLite in memory; made by `open` or `open_or_memory`.
+    """One SQLite file and its lock, or SQLite in memory while there is none; made by `open`.
 
     Every method may be called from any thread, and raises nothing but `StorageError`.
 
@@ -57,42 +48,25 @@ class Storage:
         self._clock = clock
         # One connection for all threads: a write takes a fraction of a millisecond; SQLite has one writer.
         self._guard = threading.Lock()
-        self._connection: sqlite3.Connection | None = database.connect_memory()
+        self._connection = database.connect_memory()
+        self._in_use = ExitStack()  # closes the connection and gives the lock back
+        self._in_use.callback(self._connection.close)
         self.file: Path | None = None
+        # Of the file and its lock.
+        self._places: Mapping[Path, tuple[int, int] | None] = {}
         self.identity = _identity(self._connection)
-        self._place: tuple[int, int] | None = None
-        self._lock: database.Lock | None = None
-        self._busy_until = -math.inf
 
     @classmethod
     def open(cls, path: Path | None, *, clock: Callable[[], float]) -> Self:
         """Open the storage in the folder `path`: create what is missing (0700, 0600), lock, check, migrate.
 
-        A damaged file is set aside under another name and a fresh one begins; this is logged and counted.
+        A damaged file is set aside under another name and a fresh one begins; this is logged and counted. Where `path`
+        cannot be used, `problem` says why, and storage continues in memory, with the last snapshots and calls if they
+        can be read.
 
         Args:
             path: the folder; None for memory only.
             clock: Unix seconds.
-
-        Raises:
-            StorageLockedError: another process uses it.
-            StorageNewerError: a newer version wrote it; it was left untouched.
-            StorageError: it cannot be used.
-        """
-        storage = cls(path, clock)
-        try:
-            if path is not None:
-                storage._use_file(path)
-        except StorageError:
-            storage.close()
-            raise
-        return storage
-
-    @classmethod
-    def open_or_memory(cls, path: Path | None, *, clock: Callable[[], float]) -> Self:
-        """Open the storage in the folder `path`; where it cannot be used, continue in memory and log why.
-
-        A storage that can be read but not written gives at least its last snapshots and calls.
 
         Raises:
             StorageLockedError: another process uses it.
@@ -110,13 +84,17 @@ class Storage:
             storage.close()
             raise
         except StorageError as error:
-            storage.errors += 1
-            storage.problem = error.message
+            storage._fail(error)
             log.error(  # noqa: TRY400 - operators need the fix, not a traceback
                 "reports are kept in memory only", error=error.message, hint=error.hint
             )
-            if not isinstance(error, StorageNewerError):
-                storage._read_only_rest(path)
+            file = path / database.FILE_NAME
+            with (
+                suppress(StorageError),
+                storage_errors("read the storage", file),
+                closing(database.connect_readonly(file)) as source,
+            ):
+                records.merge_standings(source, storage._connection, storage._unreadable)
         return storage
 
     @property
@@ -141,7 +119,6 @@ class Storage:
         with self._guard:
             if not self._in_place():
                 self._continue_in_memory()
-            self._busy_until = -math.inf
         try:
             if self.file is None and self.path is not None:
                 self._use_file(self.path)
@@ -163,7 +140,7 @@ class Storage:
             StorageError: the file cannot be read.
         """
         with self._using("restore the last snapshots") as connection:
-            return records.read_standings(connection, unreadable=self._unreadable)
+            return records.read_standings(connection, self._unreadable)
 
     def reports(self, key: Key, since: date) -> list[Snapshot]:
         """Read the reports with a refresh date from `since` on, oldest first.
@@ -172,7 +149,7 @@ class Storage:
             StorageError: the file cannot be read.
         """
         with self._using("read the stored reports") as connection:
-            return records.read_reports(connection, key, since, unreadable=self._unreadable)
+            return records.read_reports(connection, key, since, self._unreadable)
 
     def save(
         self, key: Key, tenant_name: str, standing: Standing, snapshot: Snapshot | None, max_age: float = math.inf
@@ -241,74 +218,45 @@ class Storage:
         return deleted
 
     def close(self) -> None:
-        """Close the file and give the lock back; calling it again does nothing.
-
-        Raises:
-            StorageError: closing failed; what was saved is saved nevertheless.
-        """
+        """Close the file and give the lock back; calling it again does nothing."""
         with self._guard:
-            connection, self._connection = self._connection, None
-            lock, self._lock = self._lock, None
-            try:
-                if connection is not None:
-                    with storage_errors("close the storage", self._where()):
-                        connection.close()
-            finally:
-                if lock is not None:
-                    lock.release()
+            self._in_use.close()
 
     def _use_file(self, path: Path) -> None:
         """Change over from memory to the file in `path`, and write to it what memory holds."""
         file = path / database.FILE_NAME
-        with storage_errors("open the storage", file), ExitStack() as undo:
+        with storage_errors("open the storage", file), ExitStack() as opened:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self._lock
-            if lock is None or not lock.is_in(path):  # it is not, in a folder that was deleted and made again
-                lock = database.Lock.take(path, self._clock())
-                undo.callback(lock.release)
+            lock = database.take_lock(path, self._clock())
+            opened.callback(os.close, lock)
             damaged = database.make_way(file, self._clock())  # takes its time, in which other errors may be counted
             self.errors += damaged
             connection = database.connect(file)
-            undo.callback(connection.close)
-            schema.migrate(connection)
+            opened.callback(connection.close)
             with self._guard:
-                memory = self._opened("open the storage")
                 with connection:
                     connection.execute("BEGIN IMMEDIATE")
-                    records.merge(memory, connection, unreadable=self._unreadable)
-                memory.close()
-                if self._lock is not None and self._lock is not lock:
-                    self._lock.release()
-                self._connection, self._lock = connection, lock
-                self.file, self._place = file, database.place_of(file)
+                    records.merge(self._connection, connection, self._unreadable)
                 self.identity = _identity(connection)
-                undo.pop_all()
+                self._in_use.close()
+                self._in_use = opened.pop_all()
+                self._connection, self.file = connection, file
+                self._places = {
+                    file: database.place_of(file),
+                    path / database.LOCK_NAME: database.place_of(lock),
+                }
 
     def _continue_in_memory(self) -> None:
         """Let go of a file that was deleted, replaced or damaged; its logs must be gone before a new one begins."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = database.connect_memory()
-        self.file = self._place = None
-
-    def _read_only_rest(self, path: Path) -> None:
-        """Take into memory what can be read of a file that cannot be written."""
-        file = path / database.FILE_NAME
-        with (
-            suppress(StorageError),
-            storage_errors("read the storage", file),
-            closing(database.connect_readonly(file)) as source,
-            self._writing("restore") as memory,
-        ):
-            for key, standing in records.read_standings(source, unreadable=self._unreadable).items():
-                records.write_standing(memory, key, "", standing, None)
-            for key, times in records.read_calls(source, self._clock() - records.CALL_MEMORY).items():
-                for at in times:
-                    records.write_call(memory, key, at)
+        with suppress(sqlite3.Error):
+            self._in_use.close()
+        self._connection = database.connect_memory()
+        self._in_use.callback(self._connection.close)
+        self.file, self._places = None, {}
 
     def _in_place(self) -> bool:
-        return self.file is None or database.place_of(self.file) == self._place
+        """Say whether the file and its lock are those that were opened, not deleted or replaced."""
+        return all(database.place_of(file) == place for file, place in self._places.items())
 
     def _where(self) -> Path | str:
         return self.file or "memory"
@@ -326,34 +274,27 @@ class Storage:
         self.errors += 1
         self.problem = error.message
 
-    def _opened(self, doing: str) -> sqlite3.Connection:
-        if self._connection is None:
-            raise StorageError(f"{self._where()}: cannot {doing}: the storage is closed")
-        return self._connection
-
     @contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:
         with self._guard:
-            connection = self._opened(doing)
             try:
                 with storage_errors(doing, self._where()):
-                    self._refuse_unusable(doing)
-                    yield connection
+                    self._refuse_replaced(doing)
+                    # Only the first operation that meets another program's lock waits for it.
+                    wait = 0 if self.problem else database.BUSY_TIMEOUT
+                    self._connection.execute(f"PRAGMA busy_timeout = {wait * 1000:.0f}")
+                    yield self._connection
             except StorageError as error:
                 self._fail(error)
-                if primary_code(error.__cause__) == sqlite3.SQLITE_BUSY:
-                    self._busy_until = time.monotonic() + _BUSY_PAUSE
-                elif is_damage(error.__cause__) or not self._in_place():
+                if is_damage(error.__cause__) or not self._in_place():
                     self._continue_in_memory()
                 raise
 
-    def _refuse_unusable(self, doing: str) -> None:
-        if time.monotonic() < self._busy_until:
-            raise StorageError(f"{self._where()}: cannot {doing}: another program keeps the file locked")
+    def _refuse_replaced(self, doing: str) -> None:
         if not self._in_place():
             raise StorageError(
-                f"{self._where()}: cannot {doing}: the file was deleted or replaced while it was in use",
-                hint="nothing to do: within a minute a new file is started with the last numbers",
+                f"{self._where()}: cannot {doing}: the file or its lock was deleted or replaced while it was in use",
+                hint="nothing to do: within a minute a file with the last numbers is in use again",
             )
 
     @contextmanager

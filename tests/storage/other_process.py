@@ -70,20 +70,21 @@ def fill(folder: Path) -> None:
 def open_full(folder: Path) -> None:
     """Open a storage on a disk that takes not one byte more; say what came of it."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    storage = Storage.open_or_memory(folder, clock=time.time)
+    storage = Storage.open(folder, clock=time.time)
     say(storage.file, sorted(key.cloud for key in storage.restore()))
 
 
-def open_or_memory(folder: Path) -> None:
+def open_any(folder: Path) -> None:
     """Open a storage that may not be usable; say why it is not."""
-    with closing(Storage.open_or_memory(folder, clock=time.time)) as storage:
+    with closing(Storage.open(folder, clock=time.time)) as storage:
         say(storage.problem)
 
 
 def read(folder: Path) -> None:
     """Open a storage as `history` does; say why it cannot be read."""
     try:
-        History.open(folder).close()
+        with History(folder):
+            pass
     except StorageError as error:
         say(error.message)
 
@@ -95,7 +96,7 @@ if __name__ == "__main__":
         "write": write,
         "fill": fill,
         "open-full": open_full,
-        "open-or-memory": open_or_memory,
+        "open": open_any,
         "read": read,
     }
     tasks[sys.argv[1]](Path(sys.argv[2]))

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from exporter.cli.history import openmetrics_lines
+from exporter.cli.history import _labels, _step, openmetrics_lines
 from exporter.config import CLOUDS, Prices, Report, Targets
 from exporter.errors import ConfigError
 from exporter.metrics import PREFIX
@@ -48,10 +48,11 @@ def save(folder: Path, polls: Sequence[tuple[Key, str, Outcome]], max_age: float
             storage.save(key, name, standings[key], outcome.snapshot, max_age)
 
 
-def text_of(folder: Path, *configured: Tenant, **options: Any) -> str:
-    """Return the whole backfill; nothing is withdrawn for its age, unless `options` say so."""
-    with History.open(folder) as history:
-        return "".join(openmetrics_lines(history, configured, **{"max_age": float("inf"), **options}))
+def text_of(folder: Path, *configured: Tenant, until: float, max_age: float = math.inf, **options: Any) -> str:
+    """Return the whole backfill; nothing is withdrawn for its age, unless `max_age` says so."""
+    with History(folder) as history:
+        chosen = history.series(configured)
+        return "".join(openmetrics_lines(history, chosen, until=until, max_age=max_age, **options))
 
 
 def samples_of(text: str) -> dict[tuple[str, ...], list[tuple[float, float]]]:
@@ -78,7 +79,7 @@ def test_a_report_is_repeated_until_it_is_replaced(folder: Path) -> None:
             (CONTOSO, "contoso", good(report(1, START + 899, OFFICE=(12, 6, 1)))),
         ],
     )
-    text = text_of(folder, now=START + 1500, extra_labels={"job": "office365"}, step=240)
+    text = text_of(folder, until=START + 1500, extra_labels={"job": "office365"}, step=240)
     assert text.replace(PREFIX, "").startswith(
         "# HELP assigned_users Users who were assigned a licence (Microsoft's column Assigned), as of"
         " the last successful poll.\n"
@@ -110,7 +111,7 @@ def test_what_was_withdrawn_is_not_made_up(folder: Path) -> None:
             (CONTOSO, "contoso", good(report(4, START + DAY - 1))),
         ],
     )
-    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=3 * HOUR, step=60))
+    samples = samples_of(text_of(folder, until=START + 9 * DAY, max_age=3 * HOUR, step=60))
     times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
     assert [(at - START) / 60 for at, value in times if value == 103] == list(range(4 * 60))
     assert [(at - START - DAY) / 60 for at, value in times if value == 104] == list(range(3 * 60))
@@ -124,7 +125,7 @@ def test_numbers_that_came_back_have_a_gap(folder: Path, clock: Clock) -> None:
     for number, poll in enumerate(polls, start=1):
         storage.save(CONTOSO, "contoso", standing(*polls[:number]), poll.snapshot, max_age=3 * HOUR)
     storage.close()
-    samples = samples_of(text_of(folder, now=START + 9 * DAY, max_age=3 * HOUR, step=HOUR))
+    samples = samples_of(text_of(folder, until=START + 9 * DAY, max_age=3 * HOUR, step=HOUR))
     times = samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]
     assert [(at - START) / HOUR for at, _ in times] == [0, 1, 2, 3, 4, 10, 11, 12, 13, 20, 21, 22]
 
@@ -132,10 +133,10 @@ def test_numbers_that_came_back_have_a_gap(folder: Path, clock: Clock) -> None:
 def test_slices_make_the_whole(folder: Path) -> None:
     """A run until a moment and one since it give the samples of one run over both."""
     save(folder, [(CONTOSO, "contoso", good(report(n, START + n * DAY))) for n in range(3)])
-    whole = samples_of(text_of(folder, now=START + 4 * DAY))
+    whole = samples_of(text_of(folder, until=START + 4 * DAY))
     seam = START + 1.5 * DAY + 7
     before, after = (
-        samples_of(text_of(folder, now=START + 4 * DAY, **part)) for part in ({"until": seam}, {"since": seam})
+        samples_of(text_of(folder, **part)) for part in ({"until": seam}, {"since": seam, "until": START + 4 * DAY})
     )
     assert {series: before[series] + after[series] for series in whole} == whole
 
@@ -152,7 +153,7 @@ def test_a_name_is_one_series_whoever_bore_it(folder: Path) -> None:
         ],
     )
     woodgrove = tenant("woodgrove", tenant_id=FABRIKAM.tenant_id, cloud=CLOUDS["usgov"])
-    samples = samples_of(text_of(folder, woodgrove, now=START + 2 * HOUR + 1, step=HOUR / 2))
+    samples = samples_of(text_of(folder, woodgrove, until=START + 2 * HOUR + 1, step=HOUR / 2))
     assert [value for _, value in samples["assigned_users", "product_type=OFFICE", "tenant=contoso"]] == [
         100, 100, 101, 101,
     ]  # fmt: skip
@@ -175,7 +176,7 @@ def test_what_is_configured_now_holds_for_the_past(folder: Path) -> None:
         targets=Targets(ratio=0.75, min_assigned=2),
         prices=Prices(currency="EUR", product_types={"apps": 12.5}),
     )
-    samples = samples_of(text_of(folder, configured, now=START + 2 * HOUR, step=HOUR))
+    samples = samples_of(text_of(folder, configured, until=START + 2 * HOUR, step=HOUR))
     times = (START, START + HOUR)
     apps, visio = "product_type=APPS", "product_type=VISIO"
     expected = {
@@ -202,7 +203,7 @@ def test_what_is_configured_now_holds_for_a_report_that_is_no_longer_read(folder
         "targets": Targets(min_assigned=2),
     }
     configured = tenant("contoso", tenant_id=CONTOSO.tenant_id, reports=(PLATFORMS,), **changes)
-    samples = samples_of(text_of(folder, configured, now=START + DAY, step=HOUR / 2))
+    samples = samples_of(text_of(folder, configured, until=START + DAY, step=HOUR / 2))
     for name in ("assigned_users", "target_ratio"):
         assert [at for at, _ in samples[name, "product_type=APPS", "tenant=contoso"]] == [START, START + HOUR / 2]
 
@@ -212,7 +213,7 @@ def test_an_unreadable_report_is_a_gap(folder: Path) -> None:
     save(folder, [(CONTOSO, "contoso", good(report(n, START + n * HOUR - 1))) for n in range(3)])
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
         connection.execute("UPDATE product SET counts = '?' WHERE edition = 2")
-    samples = samples_of(text_of(folder, now=START + 3 * HOUR, step=HOUR))
+    samples = samples_of(text_of(folder, until=START + 3 * HOUR, step=HOUR))
     assert samples["assigned_users", "product_type=OFFICE", "tenant=contoso"] == [(START, 100), (START + 2 * HOUR, 102)]
 
 
@@ -227,7 +228,7 @@ def test_a_metric_of_many_columns_is_one_family(folder: Path) -> None:
             (Key("global", "1", "report_of_another_version"), "other", good(report(0, START))),
         ],
     )
-    text = text_of(folder, now=START + 10)
+    text = text_of(folder, until=START + 10)
     assert text.count("# TYPE office365_activations_platform_activations gauge\n") == 1
     values = {series[1]: samples[0][1] for series, samples in samples_of(text).items() if "platform" in series[0]}
     assert values == {"platform=windows": 7, "platform=mac": 8}
@@ -238,24 +239,25 @@ NOT_A_NAME = "not a label name; use letters, digits and _, such as job=office365
 
 
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("pairs", "errors"),
     [
-        ({"step": 0.5}, "--step 0.5s: at most one sample a second"),
-        ({"extra_labels": {"0": ""}}, f"--label 0: {NOT_A_NAME}"),
-        ({"extra_labels": {"__name__": "x"}}, f"--label __name__: {NOT_A_NAME}"),
-        ({"extra_labels": {"job": "o365\udcff"}}, "--label job: 'o365\\udcff' is not UTF-8; choose another value"),
-        (
-            {"extra_labels": {"currency": "x"}},
-            "--label currency: the reports already have this label; choose another name",
-        ),
+        (["0=", "__name__=x"], (f"--label 0: {NOT_A_NAME}", f"--label __name__: {NOT_A_NAME}")),
+        (["job=o365\udcff"], ("--label job: 'o365\\udcff' is not UTF-8; choose another value",)),
+        (["currency=x"], ("--label currency: the reports already have this label; choose another name",)),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(folder: Path, options: dict[str, Any], error: str) -> None:
-    """A bad step or label is a usage error that says which and why."""
-    save(folder, [])
+def test_labels_that_cannot_be_used_are_refused(pairs: list[str], errors: tuple[str, ...]) -> None:
+    """A bad label is a usage error that says which and why."""
     with pytest.raises(ConfigError) as caught:
-        text_of(folder, now=START, **options)
-    assert caught.value.errors == (error,)
+        _labels(pairs)
+    assert caught.value.errors == errors
+
+
+def test_steps_below_a_second_are_refused() -> None:
+    """A step that is too short is a usage error, whatever the format."""
+    with pytest.raises(ConfigError) as caught:
+        _step("500ms")
+    assert caught.value.errors == ("--step 0.5s: at most one sample a second",)
 
 
 POLLS = st.lists(
@@ -288,7 +290,7 @@ def test_the_backfill_is_what_metrics_showed(
     now = at + 2 * max_age
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), [(CONTOSO, "contoso", outcome) for outcome in outcomes], max_age)
-        text = text_of(Path(folder), now=now, step=step, max_age=max_age)
+        text = text_of(Path(folder), until=now, step=step, max_age=max_age)
     series = {
         key[1].removeprefix("product_type="): found for key, found in samples_of(text).items() if "assigned" in key[0]
     }
@@ -328,7 +330,7 @@ def test_promtool_makes_blocks_of_it(folder: Path, tmp_path: Path) -> None:
         [(CONTOSO, "contoso", good(report(n, START + n * DAY, **odd))) for n in range(2)]
         + [(FABRIKAM, 'fabri"kam', good(report(n, START + n * DAY + 7))) for n in range(2)],
     )
-    text = text_of(folder, now=START + 2 * DAY, extra_labels={"job": "office365", "instance": "a:9365"})
+    text = text_of(folder, until=START + 2 * DAY, extra_labels={"job": "office365", "instance": "a:9365"})
     (tmp_path / "backfill").write_text(text, encoding="utf-8", newline="")
     blocks = tmp_path / "blocks"
     run(promtool, "tsdb", "create-blocks-from", "openmetrics", tmp_path / "backfill", blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,9 @@ from exporter.storage import Storage, StorageError
 from exporter.storage.history import History
 from tests.builders import tenant
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, good, report, standing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 USERS = "activations_user_counts"
 PLATFORMS = "activations_platform_counts"
@@ -50,8 +54,8 @@ def two_tenants(storage: Storage) -> Storage:
 
 def test_every_stored_report_is_a_record(two_tenants: Storage, folder: Path) -> None:
     """The CSV has each product type of each date once, with its last numbers, while the storage is in use."""
-    with History.open(folder) as history:
-        text = "".join(csv_lines(history))
+    with History(folder) as history:
+        text = "".join(csv_lines(history, history.series()))
     assert text == (
         "cloud,tenant_id,tenant,report,refresh_date,product_type,assigned_users,activated_users,"
         "shared_computer_users,platform_activations_windows,platform_activations_mac,platform_activations_android,"
@@ -68,9 +72,9 @@ def test_dates_and_tenants_choose_records(two_tenants: Storage, folder: Path) ->
     """--since takes the day it names, --until does not, and --tenant takes a name or an id."""
     second = START + DAY - 6 * 3600 - 2 * DAY  # midnight of the second report's date
 
-    def chosen(**options: object) -> list[tuple[str, str]]:
-        with History.open(folder) as history:
-            records = list(csv.reader(csv_lines(history, **options)))  # type: ignore[arg-type]
+    def chosen(tenants: Sequence[str] = (), **options: float) -> list[tuple[str, str]]:
+        with History(folder) as history:
+            records = list(csv.reader(csv_lines(history, history.series(tenants=tenants), **options)))
         return [(record[2], record[4]) for record in records[1:]]
 
     assert chosen(since=second) == [("contoso", "2026-02-28")]
@@ -80,24 +84,24 @@ def test_dates_and_tenants_choose_records(two_tenants: Storage, folder: Path) ->
 
 def test_a_renamed_tenant_keeps_its_history(two_tenants: Storage, folder: Path) -> None:
     """The name in the configuration counts, also for reports that were stored under another one."""
-    with History.open(folder) as history:
+    with History(folder) as history:
         configured = [tenant("woodgrove", tenant_id=CONTOSO.tenant_id)]
-        records = list(csv.reader(csv_lines(history, configured, tenants=["woodgrove"])))
+        records = list(csv.reader(csv_lines(history, history.series(configured, ["woodgrove"]))))
     assert {record[2] for record in records[1:]} == {"woodgrove"}
     assert len(records) == 5
 
 
 def test_an_unknown_tenant_is_named_with_the_known_ones(two_tenants: Storage, folder: Path) -> None:
     """A tenant of which nothing is stored is a usage error, not an empty bill."""
-    with History.open(folder) as history, pytest.raises(ConfigError) as caught:
-        list(csv_lines(history, tenants=["contoso", "contosso"]))
+    with History(folder) as history, pytest.raises(ConfigError) as caught:
+        history.series(tenants=["contoso", "contosso"])
     assert caught.value.errors == ("--tenant contosso: nothing is stored for it (stored: 3, contoso, fabrikam)",)
 
 
 def test_a_missing_storage_is_named(tmp_path: Path) -> None:
     """History of a folder without a storage is an error and creates nothing."""
     with pytest.raises(StorageError, match=r"office365-activations.db: does not exist"):
-        History.open(tmp_path)
+        History(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,7 +109,7 @@ def test_a_file_that_is_no_storage_is_a_storage_error(tmp_path: Path) -> None:
     """History of a damaged file says so, and leaves it where it is."""
     (tmp_path / "office365-activations.db").write_bytes(b"garbage" * 1000)
     with pytest.raises(StorageError, match="file is not a database"):
-        History.open(tmp_path)
+        History(tmp_path)
 
 
 @given(st.dictionaries(TEXT, st.integers(0, 2**63 - 1), min_size=1), TEXT, TEXT)
@@ -116,8 +120,8 @@ def test_any_name_survives_the_csv(products: dict[str, int], name: str, request_
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage.open(Path(folder), clock=Clock())
         save(storage, CONTOSO, name, Snapshot(day(0), rows, START, request_id))
-        with History.open(Path(folder)) as history:
-            records = list(csv.DictReader(csv_lines(history)))
+        with History(Path(folder)) as history:
+            records = list(csv.DictReader(csv_lines(history, history.series())))
         storage.close()
     assert {record["product_type"]: int(record["assigned_users"]) for record in records} == products
     assert {(record["tenant"], record["request_id"]) for record in records} == {(name, request_id)}

@@ -59,12 +59,12 @@ def test_a_range_over_the_seam_is_one_series(folder: Path, tmp_path: Path, gener
     storage = Storage.open(folder, clock=time.time)
     for number, poll in enumerate(polls, start=1):
         storage.save(CONTOSO, "contoso", standing(*polls[:number]), poll.snapshot)
-    with History.open(folder) as history, (tmp_path / "backfill").open("w", encoding="utf-8") as backfill:
+    with History(folder) as history, (tmp_path / "backfill").open("w", encoding="utf-8") as backfill:
         backfill.writelines(
             openmetrics_lines(
                 history,
-                (),
-                now=seam,
+                history.series(),
+                until=seam,
                 max_age=72 * HOUR,
                 extra_labels={"job": "office365", "instance": "here"},
             )

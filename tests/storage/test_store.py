@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from exporter.errors import Reason
 from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
-from exporter.storage import Storage, StorageError
-from exporter.storage.database import FILE_NAME
+from exporter.storage import Storage, StorageError, StorageLockedError
+from exporter.storage.database import FILE_NAME, LOCK_NAME
 from exporter.storage.history import History
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, failed, good, report, standing
 
@@ -271,7 +271,7 @@ def test_a_closed_storage_says_so(storage: Storage, use: Callable[[Storage], obj
     """After close, which may come twice, every method raises StorageError."""
     storage.close()
     storage.close()
-    with pytest.raises(StorageError, match="the storage is closed"):
+    with pytest.raises(StorageError, match="closed database"):
         use(storage)
 
 
@@ -371,7 +371,7 @@ def kept_while_down(storage: Storage) -> None:
 def test_storage_that_could_not_be_opened_is_opened_later(folder: Path, clock: Clock) -> None:
     """What was kept in memory while storage.path could not be used is in the file once it can."""
     folder.write_text("in the way")
-    storage = Storage.open_or_memory(folder, clock=clock)
+    storage = Storage.open(folder, clock=clock)
     kept_while_down(storage)
     with pytest.raises(StorageError, match="cannot open the storage"), storage.repairing():
         pass
@@ -390,7 +390,7 @@ def test_storage_that_could_not_be_opened_is_opened_later(folder: Path, clock: C
 def test_what_was_withdrawn_while_storage_was_down_is_known_later(folder: Path, clock: Clock) -> None:
     """The times in which numbers were not shown are taken from memory to the file, as the numbers are."""
     folder.write_text("in the way")
-    storage = Storage.open_or_memory(folder, clock=clock)
+    storage = Storage.open(folder, clock=clock)
     outcomes = [good(report(0, START + hours * 3600 - 1)) for hours in (0, 5)]
     for number, outcome in enumerate(outcomes, start=1):
         storage.save(CONTOSO, "contoso", standing(*outcomes[:number]), outcome.snapshot, 3600)
@@ -398,7 +398,7 @@ def test_what_was_withdrawn_while_storage_was_down_is_known_later(folder: Path, 
     with storage.repairing():
         pass
     storage.close()
-    with History.open(folder) as history:
+    with History(folder) as history:
         (edition,) = history.published(history.series()[0])
     assert edition.withdrawn == ((START + 3600, START + 5 * 3600),)
 
@@ -424,8 +424,29 @@ def test_a_database_that_is_deleted_while_it_is_used_is_noticed(
         with storage.repairing():
             storage.save(CONTOSO, "contoso", standing(good(report(1, START + DAY))), None)
         assert not storage.problem
-        with History.open(folder) as history:
+        with History(folder) as history:
             assert history.current(history.series()[0])[-1] == report(1, START + DAY)
+
+
+def test_a_deleted_lock_file_admits_nobody_to_a_file_in_use(folder: Path, clock: Clock, storage: Storage) -> None:
+    """Without its lock file a storage lets go of the database, and takes it again only where nobody else has."""
+    first, second = (standing(good(report(n, START + n * DAY))) for n in range(2))
+    (folder / LOCK_NAME).unlink()
+    with closing(Storage.open(folder, clock=clock)) as other:
+        assert storage.needs_repair
+        with pytest.raises(StorageError, match="its lock was deleted or replaced"):
+            storage.save(CONTOSO, "contoso", first, None)
+        with pytest.raises(StorageLockedError), storage.repairing():
+            pass
+        storage.save(CONTOSO, "contoso", first, None)
+        assert (storage.file, storage.up, other.restore()) == (None, False, {})
+        other.save(FABRIKAM, "fabrikam", second, None)
+    with storage.repairing():
+        pass
+    assert storage.up
+    assert storage.restore() == {CONTOSO: first, FABRIKAM: second}
+    with pytest.raises(StorageLockedError):
+        Storage.open(folder, clock=clock)
 
 
 def test_a_repair_in_which_a_save_fails_is_none(storage: Storage) -> None:
@@ -453,7 +474,7 @@ def test_another_programs_lock_holds_nobody_up(folder: Path, storage: Storage) -
             storage.save(CONTOSO, "contoso", standing(failed(START)), None)
         assert "stop it" in caught.value.hint
         for _ in range(50):
-            with pytest.raises(StorageError, match="another program keeps the file locked"):
+            with pytest.raises(StorageError, match="database is locked"):
                 storage.save(CONTOSO, "contoso", standing(failed(START)), None)
         other.execute("ROLLBACK")
     with storage.repairing():
