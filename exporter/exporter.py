@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from exporter.config import watched
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
+from exporter.files import Watch
 from exporter.log import get_logger
 from exporter.metrics import TenantSamples
 from exporter.process_metrics import OwnMetrics, ProcessMetrics
 from exporter.recorder import Recorder
 from exporter.rendering import AgeClock, Renderer
 from exporter.storage import Storage, StorageLockedError
-from exporter.watch import CHECK_SECONDS, PeriodicTask, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from exporter.status import Status
 
 log = get_logger(__name__)
+
+_REVISION = "SOURCE_REVISION"
+"""The variable by which an image says which revision it was built from."""
+
+_CHECK = 30.0
+"""Seconds between two checks of the files."""
 
 _GRACE = 1.5
 """Seconds that polls get to end at a stop; the whole stop must be over within five."""
@@ -59,10 +65,9 @@ class Exporter:
         config: what to do.
         load: reads the configuration again, for a reload; raises `ConfigError`.
         storage: where reports are kept.
-        environ: for HTTPS_PROXY and NO_PROXY.
+        environ: for HTTPS_PROXY, NO_PROXY and the revision in `build_info`.
         clock: Unix seconds.
         monotonic: seconds; never jumps.
-        revision: the source's revision, for `build_info`.
         process_metrics: whether `/metrics` has `process_*` and `python_info`.
     """
 
@@ -75,7 +80,6 @@ class Exporter:
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        revision: str = "",
         process_metrics: bool = True,
     ) -> None:
         self._load = load
@@ -86,7 +90,7 @@ class Exporter:
         self._age_clock = AgeClock(clock, monotonic)
         self._config = config
         self._tenants = config.tenants
-        self._own = OwnMetrics(revision, storage)
+        self._own = OwnMetrics(environ.get(_REVISION, ""), storage)
         self._own.reloaded_at = clock()
         self._recorder = Recorder(storage, self._own, clock, monotonic)
         self._recorder.adopt(self._tenants)
@@ -143,7 +147,7 @@ class Exporter:
             with self._lock:
                 self._using[microsoft] -= 1
             self._close_unused(microsoft)
-        if microsoft is not self._microsoft and self._is_failing(key):
+        if microsoft is not self._microsoft and outcome.failure is not None:
             self._urgent.add(key)  # it began before a reload that may have corrected the cause
         self._renderer.changed(key)
         return outcome
@@ -171,13 +175,14 @@ class Exporter:
         self._renderer.stop()
         self._storage.close()
 
-    def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
+    def periodic_tasks(self) -> tuple[tuple[float, Callable[[], None]], ...]:
+        """Return what is to be done again and again, each with its seconds in between."""
         return (
-            PeriodicTask(1.0, self._notice_clock),
-            PeriodicTask(CHECK_SECONDS, self._reload_if_changed),
-            PeriodicTask(60.0, self._repair_storage),
-            PeriodicTask(86400.0, lambda: self._recorder.retain(self._config.storage.retention)),
-            PeriodicTask(86400.0, self._warn_of_expiry),
+            (1.0, self._notice_clock),
+            (_CHECK, self._reload_if_changed),
+            (60.0, self._repair_storage),
+            (86400.0, lambda: self._recorder.retain(self._config.storage.retention)),
+            (86400.0, self._warn_of_expiry),
         )
 
     def _notice_clock(self) -> None:
@@ -306,7 +311,9 @@ class Exporter:
         for tenant in tenants:
             auth, is_new_file = (tenant.auth, tenant.client_id), not changed.isdisjoint(tenant.auth.files)
             self._urgent |= {
-                key for key in tenant.keys if is_new_file or auth_before.get(key, auth) != auth or self._is_failing(key)
+                key
+                for key in tenant.keys
+                if is_new_file or auth_before.get(key, auth) != auth or self._states.get(key).failure is not None
             }
         self._own.expiries = microsoft.credentials.expiries(tenants)
         self._renderer.replace(tenants)
@@ -321,10 +328,6 @@ class Exporter:
                 return
             del self._using[microsoft]
         microsoft.close()
-
-    def _is_failing(self, key: Key) -> bool:
-        last = self._states.get(key).last
-        return last is not None and last.failure is not None
 
     def _new_microsoft(self, config: Config) -> Microsoft:
         from exporter.microsoft import Microsoft  # noqa: PLC0415 - the web endpoints answer before msal is imported

@@ -85,8 +85,7 @@ class Poller:
         not_before = 0.0
         snapshot, failure = None, None
         try:
-            failed = standing.last.failure if standing.last else None
-            fresh = failed is not None and failed.reason in NEEDS_OPERATOR
+            fresh = standing.failure is not None and standing.failure.reason in NEEDS_OPERATOR
             raw = self._read(tenant, report, key, fresh=fresh)
             snapshot, rejected = self._snapshot(tenant, report, raw)
         except ThrottledError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from typing import TYPE_CHECKING
 
@@ -95,8 +94,7 @@ class Renderer:
         self._names: dict[Key, str] = {}
         self._changed: dict[str, None] = {}
         self._pending: set[str] = set()
-        self._moments: list[tuple[float, str]] = []
-        self._planned: dict[str, float] = {}
+        self._moments: dict[str, float] = {}  # when each tenant's samples change without a poll
         self._lock = threading.Lock()
         self._rendering = threading.Lock()
         self._wake = threading.Event()
@@ -121,27 +119,22 @@ class Renderer:
     def render(self) -> bool:
         """Render now whatever changed, by polls or by time; say whether anything did."""
         with self._rendering:
-            return self._render_changed()
-
-    def _render_changed(self) -> bool:
-        now = self._clock()
-        with self._lock:
-            names, self._changed = self._changed, {}
-            while self._moments and self._moments[0][0] <= now:
-                at, name = heapq.heappop(self._moments)
-                if self._planned.get(name) == at:
-                    names[name] = None
-            tenants = self._tenants
-        for name in names:
-            try:
-                self._render(name, tenants.get(name))
-            except Exception:  # one tenant must not hold up the numbers of all others
-                log.exception("a tenant's metrics cannot be rendered: this is a bug in the exporter", tenant=name)
-                self._exposition.drop(name)
-        if names:
-            self._exposition.publish()
-        self._own.tenants_pending = len(self._pending)
-        return bool(names)
+            now = self._clock()
+            with self._lock:
+                names, self._changed = self._changed, {}
+                tenants = self._tenants
+            names.update(dict.fromkeys(name for name, at in self._moments.items() if at <= now))
+            for name in names:
+                try:
+                    self._render(name, tenants.get(name))
+                except Exception:  # one tenant must not hold up the numbers of all others
+                    log.exception("a tenant's metrics cannot be rendered: this is a bug in the exporter", tenant=name)
+                    self._moments.pop(name, None)
+                    self._exposition.drop(name)
+            if names:
+                self._exposition.publish()
+            self._own.tenants_pending = len(self._pending)
+            return bool(names)
 
     def start(self) -> None:
         """Render in a thread of its own until `stop`."""
@@ -158,21 +151,15 @@ class Renderer:
         if tenant is None:
             self._exposition.drop(name)
             self._pending.discard(name)
-            self._planned.pop(name, None)
+            self._moments.pop(name, None)
             return
-        at = self._samples.changes_at(tenant)  # asked first: what expires while samples are made is rendered again
+        # Asked first: what expires while samples are made is rendered again.
+        self._moments[name] = self._samples.changes_at(tenant)
         self._exposition.put(name, self._samples.of(tenant))
         if self._samples.pending(tenant):
             self._pending.add(name)
         else:
             self._pending.discard(name)
-        if at != float("inf") and self._planned.get(name) != at:
-            heapq.heappush(self._moments, (at, name))
-        self._planned[name] = at
-        if len(self._moments) > 4 * len(self._planned):
-            # Most are those of expiries that polls have put off, and would wait for days.
-            self._moments = [(at, name) for name, at in self._planned.items() if at != float("inf")]
-            heapq.heapify(self._moments)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

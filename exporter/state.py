@@ -129,6 +129,11 @@ class Standing:
     last: Outcome | None = None
     consecutive_failures: int = 0
 
+    @property
+    def failure(self) -> Failure | None:
+        """Why the last poll failed; None where it did not, or there was none."""
+        return None if self.last is None else self.last.failure
+
     def after(self, outcome: Outcome) -> Standing:
         """Return the standing once `outcome` has come in.
 

@@ -245,7 +245,7 @@ def _worst(states: Iterable[State]) -> State:
 
 
 def _state(standing: Standing) -> State:
-    if standing.last is not None and standing.last.failure is not None:
+    if standing.failure is not None:
         return "failing"
     return "pending" if standing.last_success is None else "ok"
 
@@ -260,7 +260,6 @@ def _report(
     earlier: Sequence[Snapshot] | None,
 ) -> ReportStatus:
     snapshot, success, last = standing.snapshot, standing.last_success, standing.last
-    failure = last.failure if last is not None else None
     expires = None if success is None else success + tenant.report.max_age
     shown = snapshot if expires is not None and expired_by < expires else None
     return ReportStatus(
@@ -273,7 +272,7 @@ def _report(
         consecutive_failures=standing.consecutive_failures,
         rejected_rows=(last.rejected_rows if last is not None else None) or 0,
         request_id=snapshot.request_id if snapshot is not None else "",
-        failure=None if failure is None else _failure(tenant, failure),
+        failure=None if standing.failure is None else _failure(tenant, standing.failure),
         products=() if shown is None else _products(tenant, report, shown, earlier),
     )
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from exporter.cli.serve import Systemd, _Service
+from exporter.cli.serve import PeriodicTasks, Systemd, _Service
 from exporter.config import load
 from exporter.errors import Reason
 from exporter.exporter import Exporter
+from exporter.files import Watch
 from exporter.microsoft import Microsoft
 from exporter.state import Failure, Outcome
 from exporter.storage import Storage
-from exporter.watch import PeriodicTask, PeriodicTasks, Watch
 from tests.builders import PLATFORMS, USERS
 from tests.full_simulator import Simulator, SimulatorServer, Stage
 from tests.process import configure
@@ -544,7 +544,7 @@ def test_a_periodic_task_that_raises_stops_no_other() -> None:
     def fail() -> None:
         raise RuntimeError("a bug")
 
-    tasks = PeriodicTasks([PeriodicTask(10, fail), PeriodicTask(30, lambda: done.append(now[0]))], lambda: now[0])
+    tasks = PeriodicTasks([(10, fail), (30, lambda: done.append(now[0]))], lambda: now[0])
     for second in range(0, 100, 5):
         now[0] = float(second)
         tasks.run_due()

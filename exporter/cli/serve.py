@@ -10,28 +10,28 @@ import signal
 import socket
 import sys
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import __version__, log
 from exporter.config import load, masked
 from exporter.exporter import Exporter, open_storage
-from exporter.watch import PeriodicTasks
 from exporter.web.server import event_loop, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Config
 
 logger = log.get_logger(__name__)
 
-_REVISION = "SOURCE_REVISION"
-"""The variable by which an image says which revision it was built from."""
-
 _GRACE = 1.0
 """Seconds that a start which a signal interrupts gets to end."""
+
+_TICK = 0.5
+"""Seconds between two looks at what periodic task is due."""
 
 _SWITCH = 0.001
 """Seconds a thread may hold the interpreter: a scrape waits no longer behind polls that compute."""
@@ -79,7 +79,7 @@ def serve_forever(
     gc.set_threshold(*_COLLECT)
     for notice in config.notices:
         logger.warning(notice)
-    exporter = Exporter(config, reload, open_storage(config), environ=environ, revision=environ.get(_REVISION, ""))
+    exporter = Exporter(config, reload, open_storage(config), environ=environ)
     logger.info("starting", version=__version__, tenants=len(config.tenants), pid=os.getpid())
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(_Service(exporter, config, Systemd(environ), started).run())
@@ -175,6 +175,44 @@ class _Service:
         while self._systemd.watchdog_seconds:
             self._systemd.tell("WATCHDOG=1")
             await asyncio.sleep(self._systemd.watchdog_seconds / 2)
+
+
+class PeriodicTasks:
+    """Runs tasks until it is stopped; a task that raises stops no other.
+
+    Args:
+        tasks: what to do, and every how many seconds; the first time at once.
+        monotonic: seconds; a clock that jumps changes nothing here.
+    """
+
+    def __init__(
+        self, tasks: Iterable[tuple[float, Callable[[], None]]], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._due = dict.fromkeys(tasks, 0.0)
+        self._monotonic = monotonic
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="periodic", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, without waiting for a task that runs."""
+        self._stopped.set()
+
+    def run_due(self) -> None:
+        for task, due in self._due.items():
+            seconds, do = task
+            if self._monotonic() >= due:
+                self._due[task] = self._monotonic() + seconds
+                try:
+                    do()
+                except Exception:
+                    logger.exception("a periodic task failed: this is a bug in the exporter")
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_TICK):
+            self.run_due()
 
 
 class Systemd:

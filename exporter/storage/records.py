@@ -62,7 +62,7 @@ def write_standing(
 
     A newer report that the file holds is not lowered, unless it is dated ahead of the clock.
     """
-    last, failure = standing.last, standing.last.failure if standing.last else None
+    last, failure = standing.last, standing.failure
     outcome = (last.at, last.duration, last.rejected_rows, last.not_before) if last else (None,) * 4
     texts = (
         map(_storable, (failure.reason, failure.message, failure.hint, failure.request_id)) if failure else (None,) * 4

@@ -17,9 +17,8 @@ from exporter.config.errors import choose, config_error, one_of, rule
 from exporter.config.fields import Settings, is_text
 from exporter.config.yamlfile import parse_file
 from exporter.errors import ConfigError
-from exporter.files import MIB
+from exporter.files import MIB, Watch
 from exporter.log import get_logger
-from exporter.watch import Watch
 from exporter.web.site import Security
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import heapq
 import random
 from typing import TYPE_CHECKING
 
+from exporter.cli.serve import PeriodicTasks
 from exporter.config import load
 from exporter.exporter import Exporter
 from exporter.microsoft import Microsoft
 from exporter.poller import Poller
 from exporter.state import Standing
-from exporter.watch import PeriodicTasks
 from tests.soak.errors import ViolationError
 
 if TYPE_CHECKING:
