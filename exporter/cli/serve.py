@@ -31,7 +31,7 @@ _GRACE = 1.0
 """Seconds that a start which a signal interrupts gets to end."""
 
 _TICK = 0.5
-"""Seconds between two looks at what periodic task is due."""
+"""Seconds between two checks of which periodic task is due."""
 
 _SWITCH = 0.001
 """Seconds a thread may hold the interpreter: a scrape waits no longer behind polls that compute."""
