@@ -163,6 +163,7 @@ def _add_history(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tenant", action="append", metavar="NAME", help="only this tenant; repeatable")
     command.add_argument("--since", metavar="DATE", help="from this date or time on (ISO 8601)")
     command.add_argument("--until", metavar="DATE", help="up to this date or time (ISO 8601)")
+    # Just under Prometheus' look-back of 5 minutes, so that a range query sees no gap between two samples.
     command.add_argument(
         "--step", default="4m", metavar="DURATION", help="OpenMetrics: time between two repeated samples (default: 4m)"
     )

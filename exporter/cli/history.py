@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from exporter.state import Snapshot
     from exporter.storage.history import Series
 
-# Just under Prometheus' look-back of 5 minutes, so that a range query sees no gap between two samples.
-STEP = 240.0
-
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
@@ -45,87 +42,64 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if config.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
-    since, until = _moment("--since", options["since"]), _moment("--until", options["until"])
+    since = _moment("--since", options["since"] or "1970-01-01")
+    until = _moment("--until", options["until"] or "9999-12-31")
     step, extra_labels = _step(options["step"]), _labels(options["label"] or ())
     with History(config.storage.path) as history:
         chosen = history.series(config.configured, options["tenant"] or ())
-        if options["format"] == "csv":
-            lines = csv_lines(history, chosen, since, until)
-        else:
-            now = time.time()
-            lines = openmetrics_lines(
-                history,
-                chosen,
-                since=since or 0.0,
-                until=now if until is None else min(until, now),
-                max_age=config.root.report.max_age,
-                step=step,
-                extra_labels=extra_labels,
-            )
         out: TextIO = sys.stdout
         if isinstance(out, io.TextIOWrapper):
             out.reconfigure(newline="")  # the lines bring their own ends, those of RFC 4180 for CSV
-        out.writelines(lines)
+        if options["format"] == "csv":
+            write_csv(out, history, chosen, since, until)
+        else:
+            until, max_age = min(until, time.time()), config.root.report.max_age
+            out.writelines(
+                openmetrics_lines(history, chosen, since, until, max_age=max_age, step=step, extra_labels=extra_labels)
+            )
     return 0
 
 
-def csv_lines(
-    history: History, chosen: Iterable[Series], since: float | None = None, until: float | None = None
-) -> Iterator[str]:
-    """Write the stored reports as CSV (RFC 4180): a header, then a record a report and product type.
+def write_csv(out: TextIO, history: History, chosen: Iterable[Series], since: float, until: float) -> None:
+    """Write the reports with a refresh date (midnight UTC) from `since` until before `until` (Unix seconds) as CSV.
 
-    A record has the columns cloud, tenant_id, tenant, report, refresh_date, product_type (as Microsoft gave it),
-    the counts (empty where they are another report's), collected_at and request_id. Product types are not altered:
-    a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula, so import that column as text.
-
-    Args:
-        history: the open storage.
-        chosen: of which tenants' reports.
-        since: only reports whose refresh date (midnight UTC) is not before this, Unix seconds.
-        until: only reports whose refresh date (midnight UTC) is before this, Unix seconds.
-
-    Yields:
-        Records, each with its line end.
+    It is that of RFC 4180: a header, then a record for each report and product type. Counts of another report are
+    empty. Product types are as Microsoft gave them: a spreadsheet may take one that begins with `=`, `+`, `-` or `@`
+    for a formula, so import that column as text.
 
     Raises:
         StorageError: the file cannot be read.
     """
     columns = {report.name: [column.full_name for column in report.columns] for report in REPORTS.values()}
-    counts = list(dict.fromkeys(name for names in columns.values() for name in names))
-    before = ("cloud", "tenant_id", "tenant", "report", "refresh_date", "product_type")
-    yield _record([*before, *counts, "collected_at", "request_id"])
+    counts = dict.fromkeys(name for names in columns.values() for name in names)
+    about = ("cloud", "tenant_id", "tenant", "report", "refresh_date", "product_type")
+    writer = csv.writer(out)
+    writer.writerow([*about, *counts, "collected_at", "request_id"])
     for one in chosen:
         key = one.key
         for snapshot in history.current(one) if key.report in columns else ():
             day = snapshot.refresh_date
-            begins = midnight(day)
-            if (since is not None and begins < since) or (until is not None and begins >= until):
+            if not since <= midnight(day) < until:
                 continue
-            read = datetime.fromtimestamp(snapshot.collected_at, UTC).isoformat(timespec="seconds")
+            read = datetime.fromtimestamp(snapshot.collected_at, UTC)
             for row in snapshot.rows:
-                values = dict(zip(columns[key.report], row.counts, strict=False))
-                about = (key.cloud, key.tenant_id, one.name, key.report, day, row.product_type)
-                numbers = [values.get(name, "") for name in counts]
-                yield _record([*about, *numbers, read.replace("+00:00", "Z"), snapshot.request_id])
-
-
-def _record(values: Iterable[object]) -> str:
-    line = io.StringIO(newline="")
-    csv.writer(line).writerow(values)
-    return line.getvalue()
+                values = (key.cloud, key.tenant_id, one.name, key.report, day, row.product_type)
+                given = dict(zip(columns[key.report], row.counts, strict=False))
+                numbers = [given.get(name, "") for name in counts]
+                writer.writerow([*values, *numbers, f"{read:%Y-%m-%dT%H:%M:%SZ}", snapshot.request_id])
 
 
 def openmetrics_lines(
     history: History,
     chosen: Sequence[Series],
-    *,
-    since: float = 0.0,
+    since: float,
     until: float,
+    *,
     max_age: float,
-    step: float = STEP,
-    extra_labels: Mapping[str, str] | None = None,
+    step: float,
+    extra_labels: Mapping[str, str],
 ) -> Iterator[str]:
-    """Write what was on /metrics as OpenMetrics 1.0.0, every sample with its time.
+    """Write what was on /metrics from `since` until before `until` (Unix seconds), as OpenMetrics 1.0.0.
 
     A report is repeated every `step` seconds from the moment it was first published until it was replaced by
     the next, but not beyond max_age after the last good poll with it: then the exporter had withdrawn it. At any
@@ -133,14 +107,14 @@ def openmetrics_lines(
     samples as one run over both.
     https://prometheus.io/docs/prometheus/latest/storage/#backfilling-from-openmetrics-format
 
-    All samples of a metric stand together, so each report is read once for each metric that it brings: what is held
-    is one tenant's past, not everybody's.
+    All samples of a metric must stand together: each report is read once for each metric that it brings, so that one
+    tenant's past is held at a time, not everybody's.
 
     Args:
         history: the open storage.
         chosen: of which tenants' reports, sorted by the tenant's name.
-        since: only samples from then on, Unix seconds.
-        until: only samples before that, Unix seconds.
+        since: only samples from then on.
+        until: only samples before that.
         max_age: that of tenants who are no longer configured, seconds.
         step: seconds between two samples of a series, at least 1.
         extra_labels: labels for every sample, such as job and instance.
@@ -158,7 +132,7 @@ def openmetrics_lines(
         for (report, name), group in groupby(stored, lambda pair: (pair[0], pair[1].name)):
             spans = _spans(family, report, name, _shown(history, (one for _, one in group), begin, end, max_age))
             for labels, values in spans.items():
-                pairs = {**dict(zip(family.labels, labels, strict=True)), **(extra_labels or {})}
+                pairs = {**dict(zip(family.labels, labels, strict=True)), **extra_labels}
                 line = series(family.full_name, sorted(pairs.items()))
                 for start, last, value in values:
                     # The first sample of the span's own grid that is not before `since`.
@@ -226,9 +200,7 @@ def _milliseconds(seconds: float) -> int:
     return round(min(seconds, 1e15) * 1000)
 
 
-def _moment(flag: str, text: str | None) -> float | None:
-    if text is None:
-        return None
+def _moment(flag: str, text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

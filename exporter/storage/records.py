@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import astuple
-from datetime import date, timedelta
+from datetime import date
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -23,17 +23,10 @@ CALL_MEMORY = 3600.0
 DELETE_BATCH = 500
 
 _SAVE_SERIES = """
-    INSERT INTO series (cloud, tenant_id, report, tenant, last_success, failures_in_row,
-        last_at, last_duration, last_rejected_rows, last_not_before,
-        last_reason, last_message, last_hint, last_request_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (cloud, tenant_id, report) DO UPDATE SET
-        tenant = excluded.tenant, last_success = coalesce(excluded.last_success, last_success),
-        failures_in_row = excluded.failures_in_row, last_at = excluded.last_at,
-        last_duration = excluded.last_duration, last_rejected_rows = excluded.last_rejected_rows,
-        last_not_before = excluded.last_not_before, last_reason = excluded.last_reason,
-        last_message = excluded.last_message, last_hint = excluded.last_hint,
-        last_request_id = excluded.last_request_id
+    UPDATE series SET tenant = ?, last_success = coalesce(?, last_success), failures_in_row = ?,
+        last_at = ?, last_duration = ?, last_rejected_rows = ?, last_not_before = ?,
+        last_reason = ?, last_message = ?, last_hint = ?, last_request_id = ?
+    WHERE id = ?
 """
 _READ_SERIES = """
     SELECT cloud, tenant_id, report, held, last_success, failures_in_row, last_at, last_duration,
@@ -67,11 +60,10 @@ def write_standing(
     texts = (
         map(_storable, (failure.reason, failure.message, failure.hint, failure.request_id)) if failure else (None,) * 4
     )
-    connection.execute(
-        _SAVE_SERIES,
-        (*astuple(key), tenant_name, standing.last_success, standing.consecutive_failures, *outcome, *texts),
-    )
     series = _series(connection, key)
+    connection.execute(
+        _SAVE_SERIES, (tenant_name, standing.last_success, standing.consecutive_failures, *outcome, *texts, series)
+    )
     if snapshot is not None and snapshot != standing.snapshot:
         _write_edition(connection, series, snapshot)
     if standing.snapshot is not None:
@@ -171,18 +163,19 @@ def merge_standings(source: sqlite3.Connection, target: sqlite3.Connection, unre
             write_call(target, key, at)
 
 
-def keep_recent(connection: sqlite3.Connection, key: Key, days: float) -> None:
+def keep_recent(connection: sqlite3.Connection, key: Key, days: int) -> None:
     """Delete the reports of `key` that are more than `days` older than the held one, revisions included."""
-    series = _series(connection, key)
-    held = connection.execute(
-        "SELECT held, refresh_date FROM series JOIN edition ON edition.id = held WHERE series.id = ?", (series,)
-    ).fetchone()
-    if held is not None:
-        before = date.fromisoformat(held[1]) - timedelta(days=days)
-        connection.execute(
-            "DELETE FROM edition WHERE series = ? AND id <> ? AND (refresh_date < ? OR replaced_at IS NOT NULL)",
-            (series, held[0], before.isoformat()),
-        )
+    connection.execute(
+        """
+        DELETE FROM edition WHERE id IN (
+            SELECT edition.id FROM series
+            JOIN edition AS last ON last.id = series.held
+            JOIN edition ON edition.series = series.id AND edition.id <> last.id
+                AND (edition.refresh_date < date(last.refresh_date, ?) OR edition.replaced_at IS NOT NULL)
+            WHERE series.id = ?)
+        """,
+        (f"-{days} days", _series(connection, key)),
+    )
 
 
 def write_call(connection: sqlite3.Connection, key: Key, at: float) -> None:
@@ -320,18 +313,14 @@ def _outcome(columns: Iterable[Any]) -> Outcome | None:
     at, duration, rejected_rows, not_before, reason, message, hint, request_id = columns
     if at is None:
         return None
-    failure = None if reason is None else Failure(_reason(reason), _text(message), _text(hint), _text(request_id))
+    failure = None
+    if reason is not None:
+        known = Reason(reason) if reason in set(Reason) else Reason.INTERNAL  # another version may distinguish more
+        failure = Failure(known, _text(message), _text(hint), _text(request_id))
     rejected = None if rejected_rows is None else int(rejected_rows)
     return Outcome(
         _number(at), _number(duration), failure=failure, rejected_rows=rejected, not_before=_number(not_before)
     )
-
-
-def _reason(text: str) -> Reason:
-    try:
-        return Reason(text)
-    except ValueError:  # of a version that distinguished more
-        return Reason.INTERNAL
 
 
 def _storable(text: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 # Days of reports that are kept in memory while the file cannot be used, to be written to it later.
-_DAYS_IN_MEMORY = 7.0
+_DAYS_IN_MEMORY = 7
 
 
 class Storage:
@@ -135,19 +135,12 @@ class Storage:
         """Return the last good snapshot and the last outcome of every tenant's report, as they were saved.
 
         What cannot be read is left out, logged and counted.
-
-        Raises:
-            StorageError: the file cannot be read.
         """
         with self._using("restore the last snapshots") as connection:
             return records.read_standings(connection, self._unreadable)
 
     def reports(self, key: Key, since: date) -> list[Snapshot]:
-        """Read the reports with a refresh date from `since` on, oldest first.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
+        """Read the reports with a refresh date from `since` on, oldest first."""
         with self._using("read the stored reports") as connection:
             return records.read_reports(connection, key, since, self._unreadable)
 
@@ -175,20 +168,12 @@ class Storage:
                 records.keep_recent(connection, key, 0 if self.path is None else _DAYS_IN_MEMORY)
 
     def record_call(self, key: Key, at: float) -> None:
-        """Write down that Graph is about to be called (`at` in Unix seconds); it survives a crash.
-
-        Raises:
-            StorageError: it was not written.
-        """
+        """Write down that Graph is about to be called (`at` in Unix seconds); it survives a crash."""
         with self._writing("record a call to Graph") as connection:
             records.write_call(connection, key, at)
 
     def calls_since(self, since: float) -> dict[Key, list[float]]:
-        """Return the calls to Graph from `since` on (Unix seconds), oldest first; an hour is kept.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
+        """Return the calls to Graph from `since` on (Unix seconds), oldest first; an hour is kept."""
         with self._using("read the calls to Graph") as connection:
             return records.read_calls(connection, since)
 
@@ -200,9 +185,6 @@ class Storage:
 
         Returns:
             How many reports were deleted.
-
-        Raises:
-            StorageError: some or all could not be deleted.
         """
         deleted = 0
         with self._writing("delete old reports") as connection:

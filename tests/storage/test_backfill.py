@@ -48,11 +48,11 @@ def save(folder: Path, polls: Sequence[tuple[Key, str, Outcome]], max_age: float
             storage.save(key, name, standings[key], outcome.snapshot, max_age)
 
 
-def text_of(folder: Path, *configured: Tenant, until: float, max_age: float = math.inf, **options: Any) -> str:
-    """Return the whole backfill; nothing is withdrawn for its age, unless `max_age` says so."""
+def text_of(folder: Path, *configured: Tenant, until: float, since: float = 0.0, **options: Any) -> str:
+    """Return the whole backfill; nothing is withdrawn for its age, unless `options` say so."""
+    options = {"max_age": math.inf, "step": 240.0, "extra_labels": {}, **options}
     with History(folder) as history:
-        chosen = history.series(configured)
-        return "".join(openmetrics_lines(history, chosen, until=until, max_age=max_age, **options))
+        return "".join(openmetrics_lines(history, history.series(configured), since, until, **options))
 
 
 def samples_of(text: str) -> dict[tuple[str, ...], list[tuple[float, float]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cli.history import csv_lines
+from exporter.cli.history import write_csv
 from exporter.errors import ConfigError
 from exporter.state import Key, Row, Snapshot
 from exporter.storage import Storage, StorageError
-from exporter.storage.history import History
+from exporter.storage.history import History, Series
 from tests.builders import tenant
 from tests.storage.samples import CONTOSO, DAY, FABRIKAM, START, Clock, day, good, report, standing
 
@@ -33,6 +35,18 @@ def save(storage: Storage, key: Key, name: str, *snapshots: Snapshot) -> None:
     outcomes = [good(snapshot) for snapshot in snapshots]
     for number, snapshot in enumerate(snapshots, start=1):
         storage.save(key, name, standing(*outcomes[:number]), snapshot)
+
+
+def csv_text(history: History, chosen: list[Series], since: float = 0.0, until: float = math.inf) -> str:
+    """Return the CSV of the chosen tenants' reports."""
+    out = io.StringIO(newline="")
+    write_csv(out, history, chosen, since, until)
+    return out.getvalue()
+
+
+def records(text: str) -> list[dict[str, str]]:
+    """Return the records of a CSV, as a reader takes them."""
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 @pytest.fixture
@@ -55,7 +69,7 @@ def two_tenants(storage: Storage) -> Storage:
 def test_every_stored_report_is_a_record(two_tenants: Storage, folder: Path) -> None:
     """The CSV has each product type of each date once, with its last numbers, while the storage is in use."""
     with History(folder) as history:
-        text = "".join(csv_lines(history, history.series()))
+        text = csv_text(history, history.series())
     assert text == (
         "cloud,tenant_id,tenant,report,refresh_date,product_type,assigned_users,activated_users,"
         "shared_computer_users,platform_activations_windows,platform_activations_mac,platform_activations_android,"
@@ -72,10 +86,10 @@ def test_dates_and_tenants_choose_records(two_tenants: Storage, folder: Path) ->
     """--since takes the day it names, --until does not, and --tenant takes a name or an id."""
     second = START + DAY - 6 * 3600 - 2 * DAY  # midnight of the second report's date
 
-    def chosen(tenants: Sequence[str] = (), **options: float) -> list[tuple[str, str]]:
+    def chosen(tenants: Sequence[str] = (), since: float = 0.0, until: float = math.inf) -> list[tuple[str, str]]:
         with History(folder) as history:
-            records = list(csv.reader(csv_lines(history, history.series(tenants=tenants), **options)))
-        return [(record[2], record[4]) for record in records[1:]]
+            found = records(csv_text(history, history.series(tenants=tenants), since, until))
+        return [(record["tenant"], record["refresh_date"]) for record in found]
 
     assert chosen(since=second) == [("contoso", "2026-02-28")]
     assert chosen(until=second, tenants=["contoso"]) == [("contoso", "2026-02-27")] * 3
@@ -86,9 +100,8 @@ def test_a_renamed_tenant_keeps_its_history(two_tenants: Storage, folder: Path) 
     """The name in the configuration counts, also for reports that were stored under another one."""
     with History(folder) as history:
         configured = [tenant("woodgrove", tenant_id=CONTOSO.tenant_id)]
-        records = list(csv.reader(csv_lines(history, history.series(configured, ["woodgrove"]))))
-    assert {record[2] for record in records[1:]} == {"woodgrove"}
-    assert len(records) == 5
+        found = records(csv_text(history, history.series(configured, ["woodgrove"])))
+    assert [record["tenant"] for record in found] == ["woodgrove"] * 4
 
 
 def test_an_unknown_tenant_is_named_with_the_known_ones(two_tenants: Storage, folder: Path) -> None:
@@ -121,7 +134,7 @@ def test_any_name_survives_the_csv(products: dict[str, int], name: str, request_
         storage = Storage.open(Path(folder), clock=Clock())
         save(storage, CONTOSO, name, Snapshot(day(0), rows, START, request_id))
         with History(Path(folder)) as history:
-            records = list(csv.DictReader(csv_lines(history, history.series())))
+            found = records(csv_text(history, history.series()))
         storage.close()
-    assert {record["product_type"]: int(record["assigned_users"]) for record in records} == products
-    assert {(record["tenant"], record["request_id"]) for record in records} == {(name, request_id)}
+    assert {record["product_type"]: int(record["assigned_users"]) for record in found} == products
+    assert {(record["tenant"], record["request_id"]) for record in found} == {(name, request_id)}

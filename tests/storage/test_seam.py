@@ -64,8 +64,10 @@ def test_a_range_over_the_seam_is_one_series(folder: Path, tmp_path: Path, gener
             openmetrics_lines(
                 history,
                 history.series(),
-                until=seam,
+                0.0,
+                seam,
                 max_age=72 * HOUR,
+                step=240.0,
                 extra_labels={"job": "office365", "instance": "here"},
             )
         )
