@@ -5,7 +5,6 @@ Source of the rules: https://learn.microsoft.com/graph/api/reportroot-getoffice3
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import uuid
 from dataclasses import dataclass
@@ -51,13 +50,7 @@ class UnauthorizedError(CredentialsError):
 
 @dataclass(frozen=True, slots=True)
 class RawReport:
-    """A report as it came.
-
-    Attributes:
-        pages: one CSV file, or the pages of a JSON answer.
-        request_id: Graph's `request-id`.
-        measured: whether the answer said where it ends, as in `Answer`.
-    """
+    """A report as it came: one CSV file or JSON's pages, Graph's `request-id`, and `measured` as in `Answer`."""
 
     pages: tuple[bytes, ...]
     request_id: str
@@ -92,14 +85,10 @@ class Graph:
             token: the bearer token; it goes to Graph and nowhere else.
 
         Raises:
-            UnauthorizedError: 401.
-            PermissionMissingError: 403.
-            TenantError: 404 UnknownTenantId.
-            UnsupportedError: this cloud or API version lacks the report or the format.
+            UnauthorizedError, PermissionMissingError, TenantError, UnsupportedError, ServerError: Graph refused.
             ThrottledError: 429 of Graph or of the download.
             DownloadError: 4xx of the download.
             RedirectError: a Location that may not be followed.
-            ServerError: any other answer.
             NetworkError, ReportError: as `Clients.request`; pages that do not end or are too large.
         """
         settings = self.tenant.report
@@ -198,34 +187,16 @@ def _allowed(base: str, location: str, hosts: tuple[str, ...]) -> str:
         raise no("its Location is not an https address")
     if parts.username is not None or parts.password is not None:
         raise no("its Location contains a user name")
-    if not _listed(host, port, hosts):
-        entry = f"{_bracketed(host)}:{port}"
+    entry = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    suffixes = tuple(one for one in hosts if one.startswith("."))
+    # A suffix means names, which never end with a digit: an address is listed with its port.
+    named = port == _HTTPS and host.endswith(suffixes) and not host[-1].isdigit()
+    if entry not in hosts and not named:
         raise no(
             f"host {entry} is not among http.download_hosts ({', '.join(hosts) or 'none'})",
             f"if the host is Microsoft's (or yours), add the line  - {entry}  under http.download_hosts",
         )
     return SplitResult("https", parts.netloc, parts.path, parts.query, "").geturl()
-
-
-def _listed(host: str, port: int, allowed: tuple[str, ...]) -> bool:
-    """Say whether a download host is allowed: by a suffix, on the port of https, or as exactly this host and port."""
-    if f"{_bracketed(host)}:{port}" in (entry.lower() for entry in allowed):
-        return True
-    named = port == _HTTPS and not _is_address(host)
-    return named and any(entry.startswith(".") and host.endswith(entry.lower()) for entry in allowed)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        # The short and the octal forms that resolvers take for addresses too.
-        return all(part.replace("x", "").isalnum() and part[:1].isdigit() for part in host.split("."))
-    return True
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _refusal(answer: Answer, now: float) -> ExporterError:

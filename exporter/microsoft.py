@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter.auth import Credentials, TokenSource
+from exporter.config.addresses import PROXY_FORM, is_proxy
 from exporter.errors import ConfigError
-from exporter.http import Clients, proxy_from, tls_context
+from exporter.http import Clients, Proxy, tls_context
 from exporter.poller import Poller
 from exporter.quota import Budget
 
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 
 class Microsoft:
     """Clients, credentials, tokens and poller for one configuration: every command gets them here.
-
-    Args:
-        config: whose `http` and `storage` count.
-        budget: of Graph calls.
-        environ: for HTTPS_PROXY and NO_PROXY.
-        clock: Unix seconds.
-        count: called for every request with endpoint and status.
-        transport: replaces the network.
 
     Raises:
         ConfigError: `http.ca_file` cannot be used, or HTTPS_PROXY is not the address of a proxy.
@@ -89,3 +82,25 @@ def _tls(config: Config) -> ssl.SSLContext:
     except OSError as error:
         why = error.strerror or "it cannot be read"
     raise ConfigError((f"http.ca_file: {path}: {why}; use a PEM file of CA certificates",))
+
+
+def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:
+    """Return the proxy of the configuration, else of HTTPS_PROXY or ALL_PROXY; NO_PROXY counts for both.
+
+    The variables may be in either case and may leave out `http://`, as curl's.
+
+    Raises:
+        ConfigError: the variable that counts is not the address of a proxy.
+    """
+
+    def variable(name: str) -> str:
+        return environ.get(name.lower()) or environ.get(name) or ""
+
+    url = configured or ""
+    if not url and (name := next(filter(variable, ("HTTPS_PROXY", "ALL_PROXY")), "")):
+        url = variable(name)
+        url = url if "://" in url else f"http://{url}"
+        if not is_proxy(url):  # it may hold a password, so no message does
+            error = f"{name}: is not the address of a proxy; {PROXY_FORM}"
+            raise ConfigError((error,), hint="fix or unset the variable; SOCKS proxies are not supported")
+    return Proxy(url, variable("NO_PROXY"))

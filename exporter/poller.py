@@ -38,17 +38,7 @@ _LONGEST_PAUSE = 15.0
 
 
 class Poller:
-    """Polls one tenant's report at a time; used by many threads at once.
-
-    Args:
-        clients: what requests go through.
-        tokens: where tokens come from.
-        budget: of Graph calls.
-        clock: Unix seconds.
-        monotonic: seconds.
-        sleep: waits between attempts.
-        rng: spreads the waits.
-    """
+    """Polls one tenant's report at a time; used by many threads at once."""
 
     def __init__(
         self,
@@ -74,10 +64,7 @@ class Poller:
     def poll(self, tenant: Tenant, key: Key, standing: Standing) -> Outcome:
         """Read the report once, with retries; whatever goes wrong becomes the outcome's failure.
 
-        Args:
-            tenant: whose report.
-            key: which of its reports.
-            standing: where it stands: after a failure that needs an operator, the token is a fresh one.
+        After a failure that needs an operator, the token is a fresh one.
         """
         started = self._monotonic()
         report = REPORTS[key.report]

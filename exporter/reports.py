@@ -36,14 +36,9 @@ _NO_ROWS = "it has no rows: Microsoft gives such a report for a day or so; it do
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One count of a report.
+    """One count of a report: header in CSV, property in JSON, and the metric without the common prefix.
 
-    Attributes:
-        csv: the column's header.
-        json: the property's name.
-        metric: the metric it becomes, without the common prefix.
-        help: what Microsoft's column counts.
-        labels: further labels of the metric's samples.
+    `help` says what Microsoft's column counts; `labels` are further labels of the metric's samples.
     """
 
     csv: str
@@ -65,12 +60,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReport:
-    """A report that was read.
+    """A report that was read: the oldest date of the good rows, those rows, and why each other row was not taken.
 
-    Attributes:
-        refresh_date: the oldest date of the good rows.
-        rows: the good rows, one a product type, sorted by it; never empty.
-        rejected: why each other row was not taken.
+    There is one row a product type, sorted by it, and at least one.
     """
 
     refresh_date: date
@@ -80,13 +72,9 @@ class ParsedReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report of Graph.
+    """A report of Graph: its name in the configuration and in the label `report`, and the last part of its path.
 
-    Attributes:
-        name: its name in the configuration, and the value of the label `report`.
-        function: the last part of its path.
-        columns: its counts, in Microsoft's order.
-        permission: what an app needs to read it.
+    Its columns are in Microsoft's order; `permission` is what an app needs to read it.
     """
 
     name: str

@@ -39,12 +39,9 @@ class CertificateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate with its private key, as MSAL takes it.
+    """A certificate with its private key, as MSAL takes it, its SHA-256 in hexadecimal, and when it ends, Unix seconds.
 
-    Attributes:
-        credential: what MSAL takes; the key is an object, because parsing it costs more than a poll.
-        fingerprint: SHA-256, in hexadecimal.
-        not_after: when it ends, Unix seconds.
+    The key is an object, because parsing it costs more than a poll.
     """
 
     credential: dict[str, Any]
@@ -55,13 +52,9 @@ class Certificate:
 def load_certificate(
     content: bytes, password: bytes, *, key_content: bytes | None = None, chain: bool = False
 ) -> Certificate:
-    """Return what a certificate file, and perhaps a key file, hold.
+    """Return what a certificate file (PEM or PFX) holds, and the key file (PEM) where the key is apart.
 
-    Args:
-        content: of the certificate file, PEM or PFX.
-        password: empty for none.
-        key_content: of the key file, PEM; None where the key is in the certificate file.
-        chain: send the certificates that signed it too.
+    An empty password is none; with `chain` the certificates that signed it are sent too.
 
     Raises:
         CertificateError: a part is missing or unreadable, the password is wrong, or it is no RSA pair.

@@ -37,12 +37,7 @@ class CredentialExpiry:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What MSAL is given, and a fingerprint that changes when it does.
-
-    Attributes:
-        fingerprint: does not reveal the secret.
-        value: MSAL's `client_credential`; None where the kind of `auth` needs none.
-    """
+    """MSAL's `client_credential` (None where `auth` needs none), and a fingerprint that changes when it does."""
 
     fingerprint: str
     value: Any = field(default=None, repr=False)

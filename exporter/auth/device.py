@@ -51,12 +51,9 @@ class Code:
 
 
 class SignIn:
-    """A tenant's sign-in, stored in a locked file of its own, for its owner only.
+    """A tenant's sign-in, stored in a locked file of its own in `folder`, for its owner only.
 
-    Args:
-        tenant: whose.
-        folder: where the file is: `storage.path`.
-        arguments: of MSAL's applications; their HTTP client raises what the methods here do not name.
+    The HTTP client among MSAL's arguments raises what the methods here do not name.
 
     Raises:
         ConfigError: the folder cannot be made.
@@ -105,12 +102,8 @@ class SignIn:
     ) -> tuple[Mapping[str, Any], str]:
         """Let a person sign in; return MSAL's answer with the token, and what is to be stored.
 
-        Once there is a code, transient errors are waited out.
-
-        Args:
-            show: shown the code, once.
-            wait: called between two checks with the seconds to wait and the seconds that are left; waits.
-            clock: Unix seconds.
+        The code is shown once; transient errors are waited out. Between two checks `wait` waits: it is given the
+        seconds to wait and the seconds that are left.
 
         Raises:
             CredentialsError: the login host refused, the person declined, or the code expired unused.

@@ -120,13 +120,7 @@ REPORT_ROLES = {
 
 
 def refusal(tenant: Tenant, body: Mapping[str, Any], status: int = 0) -> ExporterError:
-    """Return the error for a refusal of the login host.
-
-    Args:
-        tenant: whose token was requested.
-        body: an OAuth error (`error`, `error_description`, `error_codes`, `trace_id`); empty where there was none.
-        status: of the answer; 0 where it does not matter.
-    """
+    """Return the error for a refusal of the login host: an OAuth error, or an empty body and the answer's status."""
     code = _code(body)
     kind = TenantError if code == _TENANT_NOT_FOUND else CredentialsError
     trace_id = str(body.get("trace_id") or "")
@@ -170,12 +164,7 @@ def _code(body: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token. Only Graph checks its signature: the claims are hints.
-
-    Attributes:
-        value: the secret itself.
-        expires_at: Unix seconds.
-    """
+    """A bearer token, and when it expires, Unix seconds. Only Graph checks its signature: the claims are hints."""
 
     value: str = field(repr=False)
     expires_at: float
@@ -228,13 +217,7 @@ def account_error(tenant: Tenant, claims: Mapping[str, Any]) -> CredentialsError
 
 
 def advice(tenant: Tenant, permission: str, token: Token | None) -> str:
-    """Return why Graph refused a token, as far as the token itself shows, and the fix; empty where it shows nothing.
-
-    Args:
-        tenant: whose token it is.
-        permission: what the report needs.
-        token: the one that was refused; None if there is none.
-    """
+    """Return why Graph refused a token that must carry `permission`, and the fix; empty where it shows nothing."""
     if token is None:
         return ""
     delegated = tenant.auth.kind == "device_code"

@@ -50,11 +50,7 @@ _LIFETIME = 3600.0
 class TokenSource:
     """Returns tokens, cached for each tenant and credential until shortly before they expire.
 
-    Args:
-        clients: send the requests.
-        credentials: reads secrets and certificates.
-        clock: Unix seconds.
-        folder: where the sign-ins of delegated tenants (`device_code`) are stored; None without storage.
+    The sign-ins of delegated tenants (`device_code`) are stored in `folder`, which is None without storage.
     """
 
     def __init__(
@@ -77,10 +73,7 @@ class TokenSource:
     def token(self, tenant: Tenant, deadline: Deadline, *, fresh: bool = False) -> Token:
         """Return a token for the tenant's Graph.
 
-        Args:
-            tenant: whose.
-            deadline: when the poll must be over.
-            fresh: take none from the cache: after Graph's 401, and after a failure that needs an operator.
+        With `fresh` none is taken from the cache: after Graph's 401, and after a failure that needs an operator.
 
         Raises:
             ConfigError: a credential's file cannot be used.
@@ -116,15 +109,7 @@ class TokenSource:
         show: Callable[[Code], None],
         wait: Callable[[float, float], None],
     ) -> tuple[Token, str]:
-        """Let a person sign in for a tenant of `device_code`, and store the sign-in.
-
-        Args:
-            tenant: whose.
-            show: shown the code, once.
-            wait: called between two checks with the seconds to wait and the seconds that are left; waits.
-
-        Returns:
-            The token, and how the sign-in is protected.
+        """Let a person sign in as `SignIn.sign_in` does; store the sign-in, return the token and how it is protected.
 
         Raises:
             CredentialsError: the login host refused, the person declined, the code expired unused, or the account is a
@@ -191,12 +176,7 @@ class LoginHttp:
     A throttled or failing host, and answers that MSAL would not understand, never reach MSAL: they are raised here as
     errors of `exporter.errors`.
 
-    Args:
-        tenant: whose token is requested.
-        clients: send the requests.
-        deadline: gives each request its deadline.
-        clock: Unix seconds.
-        document: the tenant's discovery document; empty where it must be requested, and stands here from then on.
+    `document` is the tenant's discovery document: empty where it must be requested, and here from then on.
     """
 
     def __init__(

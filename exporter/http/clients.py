@@ -1,4 +1,4 @@
-"""HTTP clients: TLS, proxies, limits on size and time, one request at a time.
+"""HTTP clients: proxies, limits on size and time, one request at a time.
 
 Each worker thread has clients of its own: httpx's pool shared by all is quadratic in its connections.
 """
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
+from urllib import request as urllib_request
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,7 +22,6 @@ from exporter.errors import ExporterError, ReportError, ServerError, ThrottledEr
 from exporter.files import MIB
 from exporter.http.deadline import Backend, PollClock, tls_context
 from exporter.http.errors import network_error
-from exporter.http.proxy import Proxy
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
@@ -46,14 +47,8 @@ _LONGEST_WAIT = 86400.0
 class Answer:
     """One HTTP answer, read whole and decompressed; headers and body may hold secrets, so they are not shown.
 
-    Status, text and headers have the names by which MSAL reads them.
-
-    Attributes:
-        status_code: the status.
-        headers: by their names in any case.
-        body: the decompressed body.
-        measured: whether the answer itself said where its body ends: by Content-Length or chunks. A gzip member says
-            where it ends, not that it is the last one.
+    MSAL reads status, headers (found by their names in any case) and text by these names. `measured` says whether the
+    answer itself said where its body ends, by Content-Length or chunks: a gzip member may not be the last one.
     """
 
     status_code: int
@@ -73,12 +68,27 @@ class Answer:
         return value[:64] if value.isprintable() else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The proxy of every host that `no_proxy` does not name, as NO_PROXY would; its `url` may hold a password."""
+
+    url: str = field(default="", repr=False)
+    no_proxy: str = ""
+
+    def covers(self, host: str) -> bool:
+        """Say whether `host` (with or without its port) is reached through the proxy."""
+        # The standard library's own reading of NO_PROXY; typeshed does not know it.
+        bypass = urllib_request.proxy_bypass_environment  # type: ignore[attr-defined]
+        return bool(self.url) and not bypass(host, {"no": self.no_proxy})
+
+    @property
+    def host(self) -> str:
+        """Host and port, fit for a message; empty for no proxy."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+
 def retry_after(headers: Mapping[str, str], now: float) -> float:
     """Return how many seconds a throttled answer asks to wait: 300 where it does not say, a day at most.
-
-    Args:
-        headers: of the answer; names in any case for `httpx.Headers`.
-        now: Unix seconds, for the form that is a date.
 
     Source: https://learn.microsoft.com/graph/throttling; RFC 9110, section 10.2.3.
     """
@@ -147,17 +157,10 @@ class Clients:
         params: Mapping[str, Any] | None = None,
         direct: bool = False,
     ) -> Answer:
-        """Send one request and read its whole answer; follow nothing.
+        """Send one request, `data` as a form and `params` as its query, and read its whole answer; follow nothing.
 
-        Args:
-            method: GET or POST.
-            url: where to.
-            endpoint: token, graph or download: for the counter and for error messages.
-            deadline: when to give up, whatever has arrived by then.
-            headers: besides User-Agent, Accept-Encoding and Accept.
-            data: a form.
-            params: a query.
-            direct: past any proxy, as a managed identity's endpoint on this very machine wants it.
+        The endpoint (token, graph or download) is for the counter and for error messages. `direct` goes past any
+        proxy, as a managed identity's endpoint on this very machine wants it.
 
         Raises:
             NetworkError: DNS, connect, TLS, proxy, timeout, a cut or malformed answer.
@@ -230,16 +233,15 @@ def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str) 
     Only of a 200 is the body needed: of any other answer the status decides, also where the rest of it cannot be read.
     """
     response = line.handle_request(request)
-    answer = Answer(response.status_code, response.headers, b"")
+    headers = response.headers
+    answer = Answer(response.status_code, headers, b"", "content-length" in headers or "transfer-encoding" in headers)
     surplus: list[httpcore.ConnectionInterface] = []
     try:
-        body = _Body(response.headers, endpoint)
-        for chunk in cast("httpx.SyncByteStream", response.stream):
-            body.feed(chunk)
+        body = _body(response, endpoint)
         surplus = _with_surplus(line)
         if surplus:
             raise httpx.RemoteProtocolError("unexpected bytes follow the answer")
-        return replace(answer, body=body.whole(), measured=body.measured)
+        return replace(answer, body=body)
     except (ExporterError, httpx.HTTPError) as error:
         if answer.status_code != _OK:
             return answer
@@ -252,64 +254,40 @@ def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str) 
             connection.close()
 
 
-class _Body:
-    """A body that arrives in pieces, decompressed no further than the limit allows.
-
-    Args:
-        headers: of the answer.
-        endpoint: whose answer it is.
+def _body(response: httpx.Response, endpoint: str) -> bytes:
+    """Return the whole body, decompressed no further than the limit allows.
 
     Raises:
-        ServerError: it is compressed in a way that was not asked for.
+        httpx.DecodingError: it is not gzip where gzip was promised, or its end is missing.
+        ReportError, ServerError: it is too large, or compressed in a way that was not asked for.
     """
-
-    def __init__(self, headers: httpx.Headers, endpoint: str) -> None:
-        self._endpoint = endpoint
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in {"identity", "gzip", "x-gzip", ""}:
-            what = f"the {endpoint} host's answer is compressed in a way that was not requested"
-            raise ServerError(f"{what} (Content-Encoding)")
-        self._gzip = encoding.endswith("gzip")
-        self._member: zlib._Decompress | None = None
-        self._body = bytearray()
-        self.measured = "content-length" in headers or "transfer-encoding" in headers
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the body.
-
-        Raises:
-            httpx.DecodingError: they are not gzip where gzip was promised.
-            ReportError, ServerError: the body is too large.
-        """
-        if not self._gzip:
-            self._add(data)
-            return
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip", "x-gzip", ""}:
+        what = f"the {endpoint} host's answer is compressed in a way that was not requested"
+        raise ServerError(f"{what} (Content-Encoding)")
+    body = bytearray()
+    member: zlib._Decompress | None = None
+    for chunk in cast("httpx.SyncByteStream", response.stream):
+        data = chunk
         while data:  # a gzip file is a row of members (RFC 1952, section 2.2)
-            self._member = self._member or zlib.decompressobj(wbits=31)
-            try:
-                self._add(self._member.decompress(data, MAX_BODY + 1 - len(self._body)))
-            except zlib.error:
-                raise httpx.DecodingError("the answer's gzip is broken") from None
-            data = self._member.unused_data
-            if self._member.eof:
-                self._member = None
-
-    def whole(self) -> bytes:
-        """Return the body after its last piece.
-
-        Raises:
-            httpx.DecodingError: gzip's end is missing.
-        """
-        if self._member is not None:
-            raise httpx.DecodingError("the answer's gzip ends too early")
-        return bytes(self._body)
-
-    def _add(self, piece: bytes) -> None:
-        self._body += piece
-        if len(self._body) > MAX_BODY:
-            too_large = ServerError if self._endpoint == "token" else ReportError
-            limit = f"{MAX_BODY // MIB} MiB"
-            raise too_large(f"the {self._endpoint} host's answer is larger than {limit} decompressed")
+            if encoding.endswith("gzip"):
+                member = member or zlib.decompressobj(wbits=31)
+                try:
+                    body += member.decompress(data, MAX_BODY + 1 - len(body))
+                except zlib.error:
+                    raise httpx.DecodingError("the answer's gzip is broken") from None
+                data = member.unused_data
+                member = None if member.eof else member
+            else:
+                body += data
+                data = b""
+            if len(body) > MAX_BODY:
+                too_large = ServerError if endpoint == "token" else ReportError
+                limit = f"{MAX_BODY // MIB} MiB"
+                raise too_large(f"the {endpoint} host's answer is larger than {limit} decompressed")
+    if member is not None:
+        raise httpx.DecodingError("the answer's gzip ends too early")
+    return bytes(body)
 
 
 def _with_surplus(line: httpx.BaseTransport) -> list[httpcore.ConnectionInterface]:

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 
 class Deadline:
-    """The moment a whole poll must be over.
-
-    Args:
-        seconds: from now.
-        monotonic: the clock, in seconds.
-    """
+    """The moment a whole poll must be over, some seconds from now."""
 
     __slots__ = ("_at", "_monotonic", "seconds")
 
@@ -123,9 +118,7 @@ class _Stream(httpcore.NetworkStream):
 class Backend(httpcore.SyncBackend):
     """Opens connections whose every operation ends with the deadline of the poll that uses them.
 
-    Args:
-        clock: holds that deadline.
-        resolve: `socket.getaddrinfo` or its like. No deadline can interrupt a name server's silence.
+    No deadline can interrupt a name server's silence.
     """
 
     def __init__(self, clock: PollClock, resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo) -> None:

@@ -26,12 +26,8 @@ _CUT = ("Server disconnected", "peer closed connection")
 def network_error(error: Exception, endpoint: str, url: str, *, proxy: str, seconds: float) -> NetworkError:
     """Return the error that says what happened on the way, and what to check.
 
-    Args:
-        error: what httpx raised.
-        endpoint: token, graph or download.
-        url: where to; it may hold a signature, so only its host is ever shown.
-        proxy: the proxy's host and port; empty where there was none.
-        seconds: how long the whole poll may take.
+    The address may hold a signature, so only its host is ever shown. `proxy` is the proxy's host and port, if there was
+    one, and `seconds` how long the whole poll may take.
     """
     what, hint = _explained(error, proxy, seconds)
     through = f" through the proxy {proxy}" if proxy else ""

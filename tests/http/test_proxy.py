@@ -9,7 +9,8 @@ import pytest
 import trustme
 
 from exporter.errors import ConfigError, NetworkError
-from exporter.http import Clients, Deadline, Proxy, proxy_from, tls_context
+from exporter.http import Clients, Deadline, Proxy, tls_context
+from exporter.microsoft import proxy_from
 from tests.full_simulator import Simulator, SimulatorServer
 from tests.http.connect_proxy import ConnectProxy
 from tests.http.leaks import assert_clean, said
