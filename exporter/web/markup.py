@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from html import escape
+from string import Template
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,19 +17,24 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: str | None, **attributes: object) -> Html:
+def tag(name: str, /, *children: str | None, **attributes: object) -> Html:
     """Return an element; `class_` stands for class, `aria_label` for aria-label; None is left out."""
     head = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{head}>{join(*children)}</{name}>")
+    return Html(f"<{name}{head}>" if name == "input" else f"<{name}{head}>{join(*children)}</{name}>")
 
 
 def join(*parts: str | None) -> Html:
     """Return the parts one after the other; None is left out."""
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts if part is not None))
+
+
+def fill(template: str, **values: str | None) -> Html:
+    """Return a template of HTML with its `$names` replaced; None is left out."""
+    return Html(Template(template).substitute({name: join(value) for name, value in values.items()}))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Html:

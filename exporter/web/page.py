@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass, replace
-from datetime import date
 from functools import cache
-from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from exporter.web.markup import Html, aged, ago, bar, counted, facts, join, moment, percent, sparkline, stamp, tag
+from exporter.web.markup import Html, aged, ago, bar, counted, facts, fill, join, moment, percent, sparkline, stamp, tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,17 +24,10 @@ PAGE_SIZE = 50
 _STATES = {"failing": "Failing", "pending": "Waiting", "ok": "OK"}
 _USERS = {"assigned_users": "Assigned", "activated_users": "Activated", "shared_computer_users": "Shared computer"}
 
-_LIMITS_OF_THE_REPORT = (
-    "Microsoft updates the report once a day, usually 24 to 48 hours late; the date shown is the report's own.",
-    "It counts assigned licences by product type, not people: a person with two products is in two rows.",
-    "Assigned is not purchased: licences that were bought but not assigned are not in it.",
-    "Whether users of shared computers are among the activated ones is not documented; activated may exceed assigned.",
-    "It does not say who activated, when, or on which device, and Microsoft keeps no history of it.",
-)
+_FILTERS = {"": "All", **_STATES, "below": "Below target"}
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What a reader chose: `/?state=failing&sort=ratio&q=cont&page=2`, or `/?tenant=contoso`."""
 
     state: str = ""
@@ -49,10 +40,10 @@ class View:
     def parse(cls, query: str) -> View:
         """Return the view that a query string asks for; unknown values leave their defaults."""
         given = dict(parse_qsl(query))
-        page = given.get("page", "")
+        state, sort, page = (given.get(key, "") for key in ("state", "sort", "page"))
         return cls(
-            state=given.get("state", "") if given.get("state", "") in _FILTERS else "",
-            sort=given.get("sort", "") if given.get("sort", "") in _ORDERS else "state",
+            state=state if state in _FILTERS else "",
+            sort=sort if sort in _ORDERS else "state",
             q=given.get("q", "").strip()[:200],
             page=max(int(page), 1) if page.isascii() and page.isdigit() and len(page) < 7 else 1,  # a million pages
             tenant=given.get("tenant"),
@@ -60,21 +51,19 @@ class View:
 
     def href(self, **changes: str | int) -> str:
         """Return the link to this view with changes, relative to the page."""
-        view, default = replace(self, **changes), View()  # type: ignore[arg-type]  # str and int, by name
-        chosen = {key: getattr(view, key) for key in ("state", "sort", "q", "page")}
-        return "?" + urlencode(
-            {key: value for key, value in chosen.items() if value != getattr(default, key)}, errors="replace"
-        )
+        chosen = {**self._asdict(), **changes}.items()
+        default = View()._asdict()
+        return "?" + urlencode({key: value for key, value in chosen if value != default[key]}, errors="replace")
 
 
 @cache
-def _style() -> str:
-    return (files("exporter.web") / "page.css").read_text("utf-8")
+def _file(name: str) -> str:
+    return (files("exporter.web") / name).read_text("utf-8")
 
 
 def security_headers() -> tuple[tuple[str, str], ...]:
     """Return the headers by which the page can load nothing, send nothing elsewhere, and not be framed."""
-    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(_file("page.css").encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'"
     return (
         ("Content-Security-Policy", policy + "; frame-ancestors 'none'"),
@@ -97,16 +86,22 @@ def render(status: Status, view: View, telemetry_path: str) -> bytes:
         main, title = _overview(status, view), TITLE
     else:
         main, title = _own_page(status.tenants[0], status.time), f"{view.tenant}: {TITLE}"
-    document = join(
-        Html('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'),
-        tag("title", title),
-        Html('<meta name="viewport" content="width=device-width,initial-scale=1">'),
-        Html(f"<style>{_style()}</style></head><body>"),
-        tag("a", "Skip to the tenants", class_="skip", href="#tenants"),
-        tag("header", tag("h1", TITLE), _summary(status), _problems(status)),
-        tag("main", main, id="tenants"),
-        _footer(status, telemetry_path),
-        Html("</body></html>\n"),
+    storage = status.storage.path or "memory only: set storage.path to keep reports over restarts"
+    if status.storage.problem:
+        storage = f"memory only: {status.storage.path} cannot be used"
+    document = fill(
+        _file("page.html"),
+        title=title,
+        style=Html(_file("page.css")),
+        summary=_summary(status),
+        problems=_problems(status),
+        main=main,
+        version=status.version,
+        started=stamp(status.started),
+        configuration=status.config_file or "variables and flags",
+        loaded=stamp(status.reload.at),
+        storage=storage,
+        metrics=telemetry_path.lstrip("/").replace(":", "%3A"),  # what a colon ends would be a scheme
     )
     return document.encode("utf-8", "replace")
 
@@ -134,76 +129,45 @@ def _problems(status: Status) -> Html | None:
     return tag("div", *(tag("p", text) for text in found), class_="trouble") if found else None
 
 
-def _footer(status: Status, telemetry_path: str) -> Html:
-    links = (
-        (telemetry_path.lstrip("/").replace(":", "%3A"), "Metrics"),  # what a colon ends would be a scheme
-        ("api/v1/status", "Status as JSON"),
-        ("-/healthy", "Healthy"),
-        ("-/ready", "Ready"),
-    )
-    storage = status.storage.path or "memory only: set storage.path to keep reports over restarts"
-    if status.storage.problem:
-        storage = f"memory only: {status.storage.path} cannot be used"
-    about = (
-        ("Version", status.version),
-        ("Started", stamp(status.started)),
-        ("Configuration", status.config_file or "variables and flags"),
-        ("Configuration loaded", stamp(status.reload.at)),
-        ("Storage", storage),
-    )
-    return tag(
-        "footer",
-        tag("h2", "What the report cannot tell"),
-        tag("ul", *(tag("li", text) for text in _LIMITS_OF_THE_REPORT)),
-        tag("h2", "Exporter"),
-        facts(about),
-        tag("nav", tag("p", *(tag("a", name, href=href) for href, name in links)), aria_label="Endpoints"),
-    )
-
-
 def _targeted(tenant: TenantStatus) -> list[tuple[float, float]]:
     """Return ratio and target of the products that have both."""
     products = (product for report in tenant.reports.values() for product in report.products)
     return [(one.ratio, one.target) for one in products if one.ratio is not None and one.target is not None]
 
 
-_FILTERS: dict[str, tuple[str, Callable[[TenantStatus], bool]]] = {
-    "": ("All", lambda _: True),
-    "failing": ("Failing", lambda tenant: tenant.state == "failing"),
-    "pending": ("Waiting", lambda tenant: tenant.state == "pending"),
-    "ok": ("OK", lambda tenant: tenant.state == "ok"),
-    "below": ("Below target", lambda tenant: any(ratio < target for ratio, target in _targeted(tenant))),
-}
+def _is_below(tenant: TenantStatus) -> bool:
+    return any(ratio < target for ratio, target in _targeted(tenant))
 
 
-def _lowest_ratio(tenant: TenantStatus) -> float:
-    return min((ratio for ratio, _ in _targeted(tenant)), default=float("inf"))
-
-
-def _oldest_report(tenant: TenantStatus) -> date:
-    return min((one.refresh_date for one in tenant.reports.values() if one.refresh_date), default=date.min)
-
-
-_ORDERS: dict[str, tuple[str, Callable[[TenantStatus], object]]] = {
-    "state": ("Failing first", lambda tenant: (list(_STATES).index(tenant.state), tenant.name.casefold())),
-    "name": ("Name", lambda tenant: tenant.name.casefold()),
-    "ratio": ("Lowest ratio", lambda tenant: (_lowest_ratio(tenant), tenant.name.casefold())),
-    "age": ("Oldest report", lambda tenant: (_oldest_report(tenant), tenant.name.casefold())),
+_ORDERS: dict[str, tuple[str, Callable[[TenantStatus], float]]] = {
+    "state": ("Failing first", lambda tenant: list(_STATES).index(tenant.state)),
+    "name": ("Name", lambda _: 0),
+    "ratio": ("Lowest ratio", lambda tenant: min((ratio for ratio, _ in _targeted(tenant)), default=inf)),
+    "age": (
+        "Oldest report",
+        lambda tenant: min(
+            (day.toordinal() for one in tenant.reports.values() if (day := one.refresh_date)), default=0
+        ),
+    ),
 }
 
 
 def _overview(status: Status, view: View) -> Html:
     wanted = view.q.casefold()
     named = [one for one in status.tenants if wanted in one.name.casefold() or wanted in one.tenant_id]
-    counts = {name: sum(map(test, named)) for name, (_, test) in _FILTERS.items()}
-    found = [one for one in named if _FILTERS[view.state][1](one)]
-    found.sort(key=_ORDERS[view.sort][1])  # type: ignore[arg-type]  # each order has keys of one type
+    chosen = {
+        "": named,
+        **{state: [one for one in named if one.state == state] for state in _STATES},
+        "below": [one for one in named if _is_below(one)],
+    }
+    order = _ORDERS[view.sort][1]
+    found = sorted(chosen[view.state], key=lambda one: (order(one), one.name.casefold()))
     pages = max(-(-len(found) // PAGE_SIZE), 1)
     page = min(view.page, pages)
     shown = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     return join(
         tag("h2", "Tenants"),
-        _choices(view, counts),
+        _choices(view, {name: len(tenants) for name, tenants in chosen.items()}),
         *(_card(tenant, status.time) for tenant in shown),
         None if shown else tag("p", "No tenant matches. ", tag("a", "Show all", href="?")),
         _pages(view, page, pages),
@@ -215,13 +179,13 @@ def _choices(view: View, counts: dict[str, int]) -> Html:
         current = "true" if chosen in change.values() else None
         return tag("a", text, href=view.href(**change, page=1), aria_current=current)
 
-    filters = (link(f"{title} ({counts[name]:,})", view.state, state=name) for name, (title, _) in _FILTERS.items())
+    filters = (link(f"{title} ({counts[name]:,})", view.state, state=name) for name, title in _FILTERS.items())
     orders = (link(title, view.sort, sort=name) for name, (title, _) in _ORDERS.items())
     kept = (
-        Html(f'<input type="hidden" name="{key}" value="{escape(value)}">')
+        tag("input", type="hidden", name=key, value=value)
         for key, value in (("state", view.state), ("sort", view.sort))
     )
-    field = Html(f'<input type="search" id="q" name="q" value="{escape(view.q)}">')
+    field = tag("input", type="search", id="q", name="q", value=view.q)
     search = tag("p", tag("label", "Name or tenant ID", for_="q"), field, tag("button", "Find"))
     return join(
         tag("nav", tag("p", "Show:", *filters), tag("p", "Sort:", *orders), aria_label="Filter and sort"),
