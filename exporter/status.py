@@ -24,7 +24,7 @@ from exporter.reports import REPORTS
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from exporter.config import Config, Tenant
     from exporter.reports import Report
@@ -189,17 +189,20 @@ def status(
         states: where their reports stand.
         storage: for the history.
         only: the one tenant's name; None for all.
-        now: Unix seconds.
-        expired_by: numbers that expire before are withdrawn, Unix seconds.
-        started_at: Unix seconds.
-        reloaded_at: when the configuration in force was loaded, Unix seconds.
+        now: Unix seconds, as all times.
+        expired_by: numbers that expire before are withdrawn.
+        started_at: when the process started.
+        reloaded_at: when the configuration in force was loaded.
         reload_error: why the last reload failed; empty where it did not.
-        next_poll: when a tenant's report is polled next, Unix seconds.
+        next_poll: when a tenant's report is polled next.
 
     Raises:
         UnknownTenantError: `only` is not configured.
     """
     since = datetime.fromtimestamp(now, UTC).date() - timedelta(days=HISTORY_DAYS)
+
+    def state_of(tenant: Tenant) -> State:
+        return min((_state(states.get(key)) for key in tenant.keys), key=("failing", "pending", "ok").index)
 
     def tenant_status(tenant: Tenant) -> TenantStatus:
         reports = {
@@ -213,13 +216,12 @@ def status(
             )
             for key in tenant.keys
         }
-        state = _worst(report.state for report in reports.values())
-        return TenantStatus(tenant.name, tenant.tenant_id, tenant.cloud.name, state, reports)
+        return TenantStatus(tenant.name, tenant.tenant_id, tenant.cloud.name, state_of(tenant), reports)
 
     chosen = [tenant for tenant in tenants if only in (None, tenant.name)]
     if only is not None and not chosen:
         raise UnknownTenantError(only)
-    counts = Counter(_worst(_state(states.get(key)) for key in one.keys) for one in tenants)
+    counts = Counter(map(state_of, tenants))
     return Status(
         version=__version__,
         time=_moment(now),
@@ -238,10 +240,6 @@ def _history(storage: Storage, tenant: Tenant, key: Key, since: date) -> Sequenc
     except StorageError as error:
         log.warning("the history is not shown", tenant=tenant.name, error=error.message, hint=error.hint)
         return ()
-
-
-def _worst(states: Iterable[State]) -> State:
-    return min(states, key=("failing", "pending", "ok").index)
 
 
 def _state(standing: Standing) -> State:
@@ -267,7 +265,7 @@ def _report(
         refresh_date=snapshot.refresh_date if snapshot is not None else None,
         last_success=_known(success),
         last_poll=_known(last.at if last is not None else None),
-        next_poll=_known(next_poll),
+        next_poll=_moment(next_poll),
         data_expires=_known(expires),
         consecutive_failures=standing.consecutive_failures,
         rejected_rows=(last.rejected_rows if last is not None else None) or 0,
@@ -280,23 +278,18 @@ def _report(
 def _products(
     tenant: Tenant, report: Report, snapshot: Snapshot, earlier: Sequence[Snapshot] | None
 ) -> tuple[ProductStatus, ...]:
-    names = tenant.report.product_names
-    labels = snapshot.labels(names)
     columns = [column.name for column in report.columns]
-    points: dict[str, list[Point]] = {}
-    for past in earlier or ():
-        past_labels = past.labels(names)
-        for row in past.rows:
-            counts = dict(zip(columns, row.counts, strict=False))
-            points.setdefault(past_labels[row.product_type], []).append(
-                Point(past.refresh_date, counts, _ratio(counts))
-            )
+
+    def counts_by_label(of: Snapshot) -> dict[str, dict[str, int]]:
+        labels = of.labels(tenant.report.product_names)
+        return {labels[row.product_type]: dict(zip(columns, row.counts, strict=False)) for row in of.rows}
+
+    past = [(one.refresh_date, counts_by_label(one)) for one in earlier or ()]
     products = []
-    for row in snapshot.rows:
-        label, counts = labels[row.product_type], dict(zip(columns, row.counts, strict=False))
-        history = None if earlier is None else tuple(points.get(label, ()))
+    for label, counts in counts_by_label(snapshot).items():
+        points = tuple(Point(day, then[label], _ratio(then[label])) for day, then in past if label in then)
         target = target_of(tenant.targets, label, counts["assigned_users"]) if "assigned_users" in counts else None
-        products.append(ProductStatus(label, counts, _ratio(counts), target, history))
+        products.append(ProductStatus(label, counts, _ratio(counts), target, None if earlier is None else points))
     return tuple(products)
 
 
