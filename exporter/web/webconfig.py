@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from exporter.config.errors import choose, config_error, one_of, rule
 from exporter.config.fields import Settings, is_text
@@ -22,7 +22,7 @@ from exporter.log import get_logger
 from exporter.web.site import Security
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -53,8 +53,6 @@ _SUITES_13: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CH
 # RFC 9113 (section 9.2.2) requires one of them for HTTP/2; without it, Go does not start.
 _HTTP2_SUITES: Final = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
 _VERSIONS: Final = ("TLS12", "TLS13")
-_TOO_OLD: Final = ("TLS10", "TLS11")
-_ANY_CERTIFICATE: Final = ("RequireAnyClientCert", "RequireClientCert")
 _VERIFYING: Final = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 _POLICIES: Final = ("NoClientCert", "RequestClientCert", *_VERIFYING)
 _VERIFY: Final = "add client_auth_type: RequireAndVerifyClientCert"
@@ -67,12 +65,15 @@ _ZERO: Final = re.compile(r"[+-]?(?:0+|(?:0+(?:\.0*)?(?:ns|us|µs|ms|s|m|h))+)\Z
 _INTEGER: Final = re.compile(r"[+-]?\d+\Z", re.ASCII)
 
 
-def _whole(value: str) -> str:
-    if not is_text(value):
-        raise rule(
-            "contains half a character (a lone surrogate), which is not valid in UTF-8", "write the whole character"
-        )
-    return value
+def _must(holds: Callable[[Any], object], what: str, fix: str) -> AfterValidator:
+    """Return a check; `what` is wrong with a value for which `holds` says no."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise rule(what, fix)
+        return value
+
+    return AfterValidator(check)
 
 
 def _flag(value: object) -> object:
@@ -80,7 +81,7 @@ def _flag(value: object) -> object:
 
 
 def _policy(value: str) -> str:
-    if value in _ANY_CERTIFICATE:
+    if value in ("RequireAnyClientCert", "RequireClientCert"):
         raise rule(f"{value} is not supported here", "use RequireAndVerifyClientCert with client_ca_file")
     if value and value not in _POLICIES:
         raise rule("is an unknown policy", choose(value, _POLICIES))
@@ -88,7 +89,7 @@ def _policy(value: str) -> str:
 
 
 def _version(value: str) -> str:
-    if value in _TOO_OLD:
+    if value in ("TLS10", "TLS11"):
         raise rule(f"{value} is not supported here: OpenSSL no longer supports it", f"write {one_of(_VERSIONS)}")
     if value not in _VERSIONS:
         raise rule("is an unknown TLS version", f"write {one_of(_VERSIONS)}")
@@ -100,18 +101,6 @@ def _suite(value: str) -> str:
         fix = choose(value, (*SUITES, *_SUITES_13))
         raise rule("is not among the cipher suites that Go considers safe (Go's names)", fix)
     return value
-
-
-def _curve(value: str) -> str:
-    if value not in CURVES:
-        raise rule("is an unknown curve", f"write {one_of(tuple(CURVES))}")
-    return value
-
-
-def _curves(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(values)) > 1:
-        raise rule("several curves are not supported here", "name one, or leave it out and let OpenSSL choose")
-    return values
 
 
 def _header(*allowed: str) -> AfterValidator:
@@ -127,29 +116,32 @@ def _header(*allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _hash(value: object) -> str:
-    if isinstance(value, str) and _HASH.match(value):
-        return value
-    raise rule(
-        "is not a bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters)", "make one with htpasswd -nBC 10"
-    )
-
-
-def _burst(value: str) -> str:
-    if not _INTEGER.match(value):
-        raise rule("must be a whole number", "write it in digits")
-    return value
-
-
-def _interval(value: str) -> str:
-    if not _ZERO.match(value):
-        raise rule("rate limits are not supported here", "remove the section")
-    return value
-
-
-_Text = Annotated[str, Field(strict=True), AfterValidator(_whole)]
+_Text = Annotated[
+    str,
+    Field(strict=True),
+    _must(
+        is_text,
+        "contains half a character (a lone surrogate), which is not valid in UTF-8",
+        "write the whole character",
+    ),
+]
 _Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 _Version = Annotated[_Text, AfterValidator(_version)]
+_Suite = Annotated[_Text, AfterValidator(_suite)]
+_Curve = Annotated[_Text, _must(CURVES.__contains__, "is an unknown curve", f"write {one_of(tuple(CURVES))}")]
+_OneCurve = _must(
+    lambda curves: len(set(curves)) < 2,
+    "several curves are not supported here",
+    "name one, or leave it out and let OpenSSL choose",
+)
+_Hash = Annotated[
+    Any,
+    _must(
+        lambda value: isinstance(value, str) and _HASH.match(value),
+        "is not a bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters)",
+        "make one with htpasswd -nBC 10",
+    ),
+]
 
 
 class _Section(Settings):
@@ -174,9 +166,9 @@ class Tls(_Section):
     client_allowed_sans: tuple[_Text, ...] | None = None
     min_version: _Version = "TLS12"
     max_version: _Version = "TLS13"
-    cipher_suites: tuple[Annotated[_Text, AfterValidator(_suite)], ...] = ()
+    cipher_suites: tuple[_Suite, ...] = ()
     prefer_server_cipher_suites: _Flag = True
-    curve_preferences: Annotated[tuple[Annotated[_Text, AfterValidator(_curve)], ...], AfterValidator(_curves)] = ()
+    curve_preferences: Annotated[tuple[_Curve, ...], _OneCurve] = ()
 
     @property
     def is_on(self) -> bool:
@@ -238,8 +230,8 @@ class _Http(_Section):
 
 
 class _RateLimit(_Section):
-    interval: Annotated[_Text, AfterValidator(_interval)] = "0"
-    burst: Annotated[_Text, AfterValidator(_burst)] = "0"
+    interval: Annotated[_Text, _must(_ZERO.match, "rate limits are not supported here", "remove the section")] = "0"
+    burst: Annotated[_Text, _must(_INTEGER.match, "must be a whole number", "write it in digits")] = "0"
 
 
 class WebConfig(_Section):
@@ -247,7 +239,7 @@ class WebConfig(_Section):
 
     tls_server_config: Tls | None = None
     http_server_config: _Http = _Http()
-    basic_auth_users: dict[_Text, Annotated[str, PlainValidator(_hash)]] = Field({}, repr=False)
+    basic_auth_users: dict[_Text, _Hash] = Field({}, repr=False)
     rate_limit: _RateLimit = _RateLimit()
 
     @property
@@ -284,8 +276,6 @@ class WebConfigFile:
         self._path = path
         self._files: tuple[Path, ...] = (path,)
         self._watch = Watch(lambda: self._files)
-        self._read = self._watch.now()
-        self._said: set[str] = set()
         self._has_users = False
 
     def load(self) -> Security:
@@ -300,19 +290,16 @@ class WebConfigFile:
             tls = config.tls
             names = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls is not None else ()
             self._files = (self._path, *(self._path.parent / name for name in names if name))
-            before = {file: before.get(file, state) for file, state in self._watch.now().items()}
+            before = {**self._watch.now(), **before}
             security = self._security(config)
         finally:
             self._watch.accept(before)
-            self._read = before
         if self._has_users and not security.users:
             fix = "restart the exporter to turn passwords off"
             raise config_error(f"{self._path}:basic_auth_users", "no longer has any users", fix)
         self._has_users = bool(security.users)
         for remark in config.remarks():
-            if remark not in self._said:
-                self._said.add(remark)
-                log.warning(remark, file=str(self._path))
+            log.warning(remark, file=str(self._path))
         return security
 
     def changed(self) -> Security | None:
@@ -331,7 +318,7 @@ class WebConfigFile:
                 errors="; ".join(error.errors),
             )
             return None
-        if self._watch.now() != self._read:
+        if self._watch.differences(self._watch.now()):
             return None  # changed while it was read: the next check reads it again
         log.info("the web configuration was read again", file=str(self._path))
         return security
