@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -128,10 +127,14 @@ class Passwords:
         return right
 
     def _attempt(self, authorization: str | None) -> _Attempt | None:
-        pair = _pair(authorization)
-        if pair is None:
+        """Return what an Authorization header claims; None if it is not basic authentication."""
+        scheme, _, encoded = (authorization or "").partition(" ")
+        try:
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except ValueError:
             return None
-        user, password = pair
+        if scheme.lower() != "basic" or not colon:
+            return None
         hashed = self._users.get(user)
         known = hashed is not None
         if hashed is None:
@@ -159,15 +162,3 @@ class _Memory(Generic[T]):
         self._held.move_to_end(item)
         if len(self._held) > self._size:
             self._held.popitem(last=False)
-
-
-def _pair(authorization: str | None) -> tuple[bytes, bytes] | None:
-    """Return the user and password of a header; None if it is not basic authentication."""
-    scheme, _, encoded = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return None
-    return (user, password) if colon else None

@@ -158,7 +158,7 @@ class Site:
     async def handle(self, request: Request, client: str) -> Response:
         """Return the response to a request; `client` is what its use is counted under."""
         route = self._routes.get(request.path)
-        if self._passwords is not None and self.security.users and not (route is not None and route.open):
+        if self._passwords is not None and (route is None or not route.open):
             try:
                 right = await self._passwords.check(request.headers.get("authorization"), client)
             except BusyError:
