@@ -239,13 +239,13 @@ class Connection:
         self, writer: asyncio.StreamWriter, response: Response, found: Request | Response, *, last: bool
     ) -> None:
         """Send a response, no faster than the client reads it."""
-        response = response.with_headers(self._all.site.security.headers)
         request = found if isinstance(found, Request) else None
         if is_verbose():
             method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
             size = sum(map(len, response.body))
             log.debug("answered", client=self.address, method=method, path=path, status=response.status, bytes=size)
-        head = response.head(keep_alive=not last, old=request is not None and request.old)
+        old = request is not None and request.old
+        head = response.head(self._all.site.security.headers, keep_alive=not last, old=old)
         body = () if request is not None and request.method == "HEAD" else response.body
         is_tls = self._security.context is not None
         for chunk in _chunks(head, body, _CHUNK_TLS if is_tls else _CHUNK):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from exporter.web.limits import Limits
 
-PLAIN = "text/plain; charset=utf-8"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") for s in HTTPStatus}
@@ -52,33 +51,26 @@ class Response(NamedTuple):
 
     Attributes:
         status: the HTTP status code.
-        headers: names and values; `head` adds Date, Connection and Content-Length.
+        headers: each name once; `head` adds Date, Connection and Content-Length.
         body: in pieces.
         counted: whether it takes one of `limits.scrapes` until the client has received it.
     """
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: Sequence[bytes] = ()
+    headers: Mapping[str, str]
+    body: Sequence[bytes]
     counted: bool = False
 
-    def with_headers(self, headers: tuple[tuple[str, str], ...]) -> Response:
-        """Return this response with `headers` set, each replacing a header of the same name."""
-        if not headers:
-            return self
-        names = {name.lower() for name, _ in headers}
-        kept = tuple(header for header in self.headers if header[0].lower() not in names)
-        return self._replace(headers=(*kept, *headers))
-
-    def head(self, *, keep_alive: bool, old: bool) -> bytes:
+    def head(self, configured: Mapping[str, str], *, keep_alive: bool, old: bool) -> bytes:
         """Return status line and headers.
 
         Args:
+            configured: headers for every response, in place of its own.
             keep_alive: whether the connection is kept open.
             old: whether the request is HTTP/1.0, which needs to be answered that it is kept open.
         """
         lines = [_STATUS_LINES[self.status], _date(int(time.time()))]
-        for name, value in self.headers:
+        for name, value in {**self.headers, **configured}.items():
             if "\n" in value or "\r" in value:
                 raise ValueError(f"the header {name} would end its line early")
             lines.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
@@ -91,10 +83,10 @@ class Response(NamedTuple):
         return b"".join(lines)
 
 
-def text(status: int, sentence: str, *headers: tuple[str, str]) -> Response:
+def text(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response of one line of plain text."""
-    fixed = (("Content-Type", PLAIN), ("X-Content-Type-Options", "nosniff"))
-    return Response(status, (*fixed, *headers), (sentence.encode("utf-8", "replace") + b"\n",))
+    fixed = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+    return Response(status, {**fixed, **(headers or {})}, (sentence.encode("utf-8", "replace") + b"\n",))
 
 
 @lru_cache(maxsize=2)
@@ -121,12 +113,12 @@ _HEAD_TOO_LARGE = text(431, "the request headers are too large")
 _BODY_TOO_LARGE = text(413, "the request body is too large")
 _MALFORMED = text(400, "this is not a request in HTTP/1.1")
 _VERSION = text(505, "only HTTP/1.1 and HTTP/1.0 are supported")
-_METHOD = text(405, "this method is not supported", ("Allow", "GET, HEAD"))
+_METHOD = text(405, "this method is not supported", {"Allow": "GET, HEAD"})
 _FRAMING = text(400, "an HTTP/1.0 request must not have a Transfer-Encoding")
 _CODING = text(501, "chunked is the only supported transfer coding")
 _ONE_HOST = text(400, "a request needs exactly one Host header, with a host name and port")
 _TOO_SLOW = text(408, "the request took too long")
-FULL = text(503, "too many requests are in progress: try again later", ("Retry-After", "1"))
+FULL = text(503, "too many requests are in progress: try again later", {"Retry-After": "1"})
 
 
 class Reader:

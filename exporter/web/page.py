@@ -61,17 +61,18 @@ def _file(name: str) -> str:
     return (files("exporter.web") / name).read_text("utf-8")
 
 
-def security_headers() -> tuple[tuple[str, str], ...]:
-    """Return the headers by which the page can load nothing, send nothing elsewhere, and not be framed."""
+def headers() -> dict[str, str]:
+    """Return the page's headers, by which the page can load nothing, send nothing elsewhere, and not be framed."""
     digest = base64.b64encode(hashlib.sha256(_file("page.css").encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'"
-    return (
-        ("Content-Security-Policy", policy + "; frame-ancestors 'none'"),
-        ("X-Frame-Options", "deny"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Referrer-Policy", "no-referrer"),
-        ("Cache-Control", "no-store"),
-    )
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": policy + "; frame-ancestors 'none'",
+        "X-Frame-Options": "deny",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
 
 
 def render(status: Status, view: View, telemetry_path: str) -> bytes:

@@ -30,7 +30,7 @@ _LONG_QUERY = text(400, f"a query has at most {_MOST_PARAMETERS} parameters")
 _UNAUTHORIZED = text(
     401,
     "user name and password are required",
-    ("WWW-Authenticate", 'Basic realm="office365-activations-exporter", charset="UTF-8"'),
+    {"WWW-Authenticate": 'Basic realm="office365-activations-exporter", charset="UTF-8"'},
 )
 
 
@@ -97,7 +97,7 @@ class Security:
 
     context: ssl.SSLContext | None = None
     allowed_sans: frozenset[str] | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
 
@@ -162,7 +162,7 @@ class Site:
             try:
                 right = await self._passwords.check(request.headers.get("authorization"), client)
             except BusyError:
-                return text(429, "too many password checks are waiting: try again later", ("Retry-After", "5"))
+                return text(429, "too many password checks are waiting: try again later", {"Retry-After": "5"})
             if not right:
                 return _UNAUTHORIZED
         return await self._answer(request, route)
@@ -172,7 +172,7 @@ class Site:
             return text(404, f"not found; the metrics are at {self._metrics_at}")
         if request.method not in route.methods:
             allowed = ", ".join(route.methods)
-            return text(405, f"only {' and '.join(route.methods)} can be used here", ("Allow", allowed))
+            return text(405, f"only {' and '.join(route.methods)} can be used here", {"Allow": allowed})
         if request.query.count("&") >= _MOST_PARAMETERS:
             return _LONG_QUERY
         try:
@@ -182,13 +182,13 @@ class Site:
 
     async def _metrics(self, request: Request) -> Response:
         if not self._source.ready():  # an empty page would end every series
-            return text(503, "not ready yet: the first rendering is not done", ("Retry-After", "1"))
+            return text(503, "not ready yet: the first rendering is not done", {"Retry-After": "1"})
         tenants = _tenants(request.query)
         openmetrics, content_type = negotiation.format_for(request.headers.get("accept"))
         gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         body = self._source.scrape(openmetrics=openmetrics, gzip=gzip, tenants=tenants)
-        headers = (("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding"))
-        return Response(200, (*headers, ("Content-Encoding", "gzip")) if gzip else headers, body, counted=True)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        return Response(200, {**headers, "Content-Encoding": "gzip"} if gzip else headers, body, counted=True)
 
     async def _healthy(self, _request: Request) -> Response:
         return text(200, "healthy: the process works")
@@ -206,7 +206,7 @@ class Site:
         try:
             ok, sentence = await self._reloader.do(self._source.reload)
         except BusyError:
-            return text(429, "too many reloads are waiting", ("Retry-After", "5"))
+            return text(429, "too many reloads are waiting", {"Retry-After": "5"})
         return text(200 if ok else 500, sentence)
 
     def _is_cross_origin(self, request: Request) -> bool:
@@ -224,25 +224,20 @@ class Site:
         from exporter.web import page  # noqa: PLC0415 - rarely opened
 
         view = page.View.parse(request.query)
-        html = ("Content-Type", "text/html; charset=utf-8")
         return await self._write(
-            request,
-            lambda: page.render(self._source.status(view.tenant), view, self._telemetry),
-            (html, *page.security_headers()),
+            request, page.headers(), lambda: page.render(self._source.status(view.tenant), view, self._telemetry)
         )
 
     async def _status(self, request: Request) -> Response:
         tenant = next(iter(_tenants(request.query)), None)
-        kind = ("Content-Type", "application/json")
-        return await self._write(
-            request,
-            lambda: self._source.status(tenant).as_json(),
-            (kind, ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")),
-        )
+        headers = {
+            "Content-Type": "application/json",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }
+        return await self._write(request, headers, lambda: self._source.status(tenant).as_json())
 
-    async def _write(
-        self, request: Request, write: Callable[[], bytes], headers: tuple[tuple[str, str], ...]
-    ) -> Response:
+    async def _write(self, request: Request, headers: Mapping[str, str], write: Callable[[], bytes]) -> Response:
         """Return what `write` writes in a thread, since with thousands of tenants it takes a while."""
         wants_gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
 
@@ -258,8 +253,8 @@ class Site:
             body, is_gzip = await self._readers.do(compressed)
         except BusyError:
             return FULL
-        encoding = (("Content-Encoding", "gzip"),) if is_gzip else ()
-        return Response(200, (*headers, ("Vary", "Accept-Encoding"), *encoding), (body,), counted=True)
+        encoding = {"Content-Encoding": "gzip"} if is_gzip else {}
+        return Response(200, {**headers, "Vary": "Accept-Encoding", **encoding}, (body,), counted=True)
 
 
 def _tenants(query: str) -> tuple[str, ...]:
@@ -268,7 +263,7 @@ def _tenants(query: str) -> tuple[str, ...]:
 
 
 def _redirect(where: str) -> _Route:
-    response = text(302, f"see {where}", ("Location", quote(where)))
+    response = text(302, f"see {where}", {"Location": quote(where)})
 
     async def answer(_request: Request) -> Response:
         return response

@@ -324,7 +324,7 @@ class WebConfigFile:
         return security
 
     def _security(self, config: WebConfig) -> Security:
-        headers = tuple((name, value) for name, value in config.http_server_config.headers if value)
+        headers = {name: value for name, value in config.http_server_config.headers if value}
         users = {name.encode(): hashed.encode("ascii") for name, hashed in config.basic_auth_users.items()}
         if config.tls is None:
             return Security(headers=headers, users=users)

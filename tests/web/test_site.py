@@ -182,7 +182,7 @@ def test_pages_of_other_origins_cannot_reload(headers: dict[str, str], code: int
 def test_a_header_cannot_end_its_line() -> None:
     """A line break in a response's header is an error, never a header more."""
     with pytest.raises(ValueError, match="would end its line early"):
-        text(302, "x", ("Location", "/a\r\nX-Injected: y")).head(keep_alive=True, old=False)
+        text(302, "x", {"Location": "/a\r\nX-Injected: y"}).head({}, keep_alive=True, old=False)
 
 
 def test_a_long_query_is_refused(server: Running) -> None:
