@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
-_COMPRESS_FROM = 1024
+_GZIP = 31
+"""zlib's number for gzip with the largest window."""
 
 _MOST_PARAMETERS = 250
 """Of a query: parsing more of them would hold up the event loop."""
@@ -35,19 +37,10 @@ _UNAUTHORIZED = text(
 
 
 class Source(Protocol):
-    """What the endpoints show and do."""
+    """What the endpoints show and do; a tenant that is not configured is an UnknownTenantError."""
 
     def scrape(self, *, openmetrics: bool, gzip: bool, tenants: tuple[str, ...]) -> Sequence[bytes]:
-        """Return the metrics, in pieces of one body; runs on the event loop, so it must be quick.
-
-        Args:
-            openmetrics: OpenMetrics 1.0.0 instead of text 0.0.4.
-            gzip: whether the body is to be one gzip member.
-            tenants: only these tenants' series, in any order; all if empty.
-
-        Raises:
-            UnknownTenantError: one of `tenants` is not configured.
-        """
+        """Return the metrics of some tenants (all if empty), in pieces of one body; on the event loop, so be quick."""
         ...
 
     def ready(self) -> bool:
@@ -55,18 +48,11 @@ class Source(Protocol):
         ...
 
     def status(self, tenant: str | None = None) -> Status:
-        """Return the status of one tenant with its history, or of all; runs in a thread.
-
-        Raises:
-            UnknownTenantError: `tenant` is not configured.
-        """
+        """Return the status of one tenant with its history, or of all; runs in a thread."""
         ...
 
     def reload(self) -> tuple[bool, str]:
-        """Read the configuration again; return whether it is in force, and a sentence about it.
-
-        Runs in a thread, never twice at once; it may block.
-        """
+        """Read the configuration again; return whether it is in force, and a sentence about it; runs in a thread."""
         ...
 
 
@@ -239,22 +225,13 @@ class Site:
 
     async def _write(self, request: Request, headers: Mapping[str, str], write: Callable[[], bytes]) -> Response:
         """Return what `write` writes in a thread, since with thousands of tenants it takes a while."""
-        wants_gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
-
-        def compressed() -> tuple[bytes, bool]:
-            body = write()
-            if not wants_gzip or len(body) < _COMPRESS_FROM:
-                return body, False
-            import gzip  # noqa: PLC0415 - a scrape does without it
-
-            return gzip.compress(body, compresslevel=1, mtime=0), True
-
+        gzip = negotiation.wants_gzip(request.headers.get("accept-encoding"))
         try:
-            body, is_gzip = await self._readers.do(compressed)
+            body = await self._readers.do(lambda: zlib.compress(write(), 1, wbits=_GZIP) if gzip else write())
         except BusyError:
             return FULL
-        encoding = {"Content-Encoding": "gzip"} if is_gzip else {}
-        return Response(200, {**headers, "Vary": "Accept-Encoding", **encoding}, (body,), counted=True)
+        headers = {**headers, "Vary": "Accept-Encoding"}
+        return Response(200, {**headers, "Content-Encoding": "gzip"} if gzip else headers, (body,), counted=True)
 
 
 def _tenants(query: str) -> tuple[str, ...]:

@@ -32,11 +32,7 @@ _VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS
 
 
 def server_context(tls: Tls, path: Path) -> ssl.SSLContext:
-    """Return the context for `tls_server_config`.
-
-    Args:
-        tls: the section.
-        path: the web configuration file, which the errors name.
+    """Return the context for `tls_server_config` of the web configuration file `path`.
 
     Raises:
         ConfigError: a certificate or key cannot be read, they do not belong together, or this Python cannot set
@@ -100,14 +96,7 @@ _ON_FAILURE: ContextVar[Callable[[ssl.SSLError], None] | None] = ContextVar("_ON
 async def shake_hands(
     protocol: asyncio.Protocol, sock: socket.socket, context: ssl.SSLContext, limits: Limits, client: str
 ) -> asyncio.Transport:
-    """Do the handshake of a connection, and return its transport.
-
-    Args:
-        protocol: receives what the client sends.
-        sock: the connection.
-        context: from `server_context`.
-        limits: how long the handshake may take.
-        client: the client's address, for the log.
+    """Do the handshake of a connection within `limits`, and return its transport; `client` is for the log.
 
     Raises:
         OSError: the handshake failed.
@@ -126,12 +115,7 @@ async def shake_hands(
 
 
 def has_name(allowed: frozenset[str], certificate: object) -> bool:
-    """Return whether a client's certificate has one of the names in `allowed`, character by character.
-
-    Args:
-        allowed: DNS names, e-mail addresses, IP addresses and URIs.
-        certificate: from `getpeercert()`; None if the client had none.
-    """
+    """Return whether a client's certificate, from `getpeercert()`, has one of these names, character by character."""
     if not isinstance(certificate, Mapping):
         return False
     return any(_written(kind, value) in allowed for kind, value in certificate.get("subjectAltName", ()))
