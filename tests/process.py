@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from exporter.simulator import SimulatorServer
+    from exporter.simulator.server import SimulatorServer
 
 COMMAND = (sys.executable, "-m", "exporter")
 ALL_POLLED = r"^office365_activations_exporter_tenants_pending 0\.0"

@@ -161,7 +161,7 @@ def test_the_report_is_polled_and_shown(
     shown = set(
         re.findall(r'device_activations{device="(\w+)",product_type="([^"]+)",tenant="contoso"} (\d+)', written)
     )
-    rows = server.simulator.state.rows(server.simulator.tenants[0], served, date.fromisoformat(checked["refresh_date"]))
+    rows = server.simulator.rows(server.simulator.tenants[0], served.name, date.fromisoformat(checked["refresh_date"]))
     counts = {row.product_type.upper(): {"desktop": row.counts[0], "mobile": row.counts[1]} for row in rows}
     assert checked["rows"] == counts
     assert shown == {(device, name, str(count)) for name, of in counts.items() for device, count in of.items()}

@@ -148,7 +148,7 @@ def test_a_rotated_secret_needs_no_restart(server: SimulatorServer, tmp_path: Pa
     """A tenant whose secret was refused is polled at once when its file changes, without restart or reload by hand."""
     path, secret = configure(server, tmp_path), tmp_path / "secret"
     with_secret_file(server, path, secret)
-    server.simulator.state.set_secret("contoso", "a-new-secret")
+    server.simulator.set_secret("contoso", "a-new-secret")
     service = Service(path).start()
     service.wait_for("failing", 'reason="credentials"', 'tenant="contoso"')
     secret.write_text("a-new-secret\n", encoding="utf-8")
@@ -165,7 +165,7 @@ def test_changed_credentials_are_tried_at_once(server: SimulatorServer, tmp_path
         with_secret_file(server, path, secret)
     service = Service(path).start()
     service.wait_for('up{report="activations_user_counts",tenant="contoso"} 1.0')
-    server.simulator.state.set_secret("contoso", "a-new-secret")
+    server.simulator.set_secret("contoso", "a-new-secret")
     if where == "file":
         secret.write_text("a-new-secrets\n", encoding="utf-8")
         service.check_files()
@@ -173,7 +173,7 @@ def test_changed_credentials_are_tried_at_once(server: SimulatorServer, tmp_path
         edit(path, lambda document: document["tenants"][0]["auth"].update(client_secret="a-new-secrets"))  # type: ignore[index]
         service.check_files()
     service.wait_for("failing", 'reason="credentials"', 'tenant="contoso"')
-    assert server.simulator.state.count("fabrikam", Stage.GRAPH) == 1
+    assert server.simulator.count("fabrikam", Stage.GRAPH) == 1
     service.stop()
 
 
@@ -182,7 +182,7 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: Simulator
     path = configure(server, tmp_path)
     service = Service(path).start()
     service.wait_for('up{report="activations_user_counts",tenant="fabrikam"} 1.0')
-    calls = server.simulator.state.count("contoso", Stage.GRAPH)
+    calls = server.simulator.count("contoso", Stage.GRAPH)
     loaded = "\noffice365_activations_exporter_config_last_reload_success_timestamp_seconds "
     first = service.metrics().split(loaded)[1].split()[0]
     service.check_files()
@@ -192,7 +192,7 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not(server: Simulator
     service.wait_for("tenant_info", 'tenant="contoso"')
     assert 'tenant="fabrikam"' not in service.metrics()
     assert first not in service.metrics()
-    assert server.simulator.state.count("contoso", Stage.GRAPH) == calls
+    assert server.simulator.count("contoso", Stage.GRAPH) == calls
     service.stop()
 
 
@@ -231,12 +231,12 @@ def test_a_tenant_that_comes_back_gets_its_stored_report_back(server: SimulatorS
     removed: list[object] = []
     edit(path, lambda document: removed.append(document["tenants"].pop()))  # type: ignore[attr-defined]
     assert service.exporter.reload()[0]
-    server.simulator.state.set_scenario("fabrikam", "outage")
-    calls = server.simulator.state.count("fabrikam", Stage.GRAPH)
+    server.simulator.set_scenario("fabrikam", "outage")
+    calls = server.simulator.count("fabrikam", Stage.GRAPH)
     edit(path, lambda document: document["tenants"].extend(removed))  # type: ignore[attr-defined]
     assert service.exporter.reload()[0]
     service.wait_for("assigned_users", 'tenant="fabrikam"')
-    assert server.simulator.state.count("fabrikam", Stage.GRAPH) == calls
+    assert server.simulator.count("fabrikam", Stage.GRAPH) == calls
     service.stop()
 
 
@@ -265,12 +265,12 @@ def test_a_credential_that_ends_soon_is_shown_and_warned_about(
 @pytest.mark.parametrize("trouble", ["hang", "429", "500-empty", "gzip-bomb", "drip"])
 def test_a_tenant_in_trouble_delays_no_other(server: SimulatorServer, tmp_path: Path, trouble: str) -> None:
     """While one tenant hangs, is throttled or broken, the others are polled next to it, on time."""
-    server.simulator.state.inject("contoso", trouble, times=None)
+    server.simulator.inject("contoso", trouble, times=None)
     path = configure(server, tmp_path, {"poll": {"interval": "1s", "jitter": "0s", "timeout": "2s", "concurrency": 2}})
     service = Service(path).start()
     service.wait_for_polls("fabrikam", 3)
     assert 'tenant="fabrikam"} 1.0' in service.wait_for("office365_activations_up{", 'tenant="fabrikam"')
-    server.simulator.state.clear("contoso")
+    server.simulator.clear("contoso")
     service.stop()
 
 
@@ -414,16 +414,16 @@ def test_a_reload_polls_what_fails_at_once(server: SimulatorServer, tmp_path: Pa
 
 def test_a_reload_respects_retry_after(server: SimulatorServer, tmp_path: Path) -> None:
     """A report that Microsoft throttles is not polled by a reload before the time that Microsoft named."""
-    server.simulator.state.inject("contoso", "429", times=None)
+    server.simulator.inject("contoso", "429", times=None)
     service = Service(configure(server, tmp_path, {"poll": {"timeout": "1s"}})).start()
     service.wait_for("failing", 'reason="throttled"', 'tenant="contoso"')
-    calls = server.simulator.state.count("contoso", Stage.GRAPH)
+    calls = server.simulator.count("contoso", Stage.GRAPH)
     edit(service.path, lambda document: document["tenants"][1].update(name="renamed"))  # type: ignore[index]
     assert service.exporter.reload()[0]
     edit(service.path, lambda document: document["poll"].update(interval="1s", jitter="0s"))  # type: ignore[attr-defined]
     assert service.exporter.reload()[0]
     service.wait_for_polls("renamed", 3)
-    assert server.simulator.state.count("contoso", Stage.GRAPH) == calls
+    assert server.simulator.count("contoso", Stage.GRAPH) == calls
     service.stop()
 
 
@@ -433,7 +433,7 @@ def test_a_poll_that_a_reload_overtakes_is_repeated(server: SimulatorServer, tmp
     edit(path, lambda document: document["http"].update(download_hosts=[".example.com"]))  # type: ignore[attr-defined]
     server.latency = 0.3
     service = Service(path).start()
-    while not server.simulator.state.count("contoso", Stage.TOKEN):
+    while not server.simulator.count("contoso", Stage.TOKEN):
         time.sleep(0.01)
     configure(server, tmp_path)
     assert service.exporter.reload()[0]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.config import Tenant
-    from exporter.simulator.call import Call
+    from exporter.simulator.simulation import Call
 
 OK = None
 # Fault → how a poll ends in which every call meets it, and how many calls to Graph that poll makes; a transient one is
@@ -184,7 +184,7 @@ class Harness:
 
     def poll(self, known: Tenant, *, standing: Standing | None = None) -> Outcome:
         """Poll once, without waiting between attempts."""
-        clock = Clock(self.server._clock())
+        clock = Clock(self.server.now())
         tokens = TokenSource(self.clients, Credentials(), clock=clock)
         poller = Poller(
             self.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None, rng=random.Random(1)
@@ -205,7 +205,7 @@ class Harness:
 
     def calls(self, stage: Stage = Stage.GRAPH) -> int:
         """Return how many calls came to a stage."""
-        return self.simulator.state.count(self.simulator.tenants[0], stage)
+        return self.simulator.count(self.simulator.tenants[0], stage)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def harness() -> Iterator[Harness]:
         made = Harness(server)
         yield made
         made.clients.close()
-        assert made.simulator.state.leaks == []
+        assert made.simulator.leaks == []
 
 
 def test_every_fault_of_the_simulation_is_in_one_of_the_tables() -> None:
@@ -227,7 +227,7 @@ def test_every_fault_of_the_simulation_is_in_one_of_the_tables() -> None:
 def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(harness: Harness, fault: str) -> None:
     """Each fault ends in its reason with a hint, in bounded time, memory and number of calls, and leaks nothing."""
     reason, calls = CSV_FAULTS[fault]
-    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    harness.simulator.inject(harness.simulator.tenants[0], fault, times=None)
     known = harness.tenant(timeout="1s" if fault in TIMED else "30s")
     outcome = harness.poll_in_bounds(known)
     assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
@@ -238,7 +238,7 @@ def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(harness: Harnes
         assert outcome.snapshot is None
     else:
         assert outcome.snapshot is not None
-        served = harness.simulator.state.served(known.name, USERS, outcome.snapshot.refresh_date)
+        served = harness.simulator.served(known.name, USERS, outcome.snapshot.refresh_date)
         rows = {(row.product_type, row.counts) for row in outcome.snapshot.rows}
         # A fault may change one line's name or date; no number is ever one that was not served.
         assert len(rows - served) <= (fault in CHANGED_LINE)
@@ -247,7 +247,7 @@ def test_a_poll_by_csv_that_meets_a_fault_ends_as_the_table_says(harness: Harnes
 @pytest.mark.parametrize("fault", TOKEN_FAULTS)
 def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(harness: Harness, fault: str) -> None:
     """What the token endpoint does wrong is told apart, and Graph is never asked."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    harness.simulator.inject(harness.simulator.tenants[0], fault, times=None)
     outcome = harness.poll_in_bounds(harness.tenant(timeout="1s"))
     assert outcome.failure is not None
     assert outcome.failure.reason == TOKEN_FAULTS[fault]
@@ -258,7 +258,7 @@ def test_a_token_endpoint_that_fails_ends_the_poll_in_its_reason(harness: Harnes
 def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(harness: Harness, fault: str) -> None:
     """The same for JSON of the beta version."""
     reason, calls = JSON_FAULTS[fault]
-    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    harness.simulator.inject(harness.simulator.tenants[0], fault, times=None)
     outcome = harness.poll_in_bounds(harness.tenant(version="beta", form="json"))
     assert (outcome.failure.reason if outcome.failure else None) == reason, outcome.failure
     assert harness.calls() == calls
@@ -267,7 +267,7 @@ def test_a_poll_by_json_that_meets_a_fault_ends_as_the_table_says(harness: Harne
 @pytest.mark.parametrize("fault", [name for name, (_, calls) in CSV_FAULTS.items() if calls == 7] + ["401-expired"])
 def test_a_passing_fault_is_overcome_within_the_poll(harness: Harness, fault: str) -> None:
     """A transient fault costs one more call and no failed poll."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=1)
+    harness.simulator.inject(harness.simulator.tenants[0], fault, times=1)
     outcome = harness.poll(harness.tenant())
     assert outcome.failure is None
     assert harness.calls() == 2
@@ -282,7 +282,7 @@ def test_a_good_poll_gives_exactly_what_was_served(harness: Harness, version: st
     assert outcome.failure is None
     assert outcome.snapshot is not None
     snapshot = outcome.snapshot
-    assert {(row.product_type, row.counts) for row in snapshot.rows} == harness.simulator.state.served(
+    assert {(row.product_type, row.counts) for row in snapshot.rows} == harness.simulator.served(
         known.name, report, snapshot.refresh_date
     )
     assert len(snapshot.request_id) == 36
@@ -291,7 +291,7 @@ def test_a_good_poll_gives_exactly_what_was_served(harness: Harness, version: st
 
 def test_the_pages_of_a_report_are_read_as_one(harness: Harness) -> None:
     """A next page on the same Graph host is followed, and its rows belong to the report."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
+    harness.simulator.inject(harness.simulator.tenants[0], "nextlink", times=1)
     known = harness.tenant(version="beta", form="json")
     outcome = harness.poll(known)
     assert outcome.snapshot is not None
@@ -308,7 +308,7 @@ def test_a_next_page_that_cannot_be_read_is_no_end(harness: Harness, link: objec
         whole = json.loads(call.data(call.lines()))
         return Response(200, (), json.dumps(whole | {"@odata.nextLink": link}).encode())
 
-    harness.simulator.state.inject(harness.simulator.tenants[0], Fault("odd", Stage.GRAPH, "an odd next page", page))
+    harness.simulator.inject(harness.simulator.tenants[0], Fault("odd", Stage.GRAPH, "an odd next page", page))
     outcome = harness.poll(harness.tenant(version="beta", form="json"))
     assert outcome.snapshot is None
     assert outcome.failure is not None
@@ -317,18 +317,18 @@ def test_a_next_page_that_cannot_be_read_is_no_end(harness: Harness, link: objec
 
 def test_each_page_is_a_call_of_the_budget(harness: Harness) -> None:
     """Pages are calls to Graph: each is taken from the budget before it is asked for."""
-    clock = Clock(harness.server._clock())
+    clock = Clock(harness.server.now())
     tokens = TokenSource(harness.clients, Credentials(), clock=clock)
     budget = Budget(clock)
     poller = Poller(harness.clients, tokens, budget, clock=clock, sleep=lambda _seconds: None)
     known = harness.tenant(version="beta", form="json")
     key = known.keys[0]
-    harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
+    harness.simulator.inject(harness.simulator.tenants[0], "nextlink", times=1)
     assert poller.poll(known, known.keys[0], Standing()).failure is None
     assert budget.remaining(key, "json") == LIMITS["json"] - 2
     while budget.remaining(key, "json") > 1:
         budget.spend(key, "json")
-    harness.simulator.state.inject(harness.simulator.tenants[0], "nextlink", times=1)
+    harness.simulator.inject(harness.simulator.tenants[0], "nextlink", times=1)
     before = harness.calls()
     outcome = poller.poll(known, known.keys[0], Standing())
     assert outcome.failure is not None
@@ -349,7 +349,7 @@ def test_a_report_dated_in_the_future_gives_way_to_the_next_good_one() -> None:
 
 def test_retry_after_moves_the_next_poll(harness: Harness) -> None:
     """A throttled poll says from when on Microsoft may be asked again."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], "429", times=1)
+    harness.simulator.inject(harness.simulator.tenants[0], "429", times=1)
     outcome = harness.poll(harness.tenant())
     assert outcome.not_before == pytest.approx(outcome.at + 600, abs=5)
 
@@ -357,7 +357,7 @@ def test_retry_after_moves_the_next_poll(harness: Harness) -> None:
 @pytest.mark.parametrize("fault", ["cut-body", "gzip-broken", "gzip-bomb"])
 def test_a_download_that_breaks_has_graphs_request_id(harness: Harness, fault: str) -> None:
     """Whatever goes wrong with a download, the failure has the request-id of the Graph call that led to it."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    harness.simulator.inject(harness.simulator.tenants[0], fault, times=None)
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert len(failure.request_id) == 36
@@ -367,7 +367,7 @@ def test_an_answer_of_graph_that_is_too_large_has_its_request_id(harness: Harnes
     """What Graph gave in place of a redirect is refused with the id that Microsoft's support asks for."""
     answer = Response(200, (), bytes(MAX_BODY + 1))
     large = Fault("large", Stage.GRAPH, "an endless report", lambda _call, _good: answer)
-    harness.simulator.state.inject(harness.simulator.tenants[0], large)
+    harness.simulator.inject(harness.simulator.tenants[0], large)
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert (failure.reason, len(failure.request_id)) == (Reason.REPORT, 36)
@@ -377,13 +377,13 @@ def test_a_download_may_move_within_its_host(harness: Harness) -> None:
     """A relative Location of the download host is followed; one of Graph's is not."""
 
     def moved(call: Call, _good: object) -> Response:
-        return Response(302, (("Location", f"?{urlencode(call.request.query)}"),))
+        return Response(302, (("Location", f"?{urlencode(call.query)}"),))
 
     known = harness.simulator.tenants[0]
-    harness.simulator.state.inject(known, Fault("moved", Stage.DOWNLOAD, "a relative Location", moved))
+    harness.simulator.inject(known, Fault("moved", Stage.DOWNLOAD, "a relative Location", moved))
     assert harness.poll(harness.tenant()).failure is None
     assert harness.calls(Stage.DOWNLOAD) == 2
-    harness.simulator.state.inject(known, Fault("moved", Stage.GRAPH, "a relative Location", moved))
+    harness.simulator.inject(known, Fault("moved", Stage.GRAPH, "a relative Location", moved))
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert failure.reason is Reason.REDIRECT
@@ -401,7 +401,7 @@ def test_a_download_may_move_within_its_host(harness: Harness) -> None:
 )
 def test_only_a_host_that_can_be_allowed_is_a_line_to_add(harness: Harness, fault: str, hint: str) -> None:
     """The hint names http.download_hosts where a line there is the fix, and nowhere else."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], fault, times=None)
+    harness.simulator.inject(harness.simulator.tenants[0], fault, times=None)
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert hint in failure.hint
@@ -410,7 +410,7 @@ def test_only_a_host_that_can_be_allowed_is_a_line_to_add(harness: Harness, faul
 
 def test_a_refusal_in_spite_of_consent_asks_for_none(harness: Harness) -> None:
     """Graph's 403 for a token that has the permission is no reason to grant it: the request-id is what helps."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], "403-empty")
+    harness.simulator.inject(harness.simulator.tenants[0], "403-empty")
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert failure.hint == (
@@ -423,7 +423,7 @@ def test_a_page_is_not_quoted(harness: Harness) -> None:
     """A page in place of Graph's error is named as one, and nothing else is said of it."""
     answer = Response(400, (), b"<html>hush</html>")
     page = Fault("page", Stage.GRAPH, "a page", lambda _call, _good: answer)
-    harness.simulator.state.inject(harness.simulator.tenants[0], page)
+    harness.simulator.inject(harness.simulator.tenants[0], page)
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert failure.message == "contoso: Graph answered 400, a page of HTML or XML"
@@ -431,8 +431,8 @@ def test_a_page_is_not_quoted(harness: Harness) -> None:
 
 def test_a_short_retry_after_is_waited_for(harness: Harness) -> None:
     """A wait that fits into the poll is waited, at least as long as asked, and the poll succeeds."""
-    harness.simulator.state.inject(harness.simulator.tenants[0], "429-short", times=1)
-    clock = Clock(harness.server._clock())
+    harness.simulator.inject(harness.simulator.tenants[0], "429-short", times=1)
+    clock = Clock(harness.server.now())
     slept: list[float] = []
     tokens = TokenSource(harness.clients, Credentials(), clock=clock)
     poller = Poller(harness.clients, tokens, Budget(clock), clock=clock, sleep=slept.append, rng=random.Random(1))
@@ -445,15 +445,15 @@ def test_a_short_retry_after_is_waited_for(harness: Harness) -> None:
 def test_after_a_refusal_the_next_poll_takes_a_fresh_token(harness: Harness) -> None:
     """Consent granted between two polls is seen at the second, though the old token still stands in the cache."""
     tenants = harness.simulator.tenants
-    harness.simulator.state.revoke_consent(tenants[0])
-    clock = Clock(harness.server._clock())
+    harness.simulator.revoke_consent(tenants[0])
+    clock = Clock(harness.server.now())
     tokens = TokenSource(harness.clients, Credentials(), clock=clock)
     poller = Poller(harness.clients, tokens, Budget(clock), clock=clock, sleep=lambda _seconds: None)
     known = harness.tenant()
     first = poller.poll(known, known.keys[0], Standing())
     assert first.failure is not None
     assert first.failure.reason is Reason.PERMISSION
-    harness.simulator.state.grant_consent(tenants[0])
+    harness.simulator.grant_consent(tenants[0])
     assert poller.poll(known, known.keys[0], Standing().after(first)).failure is None
 
 
@@ -482,7 +482,7 @@ def test_a_host_that_refuses_is_a_network_failure_that_names_it() -> None:
 
 def test_an_untrusted_certificate_names_the_setting_that_fixes_it(harness: Harness) -> None:
     """A host whose certificate nobody vouches for is a network failure whose hint is http.ca_file."""
-    clock = Clock(harness.server._clock())
+    clock = Clock(harness.server.now())
     clients = Clients(tls=tls_context())
     poller = Poller(
         clients, TokenSource(clients, Credentials(), clock=clock), Budget(clock), clock=clock, sleep=clock.sleep
@@ -511,7 +511,7 @@ def test_what_graph_says_steers_no_terminal(harness: Harness, *, wrapped: bool) 
     body = json.dumps({"error": {"code": "UnknownError", "message": error}}) if wrapped else error
     answer = Response(400, (("request-id", "a\x9b[0m"),), body.encode())
     steering = Fault("steering", Stage.GRAPH, "control characters", lambda _call, _good: answer)
-    harness.simulator.state.inject(harness.simulator.tenants[0], steering)
+    harness.simulator.inject(harness.simulator.tenants[0], steering)
     failure = harness.poll(harness.tenant()).failure
     assert failure is not None
     assert f"{failure.message} {failure.hint} {failure.request_id}".isprintable()
@@ -558,7 +558,7 @@ def test_documented_rows_arrive_as_they_stand_there(harness: Harness) -> None:
         def documented(_call: object, _good: object, answer: Response = answer) -> Response:
             return answer
 
-        harness.simulator.state.inject(
+        harness.simulator.inject(
             harness.simulator.tenants[0], Fault("documented", Stage.REPORT, "the example", documented)
         )
         outcome = harness.poll(harness.tenant(version=version, form=form))

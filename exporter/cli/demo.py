@@ -17,7 +17,8 @@ from exporter.cli.arguments import DEMO_ADDRESS, PROGRAM, variables_of
 from exporter.cli.serve import serve_forever
 from exporter.cli.simulator import list_scenarios, simulation, write_configuration
 from exporter.config import load
-from exporter.simulator import SCENARIOS
+from exporter.simulator.reports import refresh_date
+from exporter.simulator.scenarios import SCENARIOS
 from exporter.state import Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage
 from exporter.web.webconfig import WebConfigFile
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from exporter.cli.arguments import Arguments
     from exporter.config import Config
-    from exporter.simulator import Simulator
+    from exporter.simulator.simulator import Simulator
+    from exporter.simulator.tenants import Tenant
 
 _DAYS = 90
 _MOST_REPORTS = 9000
@@ -71,23 +73,22 @@ def seed_history(config: Config, simulator: Simulator, now: float) -> int:
         simulator: whose numbers.
         now: Unix seconds.
     """
-    known = config.tenants
-    days = max(1, min(_DAYS, _MOST_REPORTS // len(known)))
+    days = max(1, min(_DAYS, _MOST_REPORTS // len(config.tenants)))
     if config.storage.path is None:
         raise AssertionError("the demonstration always has storage")
     with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
-        for tenant in known:
+        for tenant, simulated in zip(config.tenants, simulator.tenants, strict=True):
             for key in tenant.keys:
                 standing = Standing()
                 for back in range(days, 0, -1):
-                    snapshot = _past_report(simulator, tenant.name, key.report, now - back * _DAY)
+                    snapshot = _past_report(simulator, simulated, key.report, now - back * _DAY)
                     standing = standing.after(Outcome(snapshot.collected_at, 0.0, snapshot, rejected_rows=0))
                     storage.save(key, tenant.name, standing, snapshot)
     return days
 
 
-def _past_report(simulator: Simulator, tenant: str, report: str, at: float) -> Snapshot:
-    day = simulator.refresh_date(at)
+def _past_report(simulator: Simulator, tenant: Tenant, report: str, at: float) -> Snapshot:
+    day = refresh_date(at)
     # As in CSV: upper case, and sorted as a parsed report is.
     rows = [Row(row.product_type.upper(), row.counts) for row in simulator.rows(tenant, report, day)]
     return Snapshot(day, tuple(sorted(rows, key=lambda row: row.product_type)), at, "")

@@ -18,7 +18,9 @@ import yaml
 
 from exporter.config.errors import config_error
 from exporter.errors import ConfigError
-from exporter.simulator import SCENARIOS, Simulator, SimulatorServer
+from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +125,7 @@ def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = F
         document["storage"] = {"path": str(folder / "storage")}
         document["prices"] = {"currency": "EUR", "product_types": _PRICES}
         tenants[0]["reports"] = ["activations_user_counts", "activations_platform_counts"]
-        expired = server.simulator.state.scenario(server.simulator.tenants[0]).secret_expired
+        expired = server.simulator.scenario(server.simulator.tenants[0]).secret_expired
         expiry = datetime.fromtimestamp(time.time(), UTC) + timedelta(days=-1 if expired else _EXPIRES_IN)
         for tenant in tenants if expired else tenants[:1]:
             tenant["auth"]["expires"] = expiry.date()
@@ -147,8 +149,7 @@ def _how_to_use(server: SimulatorServer, path: Path, scenario: str) -> str:
     }
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     return f"""\
-# Microsoft is simulated: login {cloud.login}, Graph {cloud.graph},
-# download {cloud.download}, managed identity {cloud.identity}
+# Microsoft is simulated: login {cloud.login}, Graph {cloud.graph}, download {cloud.download}
 # {len(tenants)} tenants, scenario {scenario}; press Ctrl-C to stop
 
 # All tenants, with a configuration file:

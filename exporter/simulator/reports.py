@@ -12,7 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from exporter.simulator.tenants import COMPANIES, between, draw
 
@@ -113,13 +113,10 @@ def render_csv(report: Report, lines: Iterable[Line]) -> bytes:
     return BOM + text.getvalue().encode()
 
 
-def render_json(report: Report, lines: Iterable[Line], context: str, next_link: str = "") -> bytes:
+def render_json(report: Report, lines: Iterable[Line], context: str) -> bytes:
     """Return the report as beta sends it with `$format=application/json`."""
     keys = ("reportRefreshDate", "productType", *report.keys)
-    document: dict[str, Any] = {"@odata.context": context}
-    if next_link:
-        document["@odata.nextLink"] = next_link
-    document["value"] = [dict(zip(keys, line, strict=True)) for line in lines]
+    document = {"@odata.context": context, "value": [dict(zip(keys, line, strict=True)) for line in lines]}
     return json.dumps(document, separators=(",", ":")).encode()
 
 

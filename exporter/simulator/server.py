@@ -2,136 +2,157 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
+import socket
 import ssl
+import sys
 import tempfile
 import threading
 import time
-import warnings
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, unquote
 
-import httptools
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
-from exporter.simulator.messages import Cloud, Origin, Request
+from exporter.simulator.simulation import Call, Cloud
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
+    from typing import Any
 
-    from exporter.simulator.messages import Response
+    from exporter.simulator.simulation import Response
     from exporter.simulator.simulator import Simulator
 
 _ADDRESS = "127.0.0.1"
+_POLL = 0.02
+"""Seconds after which a port notices that it is to be closed."""
+
 _AUTHORITY = "Simulation of Microsoft: authority"
 _LIFETIME, _SKEW = timedelta(days=7), timedelta(hours=1)
 
 
-class Connection(asyncio.Protocol):
-    """Reads requests and writes their answers, one after the other.
+class Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one connection, one after the other, in a thread of its own."""
 
-    Args:
-        server: which answers.
-        origin: which of Microsoft's hosts this port stands for.
-    """
+    protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # that of a request line that is none: the 400 has a status line then
+    disable_nagle_algorithm = True
+    server: Port
 
-    def __init__(self, server: SimulatorServer, origin: Origin) -> None:
-        self.server = server
-        self._origin = origin
-        self._parser = httptools.HttpRequestParser(self)
-        self._start_request()
-
-    # Called by asyncio
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.server.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.server.connections.discard(self)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.transport.close()
-        except httptools.HttpParserError:
-            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            self.transport.close()
-
-    # Called by httptools
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        """Answer the request that has been read."""
-        path, _, query = self._url.decode("latin-1").partition("?")
-        cloud, origin = self.server.host(self._origin, self._headers.get("host", ""))
-        request = Request(
+    def do_GET(self) -> None:
+        """Answer a request, whatever its method."""
+        path, _, query = self.path.partition("?")
+        owner = self.server.owner
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        cloud, host = self.place(headers.get("host", ""))
+        call = Call(
+            simulation=owner.simulator,
             cloud=cloud,
-            origin=origin,
-            method=self._parser.get_method().decode(),
+            host=host,
+            method=self.command,
             path=unquote(path),
             query=dict(parse_qsl(query, keep_blank_values=True)),
-            headers=self._headers,
-            body=self._body,
+            headers=headers,
+            body=self.rfile.read(int(headers.get("content-length", "0"))),
+            now=owner.now(),
         )
-        keep = self._parser.should_keep_alive()
-        self._start_request()
-        self.send(self.server.answer(request), keep=keep)
+        response = owner.simulator.answer(call)
+        owner.stopping.wait(owner.latency)
+        self.send(response)
 
-    def _start_request(self) -> None:
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._body = b""
+    do_POST = do_GET  # noqa: N815 - the name that http.server wants
 
-    def send(self, response: Response, *, keep: bool) -> None:
-        """Send a response once the server's latency is over; `keep`: whether the connection is kept open."""
-        if self.server.latency:
-            loop = asyncio.get_running_loop()
-            loop.call_later(self.server.latency, lambda: self._write(response, keep=keep))
-        else:
-            self._write(response, keep=keep)
+    def place(self, _name: str) -> tuple[Cloud, str]:
+        """Return the cloud and its host that answer a request with that Host header."""
+        return self.server.owner.cloud, self.server.host
 
-    def _write(self, response: Response, *, keep: bool) -> None:
-        if response.cut == -1:
-            self.transport.abort()
-        if self.transport.is_closing():
-            return
-        self.transport.write(self.head(response, keep=keep) + response.body[: response.cut])
-        if response.cut is not None or not keep:
-            self.transport.close()
+    def send(self, response: Response) -> None:
+        if response.cut is not None:
+            self.close_connection = True
+        if response.cut != -1:
+            self.wfile.write(self.head(response) + response.body[: response.cut])
 
-    def head(self, response: Response, *, keep: bool, length: bool = True) -> bytes:
+    def head(self, response: Response, *, length: bool = True) -> bytes:
         """Return status line and headers, the length among them if `length`."""
         status = HTTPStatus(response.status)
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in response.headers)]
         if length and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             lines.append(f"Content-Length: {len(response.body)}")
-        if not keep:
+        if self.close_connection:
             lines.append("Connection: close")
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class Port(ThreadingHTTPServer):
+    """The port of one of Microsoft's hosts.
+
+    Args:
+        owner: whose it is.
+        host: which host.
+        number: of the port; 0: any that is free.
+        context: for TLS; None: there is none.
+    """
+
+    request_queue_size = 1024
+    daemon_threads = False  # `server_close()` waits for their end
+
+    def __init__(self, owner: SimulatorServer, host: str, number: int, context: ssl.SSLContext | None) -> None:
+        self.owner = owner
+        self.host = host
+        self._context = context
+        self._connections: set[socket.socket] = set()
+        super().__init__((_ADDRESS, number), owner.handler)
+        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL,), name=f"simulator {host}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port, and end all connections."""
+        if self._thread.is_alive():
+            self.shutdown()
+        self.end_connections()
+        self.server_close()
+
+    def end_connections(self) -> None:
+        for connection in tuple(self._connections):
+            try:
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            except OSError:
+                continue  # the client was faster
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Return the next connection, whose handshake is left to its thread."""
+        connection, client = super().get_request()
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        self._connections.add(connection)
+        return connection, client
+
+    def close_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet about a client that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 class SimulatorServer:
-    """Serves a simulation from a thread of its own, between `start()` and `stop()` or as a context manager.
+    """Serves a simulation between `start()` and `stop()`, or as a context manager.
 
     Args:
         simulator: which answers.
@@ -141,50 +162,58 @@ class SimulatorServer:
     Attributes:
         simulator: which answers.
         cloud: the addresses, once started.
+        ports: what it listens on.
         ca_file: the certificate authority (PEM) for clients to trust; it is gone after `stop()`.
         latency: may be changed at any time.
-        names: the host names and addresses that the certificate is valid for.
-        connections: the open ones.
-        ports: what to listen on; any that is free where left out.
-        connection_type: makes a connection.
+        names: the host names that the certificate is valid for, next to the loopback address.
+        handler: answers a connection.
+        stopping: set once answers that take their time need not be sent any more.
     """
 
-    names: tuple[str, ...] = ("localhost", _ADDRESS)
-    ports: Mapping[Origin, int] = MappingProxyType({})
-    connection_type = Connection
+    names: tuple[str, ...] = ("localhost",)
+    handler = Handler
 
     def __init__(self, simulator: Simulator, *, latency: float = 0.0, clock: Callable[[], float] = time.time) -> None:
         self.simulator = simulator
         self.latency = latency
-        self.connections: set[Connection] = set()
-        self._clock = clock
+        self.stopping = threading.Event()
+        self.now = clock
+        self.ports: list[Port] = []
 
     def start(self) -> Self:
         """Open the ports and return once they answer."""
         # In a folder of its own, because ssl reads certificates from files only.
         self._folder = tempfile.TemporaryDirectory(prefix="simulator-")
         self.ca_file, context = _credentials(Path(self._folder.name), self.names)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
-        self._thread.start()
-        self._servers: list[asyncio.Server] = []
-        opening = asyncio.run_coroutine_threadsafe(self._open(context), self._loop)
         try:
-            opening.result()
+            for host in self.simulator.hosts:
+                self.ports.append(self.make_port(host, context))
         except OSError:
             self.stop()
             raise
+        self.cloud = self.make_cloud()
+        for port in self.ports:
+            port.start()
         return self
+
+    def make_port(self, host: str, context: ssl.SSLContext) -> Port:
+        return Port(self, host, 0, context)
+
+    def make_cloud(self) -> Cloud:
+        """Return the cloud at these ports.
+
+        Scopes may name Graph by the loopback address or, as unmodified clients do, by its real one.
+        """
+        addresses = {port.host: f"https://localhost:{port.server_port}" for port in self.ports}
+        graph = addresses["graph"]
+        spellings = (graph, graph.replace("//localhost:", "//127.0.0.1:"), "https://graph.microsoft.com")
+        return Cloud(addresses["login"], graph, addresses["download"], dict.fromkeys(spellings, graph))
 
     def stop(self) -> None:
         """End all connections, close the ports and remove the certificates."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        with warnings.catch_warnings():
-            # A client that went away in the middle of its handshake left a transport that nothing closes.
-            warnings.simplefilter("ignore", ResourceWarning)
-            self._loop.close()
+        self.stopping.set()
+        for port in self.ports:
+            port.stop()
         self._folder.cleanup()
 
     def __enter__(self) -> Self:
@@ -199,66 +228,6 @@ class SimulatorServer:
     def download_host(self) -> str:
         """The download host as `host:port`."""
         return self.cloud.download.removeprefix("https://")
-
-    def now(self) -> float:
-        """Return the server's time, Unix seconds."""
-        return self._clock()
-
-    def answer(self, request: Request) -> Response:
-        return self.simulator.answer(request, self.now())
-
-    def host(self, origin: Origin, _name: str) -> tuple[Cloud, Origin]:
-        """Return the cloud and the host that answer a request to the port of `origin` with that Host header."""
-        return self.cloud, origin
-
-    def make_cloud(self, addresses: Mapping[Origin, str]) -> Cloud:
-        """Return the cloud at these addresses.
-
-        Scopes may name Graph by the loopback address or, as unmodified clients do, by its real one.
-        """
-        graph = addresses[Origin.GRAPH]
-        spellings = (graph, graph.replace("//localhost:", "//127.0.0.1:"), "https://graph.microsoft.com")
-        return Cloud(
-            login=addresses[Origin.LOGIN],
-            graph=graph,
-            download=addresses[Origin.DOWNLOAD],
-            identity=addresses[Origin.IDENTITY],
-            resources=dict.fromkeys(spellings, graph),
-        )
-
-    async def _open(self, context: ssl.SSLContext) -> None:
-        addresses = {}
-        for origin in Origin:
-            # Managed identities are plain HTTP, as at Microsoft.
-            scheme, name, secure = (
-                ("http", _ADDRESS, None) if origin is Origin.IDENTITY else ("https", "localhost", context)
-            )
-            server = await self._loop.create_server(
-                lambda origin=origin: self.connection_type(self, origin),
-                _ADDRESS,
-                self.ports.get(origin, 0),
-                ssl=secure,
-                backlog=1024,
-            )
-            self._servers.append(server)
-            addresses[origin] = f"{scheme}://{name}:{server.sockets[0].getsockname()[1]}"
-        self.cloud = self.make_cloud(addresses)
-
-    async def _close(self) -> None:
-        # What was accepted a moment ago would leave its socket open, if its task never began or its server was closed.
-        await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
-        for connection in tuple(self.connections):
-            connection.transport.abort()
-        # What is left: answers on their way, and asyncio's own handshakes.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        # Two rounds of the loop, in which a handshake's end closes its socket.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
 
 def _credentials(folder: Path, names: tuple[str, ...]) -> tuple[Path, ssl.SSLContext]:
@@ -286,11 +255,10 @@ def _credentials(folder: Path, names: tuple[str, ...]) -> tuple[Path, ssl.SSLCon
         .add_extension(root_id, critical=False)
         .sign(root_key, hashes.SHA256())
     )
+    valid_for = [x509.IPAddress(ipaddress.ip_address(_ADDRESS)), *map(x509.DNSName, names)]
     leaf = (
         _certificate("Simulation of Microsoft", key)
-        .add_extension(x509.SubjectAlternativeName([_alternative(each) for each in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(valid_for), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(root_id), critical=False)
         .sign(root_key, hashes.SHA256())
     )
@@ -300,7 +268,6 @@ def _credentials(folder: Path, names: tuple[str, ...]) -> tuple[Path, ssl.SSLCon
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     pair.write_bytes(private + leaf.public_bytes(Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(pair)
     pair.unlink()
     return ca_file, context
@@ -319,10 +286,3 @@ def _certificate(name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + _LIFETIME)
     )
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)

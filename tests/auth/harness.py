@@ -15,7 +15,7 @@ from exporter.quota import Budget
 from exporter.state import Standing
 from tests.builders import USERS, simulated
 from tests.full_simulator import CLOUDS as SIMULATED_CLOUDS
-from tests.full_simulator import Decision, Origin, Plan, Stage
+from tests.full_simulator import Decision, Plan, Stage
 from tests.http.leaks import said
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Harness:
         self, server: SimulatorServer, proxy: ConnectProxy, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.server = server
-        self.microsoft = server.simulator.state
+        self.microsoft = server.simulator
         self.microsoft.poll_interval = 0
         self.known = server.simulator.tenants[next(_NUMBERS)]
         self.proxy = proxy
@@ -134,11 +134,11 @@ class Harness:
 
     def give_identity(self, *, cloud: str = "global", app_service: bool = False) -> None:
         """Let this process run where managed identities are, in a cloud of Microsoft's or in the custom one."""
-        host = self.server.cloud.identity.removeprefix("http://")
+        host = self.server.identity.removeprefix("http://")
         if cloud != "custom":
             hosts = self.server.real_hosts
-            self.monkeypatch.setitem(hosts, host, (SIMULATED_CLOUDS[cloud], Origin.IDENTITY))
+            self.monkeypatch.setitem(hosts, host, (SIMULATED_CLOUDS[cloud], "identity"))
         self.microsoft.system_identity = self.known.tenant_id
-        self.monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.server.cloud.identity)
+        self.monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.server.identity)
         for name, value in self.server.identity_environment.items() if app_service else ():
             self.monkeypatch.setenv(name, value)

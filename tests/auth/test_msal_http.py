@@ -31,7 +31,7 @@ CODE = re.compile(
 def server() -> Iterator[SimulatorServer]:
     """Serve two simulated tenants, whose codes may be looked at without waiting."""
     with SimulatorServer(Simulator(seed=1, tenants=2)) as started:
-        started.simulator.state.poll_interval = 0
+        started.simulator.poll_interval = 0
         yield started
 
 
@@ -69,7 +69,7 @@ def test_login_shows_the_code_and_says_how_the_sign_in_is_kept(
     server: SimulatorServer, path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The code goes to stderr, the result with its protection to stdout, the sign-in to a file for its owner only."""
-    server.simulator.state.plan_sign_in(APPROVED)
+    server.simulator.plan_sign_in(APPROVED)
     said = Said(path, capfd)
     assert said.code == 0
     assert CODE.fullmatch(said.err)
@@ -103,7 +103,7 @@ def test_login_says_why_there_is_no_sign_in(  # noqa: PLR0917 - a table's column
     server: SimulatorServer, path: Path, capfd: pytest.CaptureFixture[str], plan: Plan, message: str, hint: str
 ) -> None:
     """An interruption is reported on stderr with its fix, the exit code is 1, and nothing is stored."""
-    server.simulator.state.plan_sign_in(plan)
+    server.simulator.plan_sign_in(plan)
     said = Said(path, capfd)
     assert said.code == 1
     shown, reason, fix, end = re.split(r"(?<=Reader\.)\n|\n", CODE.sub("shown\n", said.err))
@@ -117,7 +117,7 @@ def test_login_names_the_roles_that_an_account_lacks(
     server: SimulatorServer, path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """An account without a role is kept, for the role may be given to it, and the roles are named."""
-    server.simulator.state.plan_sign_in(Plan(Decision.APPROVED, roles=()))
+    server.simulator.plan_sign_in(Plan(Decision.APPROVED, roles=()))
     said = Said(path, capfd)
     assert said.code == 1
     assert said.out.startswith("contoso: signed in; ")
@@ -144,7 +144,7 @@ def test_login_says_where_there_is_nothing_to_sign_in_for(
 
 def test_login_counts_down_on_a_terminal(server: SimulatorServer, path: Path) -> None:
     """On a terminal the time that is left is shown and counts down, and the line is gone at the end."""
-    harness = server.simulator.state
+    harness = server.simulator
     harness.poll_interval = 2
     harness.plan_sign_in(Plan(Decision.APPROVED, polls=1))
     ours, theirs = os.openpty()
@@ -184,7 +184,7 @@ def test_a_running_exporter_picks_the_sign_in_up(
     server: SimulatorServer, path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A `serve` that failed for want of a sign-in reads the report at the poll after `login`; SIGHUP hurries it."""
-    server.simulator.state.plan_sign_in(APPROVED)
+    server.simulator.plan_sign_in(APPROVED)
     with Running("serve", "--config.file", str(path), "--log.level=debug", log=tmp_path / "log") as running:
         running.wait_until(
             r'^office365_activations_failing\{.*reason="credentials".*tenant="contoso"|tenant="contoso".*reason="credentials"'

@@ -43,7 +43,7 @@ class Virtual:
 
     def calls(self, stage: Stage = Stage.TOKEN) -> int:
         """Return how often all tenants' hosts were asked."""
-        return sum(self.simulator.state.count(known, stage) for known in self.simulator.tenants)
+        return sum(self.simulator.count(known, stage) for known in self.simulator.tenants)
 
 
 def test_what_serves_needs_no_temporary_folder() -> None:
@@ -90,7 +90,7 @@ def test_a_discovery_document_that_leads_to_no_token_is_not_kept() -> None:
     virtual = Virtual()
     wrong = b'{"authorization_endpoint": "https://gateway.example/a", "token_endpoint": "https://gateway.example/t"}'
     broken = Fault("broken", Stage.DISCOVERY, "another's addresses", lambda _call, _good: Response(200, (), wrong))
-    virtual.simulator.state.inject("contoso", broken)
+    virtual.simulator.inject("contoso", broken)
     with pytest.raises(ExporterError):
         virtual.token()
     assert virtual.token().claims["tid"] == virtual.tenants[0].tenant_id
@@ -219,7 +219,7 @@ def test_an_answer_that_msal_cannot_read_has_the_reason_server() -> None:
     bad = Fault(
         "bad", Stage.TOKEN, "no number", lambda _c, _g: Response(200, (), b'{"access_token": "hush", "expires_in": []}')
     )
-    virtual.simulator.state.inject("contoso", bad)
+    virtual.simulator.inject("contoso", bad)
     with pytest.raises(ServerError) as caught:
         virtual.token()
     assert "not a valid OAuth answer" in said(caught.value)

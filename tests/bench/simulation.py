@@ -22,7 +22,7 @@ def main(tenants: int, latency: float, folder: Path) -> None:
     simulator = Simulator(0, tenants, shared_app=True)
     certificate = folder / "app.pem"
     if certificate.exists():
-        simulator.state.register_certificate(simulator.tenants[0], certificate.read_bytes())
+        simulator.register_certificate(simulator.tenants[0], certificate.read_bytes())
     with SimulatorServer(simulator, latency=latency) as server:
         (folder / "ca.pem").write_bytes(server.ca_file.read_bytes())
         addresses = {

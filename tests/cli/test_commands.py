@@ -83,7 +83,7 @@ def test_check_gives_the_consent_url_where_nobody_ever_consented(tmp_path: Path,
     """The login's three refusals of an app without consent end in the address where consent is given."""
     with SimulatorServer(Simulator(tenants=1)) as server:
         tenant = server.simulator.tenants[0]
-        server.simulator.state.inject(tenant, fault, times=None)
+        server.simulator.inject(tenant, fault, times=None)
         checked = run("check", "--config.file", str(configure(server, tmp_path)))
         url = f"{server.cloud.login}/{tenant.tenant_id}/adminconsent?client_id={tenant.client_id}"
     assert checked.returncode == 1
@@ -114,7 +114,7 @@ def test_check_of_named_tenants_asks_no_other(tmp_path: Path) -> None:
     with SimulatorServer(Simulator()) as server:
         path = str(configure(server, tmp_path))
         checked = run("check", "--config.file", path, "--tenant=contoso", "--tenant=northwind")
-        asked = {record.tenant for record in server.simulator.state.log}
+        asked = {record.tenant for record in server.simulator.log}
         refused = run("check", "--config.file", path, "--tenant=contos", "--offline")
     assert "2 of 2 reports are ok" in checked.stdout
     assert asked == {"contoso", "northwind"}
@@ -169,8 +169,8 @@ def assert_numbers_are_the_served_ones(text: str, server: SimulatorServer) -> No
                 found.setdefault(key, {})[sample.name.removeprefix("office365_activations_")] = sample.value
     names = ("assigned_users", "activated_users", "shared_computer_users")
     for tenant in server.simulator.tenants:
-        day = server.simulator.refresh_date(server._clock())
-        served = server.simulator.state.served(tenant.name, USERS, day)
+        day = server.simulator.refresh_date(server.now())
+        served = server.simulator.served(tenant.name, USERS, day)
         ours = {
             (product, tuple(int(v[n]) for n in names)) for (name, product), v in found.items() if name == tenant.name
         }
@@ -185,7 +185,7 @@ def test_once_replaces_its_file_whole_and_keeps_the_last_good_report(tmp_path: P
         words = ("once", "--config.file", str(path), "--output", str(output))
         assert run(*words).returncode == 0
         first = output.read_text(encoding="utf-8")
-        server.simulator.state.set_scenario("contoso", "outage")
+        server.simulator.set_scenario("contoso", "outage")
         failed = run(*words)
         assert failed.returncode == 1
         assert 'reason="server"' in output.read_text(encoding="utf-8")
@@ -273,8 +273,8 @@ def test_history_gives_the_stored_reports(tmp_path: Path) -> None:
         path = configure(server, tmp_path, {"storage": {"path": str(tmp_path / "storage")}, "prices": prices})
         run("once", "--config.file", str(path))
         rows = list(csv.DictReader(run("history", "--config.file", str(path)).stdout.splitlines()))
-        day = server.simulator.refresh_date(server._clock())
-        served = server.simulator.state.served("contoso", USERS, day)
+        day = server.simulator.refresh_date(server.now())
+        served = server.simulator.served("contoso", USERS, day)
     assert {
         (
             row["product_type"],

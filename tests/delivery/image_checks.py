@@ -119,7 +119,7 @@ def test_runs_unprivileged(image: Image, server: SimulatorServer, tmp_path: Path
 
 def test_keeps_reports_without_tmp(image: Image, server: SimulatorServer, tmp_path: Path) -> None:
     """It needs no writable place but its volume, which nobody else may read; a restart reads the reports back."""
-    before = server.simulator.state.count("contoso", Stage.GRAPH)
+    before = server.simulator.count("contoso", Stage.GRAPH)
     for _ in range(2):
         variables = {FILE: configured(server, tmp_path), WHERE: free_address()}
         with Container(image.root, image.config, variables, tmp_path) as container:
@@ -127,7 +127,7 @@ def test_keeps_reports_without_tmp(image: Image, server: SimulatorServer, tmp_pa
             wait_until(lambda: ALL_POLLED in metrics(variables[WHERE]), container)  # noqa: B023 - called at once
             assert "office365_activations_exporter_storage_up 1.0" in metrics(variables[WHERE]), container.log
             assert container.stop(5) == 0
-    assert server.simulator.state.count("contoso", Stage.GRAPH) == before + 1
+    assert server.simulator.count("contoso", Stage.GRAPH) == before + 1
     volume = (tmp_path / "volume").stat()
     assert (volume.st_mode & 0o7777, volume.st_uid, volume.st_gid) == (0o700, USER, USER)
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "volume").rglob("*")} == {0}

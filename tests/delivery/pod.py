@@ -30,13 +30,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import httpx
 import trustme
 import yaml
 
 from tests.delivery.chart import CI, ROOT, one, render, workload
-from tests.full_simulator import Federation, Origin, Simulator, SimulatorServer, federated_assertion
+from tests.full_simulator import Federation, Simulator, SimulatorServer, federated_assertion
 from tests.full_simulator.clouds import IMDS, real_hosts
 from tests.simulator.certificates import make_pair
 
@@ -93,8 +94,8 @@ def main() -> int:
     monitored = "podMonitor" in values or "serviceMonitor" in values
     manifests = render(values if monitored else values | {"serviceMonitor": {"enabled": True}})
     _configure_loopback()
-    with SimulatorServer(_simulator(), ports={Origin.LOGIN: 443}, real_names=True) as server:
-        _forward(IMDS.rpartition("/")[2], 80, int(server.cloud.identity.rpartition(":")[2]))
+    with SimulatorServer(_simulator(), numbers={"login": 443}, real_names=True) as server:
+        _forward(IMDS.rpartition("/")[2], 80, int(server.identity.rpartition(":")[2]))
         pod = Pod(manifests, values, server, folder)
         try:
             seen = pod.run()
@@ -103,7 +104,7 @@ def main() -> int:
             return 1
         finally:
             pod.kill()
-        seen["leaks"] = server.simulator.state.leaks
+        seen["leaks"] = server.simulator.leaks
     json.dump(seen, sys.stdout)
     return 0
 
@@ -284,7 +285,7 @@ class Pod:
         """Return a token of the pod's service account, which the app trusts."""
         subject = f"system:serviceaccount:{self._namespace}:{self._spec['serviceAccountName']}"
         trusted = Federation("https://oidc.example.com/", subject)
-        self._server.simulator.state.register_federation("contoso", trusted)
+        self._server.simulator.register_federation("contoso", trusted)
         return federated_assertion(replace(trusted, audience=audience), time.time()).encode()
 
     # Processes
@@ -406,11 +407,9 @@ class Pod:
 
 def _simulator() -> Simulator:
     """Return the simulation of the tenant that the `ci/` files name."""
-    simulator = Simulator(tenants=1)
-    tenant = replace(simulator.tenants[0], tenant_id=_TENANT, client_id=_CLIENT, secret=_SECRET)
-    simulator.tenants = (tenant,)
-    simulator.state = simulator.make_state(0, "healthy")
-    return simulator
+    tenant = replace(Simulator(tenants=1).tenants[0], tenant_id=_TENANT, client_id=_CLIENT, secret=_SECRET)
+    with mock.patch("exporter.simulator.simulation.make_tenants", return_value=(tenant,)):
+        return Simulator(tenants=1)
 
 
 def _existing(simulator: Simulator, endpoint: Manifest) -> dict[tuple[str, str], dict[str, bytes]]:
@@ -423,7 +422,7 @@ def _existing(simulator: Simulator, endpoint: Manifest) -> dict[tuple[str, str],
     }
     inline = {**tenant, "auth": {"client_secret": _SECRET}}
     app = make_pair()
-    simulator.state.register_certificate("contoso", app.certificate)
+    simulator.register_certificate("contoso", app.certificate)
     authority = trustme.CA()
     name = endpoint.get("tlsConfig", {}).get("serverName", "exporter.example.com")
     server, client = authority.issue_cert(name), authority.issue_cert("prometheus.example.com")

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from exporter.cli.simulator import write_configuration
-from exporter.simulator import Simulator, SimulatorServer
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.simulator import Simulator
 from tests.delivery import release
 from tests.docs.markdown import blocks
 from tests.tools import free_address, require

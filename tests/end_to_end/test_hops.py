@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import exporter
-from exporter.simulator import Simulator, SimulatorServer
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.simulator import Simulator
 from tests.docs.markdown import ROOT, blocks
 from tests.process import Running, configure
 

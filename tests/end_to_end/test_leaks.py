@@ -31,7 +31,7 @@ def test_nothing_secret_is_in_a_log_a_page_a_metric_or_an_error(tmp_path: Path, 
         checked = run("check", "--config.file", str(path), "--log.level=debug")
         shown += [checked.stdout, checked.stderr, run("--config.print", "--config.file", str(path)).stdout]
         secrets = [tenant.secret for tenant in server.simulator.tenants]
-        assert server.simulator.state.leaks == []
+        assert server.simulator.leaks == []
     for text in shown:
         assert not [secret for secret in secrets if secret in text]
         assert not FORBIDDEN.search(text), FORBIDDEN.search(text)

@@ -63,7 +63,7 @@ def test_three_tenants_are_polled_and_served(server: SimulatorServer, tmp_path: 
         assert exporter.get("/metrics?tenant=nobody").status_code == 404
         code, seconds = exporter.stop()
     assert (code, seconds < 5) == (0, True)
-    assert server.simulator.state.leaks == []
+    assert server.simulator.leaks == []
 
 
 @pytest.mark.parametrize("scenario", ["outage", "throttled", "no-consent", "garbage"])
@@ -72,7 +72,7 @@ def test_a_scrape_never_waits_and_the_process_is_ready_whatever_microsoft_does(
 ) -> None:
     """With every tenant failing, the endpoints answer and /metrics names the reason."""
     for tenant in server.simulator.tenants:
-        server.simulator.state.set_scenario(tenant, scenario)
+        server.simulator.set_scenario(tenant, scenario)
     path = configure(server, tmp_path, {"poll": {"timeout": "2s"}})
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:
         text = exporter.wait_until(r'^office365_activations_failing\{.*tenant="northwind"\} 1\.0')
@@ -87,7 +87,7 @@ def test_a_hanging_microsoft_delays_no_scrape_and_no_stop(server: SimulatorServe
     path = configure(server, tmp_path)
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:
         exporter.wait_until("tenants_pending 3.0")
-        while len({record.tenant for record in server.simulator.state.log}) < 3:  # all polls are under way
+        while len({record.tenant for record in server.simulator.log}) < 3:  # all polls are under way
             time.sleep(0.02)
         code, seconds = exporter.stop(signal.SIGINT)
     assert (code, seconds < 5) == (0, True)
@@ -106,14 +106,14 @@ def test_a_restart_brings_the_numbers_back_before_any_poll(server: SimulatorServ
         before = lines(exporter.wait_until(ALL_POLLED))
         exporter.process.kill()
         exporter.process.wait()
-    calls = dict(server.simulator.state.calls)
+    calls = dict(server.simulator.calls)
     with Running(*words, log=tmp_path / "log-2") as exporter:
         after = lines(exporter.wait_until(r"^office365_activations_up"))
         time.sleep(1)
         assert 'quota_remaining_calls{report="activations_user_counts",tenant="contoso"} 6.0' in exporter.metrics()
         assert exporter.stop()[0] == 0
     assert after == before
-    assert dict(server.simulator.state.calls) == calls
+    assert dict(server.simulator.calls) == calls
 
 
 def test_a_reload_changes_what_changed_and_nothing_else(server: SimulatorServer, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_reload_changes_what_changed_and_nothing_else(server: SimulatorServer,
     words = ("serve", "--config.file", str(path), "--web.enable-lifecycle")
     with Running(*words, log=tmp_path / "log") as exporter:
         exporter.wait_until(ALL_POLLED)
-        calls = dict(server.simulator.state.calls)
+        calls = dict(server.simulator.calls)
         contoso, fabrikam, northwind = tenants_of(path)
         edit(path, tenants=[contoso | {"name": "renamed"}, fabrikam | {"enabled": False}])
         answer = httpx.post(f"http://{exporter.address}/-/reload", trust_env=False)
@@ -133,7 +133,7 @@ def test_a_reload_changes_what_changed_and_nothing_else(server: SimulatorServer,
         exporter.process.send_signal(signal.SIGHUP)
         exporter.wait_until(r'assigned_users\{.*tenant="northwind"')
         time.sleep(0.5)
-        again = server.simulator.state.calls
+        again = server.simulator.calls
         first = server.simulator.tenants[0]
         assert {key: count for key, count in again.items() if key[0] == first.tenant_id} == {
             key: count for key, count in calls.items() if key[0] == first.tenant_id
@@ -160,11 +160,11 @@ def test_a_bad_configuration_changes_nothing_and_shows(server: SimulatorServer, 
 def test_consent_granted_under_a_running_exporter_is_seen(server: SimulatorServer, tmp_path: Path) -> None:
     """A tenant without consent is tried again at once after a reload, with a fresh token."""
     contoso: Tenant = server.simulator.tenants[0]
-    server.simulator.state.revoke_consent(contoso)
+    server.simulator.revoke_consent(contoso)
     path = configure(server, tmp_path)
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:
         exporter.wait_until(r'^office365_activations_failing\{.*reason="permission".*tenant="contoso"')
-        server.simulator.state.grant_consent(contoso)
+        server.simulator.grant_consent(contoso)
         exporter.process.send_signal(signal.SIGHUP)
         exporter.wait_until(r'^office365_activations_up\{.*tenant="contoso"\} 1\.0')
 
@@ -174,7 +174,7 @@ def test_a_second_signal_ends_it_at_once(server: SimulatorServer, tmp_path: Path
     server.latency = 3600
     path = configure(server, tmp_path)
     with Running("serve", "--config.file", str(path), log=tmp_path / "log") as exporter:
-        while not server.simulator.state.log:  # a poll is under way, for which the first signal waits
+        while not server.simulator.log:  # a poll is under way, for which the first signal waits
             time.sleep(0.02)
         started = time.monotonic()
         exporter.process.send_signal(signal.SIGTERM)

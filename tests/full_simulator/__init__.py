@@ -6,17 +6,15 @@ a state that tests change and read.
 
 from __future__ import annotations
 
-from exporter.simulator import SCENARIOS, Tenant
-from exporter.simulator.call import Fault
-from exporter.simulator.messages import Cloud, Origin, Request, Response, Stage
-from exporter.simulator.reports import Row
+from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.simulation import Cloud, Response
+from exporter.simulator.tenants import Tenant
 from tests.full_simulator.assertions import Federation, federated_assertion, read_claims
 from tests.full_simulator.clouds import CLOUDS, real_hosts
 from tests.full_simulator.devices import Decision, Plan
-from tests.full_simulator.faults import FAULTS
+from tests.full_simulator.faults import FAULTS, Fault, Stage
 from tests.full_simulator.server import SimulatorServer
-from tests.full_simulator.simulator import Simulator
-from tests.full_simulator.state import READERS, CallRecord, State
+from tests.full_simulator.simulator import READERS, CallRecord, Simulator
 from tests.full_simulator.transport import SimulatorTransport
 
 __all__ = [
@@ -29,16 +27,12 @@ __all__ = [
     "Decision",
     "Fault",
     "Federation",
-    "Origin",
     "Plan",
-    "Request",
     "Response",
-    "Row",
     "Simulator",
     "SimulatorServer",
     "SimulatorTransport",
     "Stage",
-    "State",
     "Tenant",
     "federated_assertion",
     "read_claims",

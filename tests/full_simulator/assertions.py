@@ -6,6 +6,7 @@ https://learn.microsoft.com/entra/workload-id/workload-identity-federation
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -17,11 +18,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
-from exporter.simulator.login import Aadsts, RefusedError
-from exporter.simulator.state import decode_part, encode_part
+from exporter.simulator.login import Aadsts, encode_part
 
 if TYPE_CHECKING:
-    from exporter.simulator.call import Call
+    from exporter.simulator.simulation import Call
     from exporter.simulator.tenants import Tenant
 
 # What AKS workload identity and every other federation puts in an assertion's `aud`.
@@ -51,6 +51,15 @@ def _no_federation(code: int, field: str) -> Aadsts:
     )
 
 
+class RefusedError(Exception):
+    """The token endpoint refuses: by this error, with these words in the gaps of its sentence."""
+
+    def __init__(self, error: Aadsts, **words: str) -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.words = words
+
+
 @dataclass(frozen=True, slots=True)
 class Federation:
     """A federated identity credential: tokens of this issuer for this subject and audience are as good as a secret."""
@@ -78,6 +87,11 @@ class Proofs:
         der = certificate.public_bytes(Encoding.DER)
         for made in (hashlib.sha1(der, usedforsecurity=False), hashlib.sha256(der)):
             self.certificates[encode_part(made.digest())] = certificate
+
+
+def decode_part(text: str) -> bytes:
+    """Return the bytes of base64url without padding; ValueError if it is none."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def read_claims(token: str) -> dict[str, Any]:
@@ -149,7 +163,7 @@ def _is_signed(certificate: Certificate, assertion: str, algorithm: str) -> bool
 
 def _check_audience(call: Call, tenant: Tenant, audience: str) -> None:
     """Take the token endpoint or the issuer, with the tenant by id or by domain."""
-    login = call.request.cloud.login
+    login = call.cloud.login
     bases = [f"{login}/{name}" for name in (tenant.tenant_id, tenant.domain)]
     if audience not in [f"{base}/{path}" for base in bases for path in ("oauth2/v2.0/token", "oauth2/token", "v2.0")]:
         raise RefusedError(_WRONG_AUDIENCE)

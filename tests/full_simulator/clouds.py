@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from exporter.simulator.messages import Cloud, Origin
+from exporter.simulator.simulation import Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ def _real(
     versions: tuple[str, ...] = BETA,
 ) -> Cloud:
     known = {resource: resource for resource in resources or (graph,)}
-    return Cloud(login, graph, download, IMDS, known, versions)
+    return Cloud(login, graph, download, known, versions)
 
 
 # The national clouds' download hosts were not found in public: these are inventions under the login's domain.
@@ -66,11 +66,10 @@ def on_loopback(cloud: Cloud, name: str) -> Cloud:
     return replace(cloud, resources=kept | {real.graph: cloud.graph}, versions=real.versions)
 
 
-def real_hosts() -> Mapping[str, tuple[Cloud, Origin]]:
+def real_hosts() -> dict[str, tuple[Cloud, str]]:
     """Return each real host name with its cloud and role; a login shared by two clouds goes by the first."""
-    hosts: dict[str, tuple[Cloud, Origin]] = {}
+    hosts = {urlsplit(IMDS).netloc: (CLOUDS["global"], "identity")}
     for cloud in CLOUDS.values():
-        for origin in Origin:
-            address = str(getattr(cloud, origin.value))
-            hosts.setdefault(urlsplit(address).netloc, (cloud, origin))
+        for role in ("login", "graph", "download"):
+            hosts.setdefault(urlsplit(str(getattr(cloud, role))).netloc, (cloud, role))
     return hosts

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, cast
 
 from exporter.simulator import server as shipped
+from tests.full_simulator import slow
 from tests.full_simulator.clouds import on_loopback, real_hosts
 from tests.full_simulator.identity import APP_SERVICE_PATH
-from tests.full_simulator.slow import Connection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
-    from exporter.simulator.messages import Cloud, Origin
+    from exporter.simulator.simulation import Cloud
     from tests.full_simulator.simulator import Simulator
+
+
+class Handler(slow.Handler):
+    """Answers under Microsoft's real names, too."""
+
+    def place(self, name: str) -> tuple[Cloud, str]:
+        """Return the cloud and its host that answer a request with that Host header."""
+        server = cast("SimulatorServer", self.server.owner)
+        return server.real_hosts.get(name.removesuffix(":443")) or super().place(name)
 
 
 class SimulatorServer(shipped.SimulatorServer):
@@ -27,7 +36,7 @@ class SimulatorServer(shipped.SimulatorServer):
     Args:
         simulator: which answers.
         cloud: which cloud the loopback addresses stand for.
-        ports: what to listen on; any that is free where left out.
+        numbers: of the ports to listen on; any that is free where left out.
         latency: seconds that every answer takes, without delaying the others.
         clock: the time, Unix seconds.
         real_names: whether the certificate also names Microsoft's real hosts.
@@ -37,47 +46,54 @@ class SimulatorServer(shipped.SimulatorServer):
     """
 
     simulator: Simulator
-    connection_type = Connection
+    handler = Handler
 
     def __init__(
         self,
         simulator: Simulator,
         *,
         cloud: str = "global",
-        ports: Mapping[Origin, int] | None = None,
+        numbers: Mapping[str, int] | None = None,
         latency: float = 0.0,
         clock: Callable[[], float] = time.time,
         real_names: bool = False,
     ) -> None:
         super().__init__(simulator, latency=latency, clock=clock)
         self._cloud_name = cloud
-        self.ports = ports or {}
-        self.real_hosts = dict(real_hosts())
+        self._numbers = numbers or {}
+        self.real_hosts = real_hosts()
         if real_names:
             self.names = (*self.names, *self.real_hosts)
+
+    def make_port(self, host: str, context: ssl.SSLContext | None) -> shipped.Port:
+        """Return the port of one of the hosts; managed identities are plain HTTP, as at Microsoft."""
+        return shipped.Port(self, host, self._numbers.get(host, 0), None if host == "identity" else context)
+
+    @property
+    def identity(self) -> str:
+        """Where managed identities get their tokens."""
+        return f"http://127.0.0.1:{self._number('identity')}"
 
     @property
     def identity_environment(self) -> dict[str, str]:
         """The variables by which Azure's libraries find the managed identity of App Service."""
         return {
-            "IDENTITY_ENDPOINT": f"{self.cloud.identity}{APP_SERVICE_PATH}",
-            "IDENTITY_HEADER": self.simulator.state.identity_header,
+            "IDENTITY_ENDPOINT": f"{self.identity}{APP_SERVICE_PATH}",
+            "IDENTITY_HEADER": self.simulator.identity_header,
         }
+
+    def _number(self, host: str) -> int:
+        return next(port.server_port for port in self.ports if port.host == host)
 
     def route(self, target: str) -> tuple[str, int]:
         """Return host and port of the simulation for one of Microsoft's real names, as `host:443`."""
-        _cloud, origin = self.real_hosts[target.removesuffix(":443")]
-        return "127.0.0.1", urlsplit(str(getattr(self.cloud, origin.value))).port or 0
+        return "127.0.0.1", self._number(self.real_hosts[target.removesuffix(":443")][1])
 
-    def host(self, origin: Origin, name: str) -> tuple[Cloud, Origin]:
-        """Return the cloud and the host that answer a request to the port of `origin` with that Host header."""
-        return self.real_hosts.get(name.removesuffix(":443"), (self.cloud, origin))
-
-    def make_cloud(self, addresses: Mapping[Origin, str]) -> Cloud:
-        """Return the cloud at these addresses."""
-        return on_loopback(super().make_cloud(addresses), self._cloud_name)
+    def make_cloud(self) -> Cloud:
+        """Return the cloud at these ports."""
+        return on_loopback(super().make_cloud(), self._cloud_name)
 
     def stop_connections(self) -> None:
         """End all connections, as a network that fails; the ports stay open."""
-        for connection in tuple(self.connections):
-            self._loop.call_soon_threadsafe(connection.transport.abort)
+        for port in self.ports:
+            port.end_connections()

@@ -1,16 +1,11 @@
-"""Answers that are slow or never end, and a connection that sends them."""
+"""Answers that are slow or never end, and what sends them."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from exporter.simulator import server as shipped
-from exporter.simulator.messages import Response
-
-if TYPE_CHECKING:
-    from exporter.simulator.messages import Origin
+from exporter.simulator.simulation import Response
 
 _CHUNK = 65536
 
@@ -32,76 +27,35 @@ class SlowResponse(Response):
     endless: bool = False
 
 
-class Connection(shipped.Connection):
-    """Sends slow responses too, one after the other."""
+class Handler(shipped.Handler):
+    """Sends slow responses too."""
 
-    def __init__(self, server: shipped.SimulatorServer, origin: Origin) -> None:
-        super().__init__(server, origin)
-        self._waiting: list[tuple[Response, bool]] = []
-        self._task: asyncio.Task[None] | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop whatever is still being sent."""
-        super().connection_lost(exc)
-        self._writable.set()
-        if self._task is not None:
-            self._task.cancel()
-
-    def pause_writing(self) -> None:
-        """Wait with further chunks."""
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        """Go on with further chunks."""
-        self._writable.set()
-
-    def send(self, response: Response, *, keep: bool) -> None:
-        """Send a response after those that are still being sent."""
-        if self._task is not None:
-            self._waiting.append((response, keep))
-        elif isinstance(response, SlowResponse):
-            self._task = asyncio.get_running_loop().create_task(self._send_slowly(response, keep=keep))
-            self._task.add_done_callback(self._next)
-        else:
-            super().send(response, keep=keep)
-
-    def _next(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if task.cancelled():
+    def send(self, response: Response) -> None:
+        """Send a response, for as long as the client listens and the server runs."""
+        if not isinstance(response, SlowResponse):
+            super().send(response)
             return
-        task.result()
-        while self._waiting and self._task is None:
-            response, keep = self._waiting.pop(0)
-            self.send(response, keep=keep)
-
-    async def _send_slowly(self, response: SlowResponse, *, keep: bool) -> None:
-        await asyncio.sleep(self.server.latency + response.delay)
-        head = self.head(response, keep=keep, length=not response.endless)
+        self._wait(response.delay)
+        head = self.head(response, length=not response.endless)
         if response.endless:
             head = head.removesuffix(b"\r\n") + b"Transfer-Encoding: chunked\r\n\r\n"
-        await self._write_bytes(head, response.drip_headers)
+        self._write(head, response.drip_headers)
         if not response.endless:
-            await self._write_bytes(response.body, response.drip)
-        while response.endless and not self.transport.is_closing():
-            await self._write_chunk(response.body or b"\0")
-        if not keep:
-            self.transport.close()
+            self._write(response.body, response.drip)
+        body = response.body or b"\0"
+        chunk = body * (1 + _CHUNK // len(body))
+        while response.endless:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
-    async def _write_bytes(self, data: bytes, pause: float) -> None:
+    def _write(self, data: bytes, pause: float) -> None:
         if not pause:
-            self.transport.write(data)
-            await self._writable.wait()
+            self.wfile.write(data)
             return
         for byte in data:
-            if self.transport.is_closing():
-                return
-            self.transport.write(bytes((byte,)))
-            await asyncio.sleep(pause)
+            self.wfile.write(bytes((byte,)))
+            self._wait(pause)
 
-    async def _write_chunk(self, data: bytes) -> None:
-        data = data * (1 + _CHUNK // len(data))
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        await self._writable.wait()
-        await asyncio.sleep(0)
+    def _wait(self, seconds: float) -> None:
+        """Wait; end the connection where the server stops meanwhile."""
+        if self.server.owner.stopping.wait(seconds):
+            raise ConnectionAbortedError

@@ -8,14 +8,14 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from exporter.simulator.messages import Request
-from tests.full_simulator.clouds import real_hosts
+from exporter.simulator.simulation import Call
+from tests.full_simulator.clouds import IMDS, real_hosts
 from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.simulator.messages import Response
+    from exporter.simulator.simulation import Response
     from tests.full_simulator.simulator import Simulator
 
 
@@ -43,21 +43,22 @@ class SimulatorTransport(httpx.BaseTransport):
         """Return the simulation's answer; what happens on the wire becomes httpx's exceptions and waiting."""
         known = self._hosts.get(request.url.netloc.decode())
         address = f"{request.url.scheme}://{request.url.netloc.decode()}"
-        if known is None or getattr(known[0], known[1].value) != address:
-            self._simulator.state.leaks.append(f"{request.method} to {address}, which is no host of Microsoft")
+        if known is None or getattr(*known, IMDS) != address:
+            self._simulator.leaks.append(f"{request.method} to {address}, which is no host of Microsoft")
             raise httpx.ConnectError(f"no such host in the simulation: {request.url.host}", request=request)
-        cloud, origin = known
+        cloud, host = known
         response = self._simulator.answer(
-            Request(
+            Call(
+                simulation=self._simulator,
                 cloud=cloud,
-                origin=origin,
+                host=host,
                 method=request.method,
                 path=request.url.path,
                 query=dict(parse_qsl(request.url.query.decode(), keep_blank_values=True)),
                 headers=dict(request.headers),
                 body=request.read(),
-            ),
-            self._clock(),
+                now=self._clock(),
+            )
         )
         return self._travel(request, response)
 

@@ -257,11 +257,11 @@ class DownloadHost:
 
     def __init__(self, server: SimulatorServer, authority: trustme.CA) -> None:
         self._server = server
-        self._state = server.simulator.state
+        self._state = server.simulator
         self._trust = tls_context(server.ca_file)
         authority.configure_trust(self._trust)
         self._clients = Clients(tls=self._trust)
-        self._tokens = TokenSource(self._clients, Credentials(), clock=server._clock)
+        self._tokens = TokenSource(self._clients, Credentials(), clock=server.now)
         self._case = Case("", b"", NOTIFY)
 
     def handle(self, connection: socket.socket) -> None:
@@ -289,7 +289,7 @@ class DownloadHost:
         """Poll once, by a single call, whose download is the case's."""
         self._case = case
         self._state.open_windows()  # Microsoft's limit is another test's
-        clock = self._server._clock
+        clock = self._server.now
         budget = Budget(clock, {self._tenant.keys[0]: [clock()] * (LIMITS["csv"] - 1)})
         poller = Poller(self._clients, self._tokens, budget, clock=clock, sleep=lambda _seconds: None)
         return poller.poll(self._tenant, self._tenant.keys[0], Standing())

@@ -65,7 +65,7 @@ def test_reports_at_the_limit_for_all_workers_at_once_stay_below_256_mib(
         location = (("Location", f"https://localhost:{port}/data/v1.0/download"),)
         large = Fault("large", Stage.GRAPH, "a large report", lambda _call, _good: Response(302, location))
         for tenant in server.simulator.tenants:
-            server.simulator.state.inject(tenant, large)
+            server.simulator.inject(tenant, large)
         ca_file = tmp_path / "all.pem"
         ca_file.write_bytes(server.ca_file.read_bytes() + authority.cert_pem.bytes())
         http = {"ca_file": str(ca_file), "download_hosts": [f"localhost:{port}"]}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from exporter.simulator.state import encode_part
+from exporter.simulator.login import encode_part
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def test_graphs_errors_have_their_code_and_message(
     *, plain: Plain, simulator: Simulator, name: str, status: int, code: str, message: str | None
 ) -> None:
     """Each row of "What goes wrong" has its status, code and message, and both ids."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     answer = plain.graph()
     assert (answer.status_code, error(answer)["code"]) == (status, code)
     assert message is None or error(answer)["message"] == message
@@ -62,7 +62,7 @@ def test_an_error_may_stand_inside_an_error(
     plain: Plain, simulator: Simulator, name: str, status: int, code: str
 ) -> None:
     """The real error is JSON text inside the message of an UnknownError."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     answer = plain.graph()
     assert (answer.status_code, error(answer)["code"]) == (status, "UnknownError")
     assert json.loads(error(answer)["message"])["error"]["code"] == code
@@ -70,7 +70,7 @@ def test_an_error_may_stand_inside_an_error(
 
 def test_an_unknown_tenant_is_404(plain: Plain, simulator: Simulator) -> None:
     """A valid tenant without report data is UnknownTenantId."""
-    simulator.state.inject("contoso", "404-unknown-tenant")
+    simulator.inject("contoso", "404-unknown-tenant")
     answer = plain.graph()
     assert (answer.status_code, error(answer)["code"]) == (404, "UnknownTenantId")
     assert error(answer)["message"].startswith("We do not recognize this tenant ID")
@@ -78,7 +78,7 @@ def test_an_unknown_tenant_is_404(plain: Plain, simulator: Simulator) -> None:
 
 def test_a_claims_challenge_is_in_the_header(plain: Plain, simulator: Simulator) -> None:
     """WWW-Authenticate carries the claims in base64."""
-    simulator.state.inject("contoso", "401-claims")
+    simulator.inject("contoso", "401-claims")
     challenge = plain.graph().headers["WWW-Authenticate"]
     assert 'error="insufficient_claims"' in challenge
     claims = challenge.partition('claims="')[2].partition('"')[0]
@@ -97,14 +97,14 @@ def test_a_claims_challenge_is_in_the_header(plain: Plain, simulator: Simulator)
 )
 def test_throttling_says_how_long_or_not(plain: Plain, simulator: Simulator, name: str, value: str | None) -> None:
     """Retry-After comes as seconds, as nonsense, or not at all."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     answer = plain.graph()
     assert (answer.status_code, answer.headers.get("Retry-After")) == (429, value)
 
 
 def test_throttling_may_name_a_date(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """Retry-After comes as an HTTP date ten minutes ahead."""
-    simulator.state.inject("contoso", "429-date")
+    simulator.inject("contoso", "429-date")
     assert parsedate_to_datetime(plain.graph().headers["Retry-After"]).timestamp() == clock() + 600
 
 
@@ -122,7 +122,7 @@ def test_the_download_host_answers_in_html_and_xml(
     plain: Plain, simulator: Simulator, name: str, status: int, content: str
 ) -> None:
     """Expired addresses look as they were seen."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     answer = plain.csv()
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, content)
 
@@ -140,7 +140,7 @@ def test_the_download_host_answers_in_html_and_xml(
 )
 def test_the_login_host_refuses_on_demand(plain: Plain, simulator: Simulator, name: str, code: int) -> None:
     """Each refusal can be had whatever the credential is."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     document = plain.ask_token().json()
     assert document["error_codes"] == [code]
     assert "{" not in document["error_description"]
@@ -149,7 +149,7 @@ def test_the_login_host_refuses_on_demand(plain: Plain, simulator: Simulator, na
 @pytest.mark.parametrize("name", REDIRECTS)
 def test_redirects_lead_astray(plain: Plain, simulator: Simulator, name: str) -> None:
     """No Location of these faults is the https address of a host of Microsoft, but for the loops."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     answer = plain.csv() if name.startswith("download") else plain.graph()
     assert answer.status_code == 302
     location = answer.headers.get("Location", "")
@@ -164,7 +164,7 @@ def test_redirects_lead_astray(plain: Plain, simulator: Simulator, name: str) ->
 
 def test_a_location_may_be_no_address(plain: Plain, simulator: Simulator) -> None:
     """Such a Location is refused by httpx itself, also where it follows none."""
-    simulator.state.inject("contoso", "redirect-garbage")
+    simulator.inject("contoso", "redirect-garbage")
     with pytest.raises(httpx.RemoteProtocolError, match="location"):
         plain.graph()
 
@@ -217,7 +217,7 @@ CSV_SHAPES: dict[str, Callable[[bytes], bool]] = {
 @pytest.mark.parametrize("name", sorted(CSV_SHAPES))
 def test_content_is_spoiled_as_named(plain: Plain, simulator: Simulator, name: str) -> None:
     """Each fault of content does to the download what its name says."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     answer = plain.csv()
     assert answer.status_code == 200
     assert CSV_SHAPES[name](answer.content)
@@ -238,14 +238,14 @@ def test_content_is_spoiled_as_named(plain: Plain, simulator: Simulator, name: s
 )
 def test_content_is_spoiled_in_json_too(plain: Plain, simulator: Simulator, name: str, key: str, value: object) -> None:
     """Faults of lines come in the format requested."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     assert {line[key] for line in plain.json().json()["value"]} == {value}
 
 
 def test_the_csv_may_come_at_once(plain: Plain, simulator: Simulator) -> None:
     """A 200 with the CSV itself stands in place of the redirect."""
     good = plain.csv().content
-    simulator.state.inject("contoso", "direct-csv")
+    simulator.inject("contoso", "direct-csv")
     answer = plain.graph()
     assert (answer.status_code, answer.content) == (200, good)
 
@@ -253,7 +253,7 @@ def test_the_csv_may_come_at_once(plain: Plain, simulator: Simulator) -> None:
 def test_a_next_link_leads_to_the_rest(plain: Plain, simulator: Simulator) -> None:
     """Both pages together are the report."""
     whole = plain.json().json()["value"]
-    simulator.state.inject("contoso", "nextlink")
+    simulator.inject("contoso", "nextlink")
     token = plain.token()
     first = plain.json(token).json()
     link = first["@odata.nextLink"]
@@ -267,7 +267,7 @@ def test_a_next_link_leads_to_the_rest(plain: Plain, simulator: Simulator) -> No
 )
 def test_a_next_link_may_lead_astray(plain: Plain, simulator: Simulator, name: str, host: str) -> None:
     """A link may point at its own page or at another host."""
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     assert urlsplit(plain.json().json()["@odata.nextLink"]).hostname == host
 
 
@@ -275,11 +275,11 @@ def test_compression_is_recognised_from_a_bomb(plain: Plain, simulator: Simulato
     """A good answer may be compressed, a damaged one cannot be read, and a bomb is 256 MiB."""
     good = plain.csv().content
     for name in ("gzip", "gzip-broken"):
-        simulator.state.inject("contoso", name)
+        simulator.inject("contoso", name)
     assert plain.csv().content == good
     with pytest.raises(httpx.DecodingError):
         plain.csv()
-    simulator.state.inject("contoso", "gzip-bomb")
+    simulator.inject("contoso", "gzip-bomb")
     with plain.client.stream("GET", plain.graph().headers["Location"]) as answer:
         packed = b"".join(answer.iter_raw())
     assert len(packed) < 1_000_000
@@ -288,17 +288,17 @@ def test_compression_is_recognised_from_a_bomb(plain: Plain, simulator: Simulato
 
 def test_headers_may_come_as_a_flood(plain: Plain, simulator: Simulator) -> None:
     """Five thousand headers, half a megabyte."""
-    simulator.state.inject("contoso", "header-flood")
+    simulator.inject("contoso", "header-flood")
     assert len(plain.graph().headers) > 5000
 
 
 def test_a_cookie_that_is_sent_on_is_a_leak(plain: Plain, simulator: Simulator) -> None:
     """A client that keeps Graph's cookies must not send them on; the state remembers one that does."""
-    simulator.state.inject("contoso", "cookie")
+    simulator.inject("contoso", "cookie")
     location = plain.graph().headers["Location"]
     assert plain.client.get(location).status_code == 200
     plain.client.get(location, headers={"Cookie": "secret=1"})
-    assert len(simulator.state.leaks) == 1
+    assert len(simulator.leaks) == 1
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
@@ -306,39 +306,37 @@ def test_a_cookie_that_is_sent_on_is_a_leak(plain: Plain, simulator: Simulator) 
 def test_a_fault_comes_once_and_is_logged(*, plain: Plain, simulator: Simulator, name: str, json: bool) -> None:
     """Every fault strikes one call of its step, under its name; the next report is good again."""
     good = read(plain, json=json)
-    simulator.state.inject("contoso", name)
+    simulator.inject("contoso", name)
     with contextlib.suppress(*TROUBLE):
         read(plain, json=json)
-    struck = [record.fault for record in simulator.state.log if record.fault]
+    struck = [record.fault for record in simulator.log if record.fault]
     assert struck == ([] if json and FAULTS[name].stage is Stage.DOWNLOAD else [name])
     assert read(plain, json=json) == good
 
 
 def test_faults_come_as_often_as_asked(plain: Plain, simulator: Simulator) -> None:
     """A fault may strike several calls, then the next one its own, and one of them for ever until it is cleared."""
-    state = simulator.state
-    state.inject("contoso", "503", times=2)
-    state.inject("contoso", "500-empty", times=None)
+    simulator.inject("contoso", "503", times=2)
+    simulator.inject("contoso", "500-empty", times=None)
     assert [plain.graph().status_code for _ in range(5)] == [503, 503, 500, 500, 500]
-    state.clear("contoso")
+    simulator.clear("contoso")
     assert plain.graph().status_code == 302
 
 
 def test_a_fault_may_strike_another_step(plain: Plain, simulator: Simulator) -> None:
     """A stage may be named, and a fault may be the test's own."""
-    state = simulator.state
-    state.inject("contoso", "503", stage=Stage.TOKEN)
+    simulator.inject("contoso", "503", stage=Stage.TOKEN)
     assert plain.ask_token().status_code == 503
-    state.inject("contoso", Fault("mine", Stage.REPORT, "my own", lambda _call, _good: Response(200, (), b"mine")))
+    simulator.inject("contoso", Fault("mine", Stage.REPORT, "my own", lambda _call, _good: Response(200, (), b"mine")))
     assert plain.csv().content == b"mine"
 
 
 def test_faults_strike_one_tenant(plain: Plain, simulator: Simulator) -> None:
     """Another tenant's calls are as good as ever, and a tenant that is not there is an error."""
-    simulator.state.inject("fabrikam", "503")
+    simulator.inject("fabrikam", "503")
     assert plain.graph().status_code == 302
     with pytest.raises(KeyError):
-        simulator.state.inject("nobody", "503")
+        simulator.inject("nobody", "503")
 
 
 def read(plain: Plain, *, json: bool) -> bytes:

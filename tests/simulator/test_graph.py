@@ -121,7 +121,7 @@ def test_a_secret_sent_to_the_download_host_is_a_leak(plain: Plain, simulator: S
     """The download host answers 400 to a client that sends more than the address, and the state remembers."""
     address = plain.graph().headers["Location"]
     assert plain.client.get(address, headers={name: "Bearer secret"}).status_code == 400
-    (leak,) = simulator.state.leaks
+    (leak,) = simulator.leaks
     assert name.lower() in leak
     assert "secret" not in leak
 
@@ -131,7 +131,7 @@ def test_a_call_to_any_other_host_is_a_leak(plain: Plain, simulator: Simulator) 
     for address in ("https://example.net/", "http://graph.microsoft.com/v1.0", "https://10.0.0.1/"):
         with pytest.raises(httpx.ConnectError):
             plain.client.get(address)
-    assert len(simulator.state.leaks) == 3
+    assert len(simulator.leaks) == 3
 
 
 def test_fourteen_csv_calls_in_ten_minutes(plain: Plain, clock: Clock) -> None:
@@ -169,13 +169,13 @@ def test_forty_csv_calls_over_all_apps(plain: Plain, simulator: Simulator) -> No
     codes = []
     for number in range(3):
         app = f"00000000-0000-0000-0000-00000000000{number}"
-        simulator.state.register_app(plain.tenant, app, "secret")
+        simulator.register_app(plain.tenant, app, "secret")
         token = plain.token(client_id=app, client_secret="secret")
         codes += [plain.graph(token).status_code for _ in range(13)]
     assert codes == [302] * 39
     token = plain.token()
     assert [plain.graph(token).status_code for _ in range(2)] == [302, 429]
-    simulator.state.open_windows()
+    simulator.open_windows()
     assert plain.graph(token).status_code == 302
 
 
@@ -218,7 +218,7 @@ def test_a_token_lives_for_an_hour(plain: Plain, clock: Clock) -> None:
 def test_a_revoked_token_is_refused_and_a_new_one_taken(plain: Plain, simulator: Simulator) -> None:
     """Revocation ends the tokens issued so far, in that tenant."""
     token = plain.token()
-    simulator.state.revoke_tokens("contoso.onmicrosoft.com")
+    simulator.revoke_tokens("contoso.onmicrosoft.com")
     assert plain.graph(token).status_code == 401
     assert plain.graph().status_code == 302
 
@@ -226,13 +226,13 @@ def test_a_revoked_token_is_refused_and_a_new_one_taken(plain: Plain, simulator:
 def test_consent_stands_in_the_token(plain: Plain, simulator: Simulator) -> None:
     """Without consent a token has no roles and Graph answers 403; a token issued before or after carries on."""
     before = plain.token()
-    simulator.state.revoke_consent("contoso")
+    simulator.revoke_consent("contoso")
     without = plain.token()
     refused = plain.graph(without)
     assert refused.status_code == 403
     assert error(refused)["code"] == "S2SUnauthorized"
     assert plain.graph(before).status_code == 302
-    simulator.state.grant_consent("contoso")
+    simulator.grant_consent("contoso")
     assert plain.graph(without).status_code == 403
     assert plain.graph().status_code == 302
 
@@ -265,21 +265,21 @@ def test_a_token_of_one_cloud_is_worth_nothing_in_another(simulator: Simulator, 
 def test_what_was_served_is_known(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """The state says which numbers left it for which day, as they were written."""
     day = simulator.refresh_date(clock())
-    assert simulator.state.served("contoso", REPORT, day) == frozenset()
+    assert simulator.served("contoso", REPORT, day) == frozenset()
     plain.csv()
     rows = simulator.rows("contoso", REPORT, day)
-    assert simulator.state.served("contoso", REPORT, day) == {(row.product_type.upper(), row.counts) for row in rows}
+    assert simulator.served("contoso", REPORT, day) == {(row.product_type.upper(), row.counts) for row in rows}
 
 
 def test_a_correction_changes_a_day_that_has_been_served(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """After `revise()` the same date has other numbers, and both were served."""
     day = simulator.refresh_date(clock())
     before = plain.csv().content
-    simulator.state.revise("contoso")
+    simulator.revise("contoso")
     after = plain.csv().content
     assert before != after
     rows = simulator.rows("contoso", REPORT, day)
-    assert len(simulator.state.served("contoso", REPORT, day)) == 2 * len(rows)
+    assert len(simulator.served("contoso", REPORT, day)) == 2 * len(rows)
 
 
 def test_calls_are_counted_and_logged(plain: Plain, simulator: Simulator, clock: Clock) -> None:
@@ -287,9 +287,8 @@ def test_calls_are_counted_and_logged(plain: Plain, simulator: Simulator, clock:
     plain.csv()
     clock.sleep(timedelta(days=1).total_seconds())
     plain.csv()
-    state = simulator.state
-    assert [state.count("contoso", stage) for stage in (Stage.TOKEN, Stage.GRAPH, Stage.DOWNLOAD)] == [2, 2, 2]
-    assert state.count("contoso", Stage.GRAPH, "activations_platform_counts") == 0
-    assert state.count("fabrikam", Stage.GRAPH) == 0
-    assert [record.status for record in state.log] == [200, 302, 200] * 2
-    assert state.log[-1].at == clock()
+    assert [simulator.count("contoso", stage) for stage in (Stage.TOKEN, Stage.GRAPH, Stage.DOWNLOAD)] == [2, 2, 2]
+    assert simulator.count("contoso", Stage.GRAPH, "activations_platform_counts") == 0
+    assert simulator.count("fabrikam", Stage.GRAPH) == 0
+    assert [record.status for record in simulator.log] == [200, 302, 200] * 2
+    assert simulator.log[-1].at == clock()

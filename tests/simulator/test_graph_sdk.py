@@ -52,7 +52,8 @@ async def read(server: SimulatorServer, trust: ssl.SSLContext, credential: Clien
 )
 def test_the_sdk_reads_the_report(server: SimulatorServer, trust: ssl.SSLContext, name: str, report: str) -> None:
     """azure-identity gets a token, msgraph-sdk follows the redirect without it, the numbers are the ones served."""
-    tenant, state = server.simulator.tenants[0], server.simulator.state
+    simulator = server.simulator
+    tenant = simulator.tenants[0]
     credential = ClientSecretCredential(
         tenant.tenant_id,
         tenant.client_id,
@@ -67,4 +68,4 @@ def test_the_sdk_reads_the_report(server: SimulatorServer, trust: ssl.SSLContext
     lines = body.decode("utf-8-sig").splitlines()[1:]
     rows = server.simulator.rows(tenant, report, day)
     assert lines == [",".join((day.isoformat(), row.product_type.upper(), *map(str, row.counts))) for row in rows]
-    assert state.leaks == []
+    assert simulator.leaks == []

@@ -68,14 +68,6 @@ def test_the_tenant_may_be_named_by_domain(plain: Plain) -> None:
     assert read_claims(answer.json()["access_token"])["tid"] == plain.tenant.tenant_id
 
 
-def test_the_secret_may_come_by_basic_authentication(plain: Plain) -> None:
-    """Clients that put id and secret into the Authorization header are served."""
-    url = f"{plain.cloud.login}/{plain.tenant.tenant_id}/oauth2/v2.0/token"
-    form = {"grant_type": "client_credentials", "scope": f"{plain.cloud.graph}/.default"}
-    answer = plain.client.post(url, data=form, auth=(plain.tenant.client_id, plain.tenant.secret))
-    assert answer.status_code == 200
-
-
 @pytest.mark.parametrize(
     ("form", "code", "status", "name"),
     [
@@ -120,9 +112,9 @@ def test_another_tenants_app_is_unknown(plain: Plain, simulator: Simulator) -> N
 
 def test_a_secret_expires_and_is_replaced(plain: Plain, simulator: Simulator) -> None:
     """An expired secret is 7000222, a new one is taken, the old one is then wrong."""
-    simulator.state.expire_secret(plain.tenant)
+    simulator.expire_secret(plain.tenant)
     assert_aadsts(plain.ask_token(), 7000222, 401, "invalid_client")
-    simulator.state.set_secret(plain.tenant, "fresh")
+    simulator.set_secret(plain.tenant, "fresh")
     assert plain.ask_token(client_secret="fresh").status_code == 200
     assert_aadsts(plain.ask_token(), 7000215, 401, "invalid_client")
 
@@ -134,7 +126,7 @@ def test_a_registered_certificate_is_as_good_as_a_secret(
     *, plain: Plain, simulator: Simulator, clock: Clock, pair: Pair, algorithm: str, thumbprint: str, audience: str
 ) -> None:
     """Both algorithms, both thumbprints and every spelling of the audience are taken."""
-    simulator.state.register_certificate(plain.tenant, pair.certificate)
+    simulator.register_certificate(plain.tenant, pair.certificate)
     path = audience.format(id=plain.tenant.tenant_id, domain=plain.tenant.domain)
     token = assertion(
         pair,
@@ -156,7 +148,7 @@ def test_a_certificate_that_is_not_registered_is_refused(plain: Plain, clock: Cl
 
 def test_a_signature_is_checked(plain: Plain, simulator: Simulator, clock: Clock, pair: Pair) -> None:
     """An assertion that another key signed under the registered thumbprint is refused."""
-    simulator.state.register_certificate(plain.tenant, pair.certificate)
+    simulator.register_certificate(plain.tenant, pair.certificate)
     made = assertion(pair, plain.tenant.client_id, _audience(plain), clock())
     answer = ask_with(plain, made[:-8] + "AAAAAAAA")
     assert_aadsts(answer, 700027, 401, "invalid_client")
@@ -167,7 +159,7 @@ def test_an_algorithm_of_the_senders_choice_is_not_taken(
     plain: Plain, simulator: Simulator, clock: Clock, pair: Pair
 ) -> None:
     """An assertion that says it is signed by nothing, or by something else, is refused."""
-    simulator.state.register_certificate(plain.tenant, pair.certificate)
+    simulator.register_certificate(plain.tenant, pair.certificate)
     for algorithm in ("none", "HS256"):
         answer = ask_with(
             plain, assertion(pair, plain.tenant.client_id, _audience(plain), clock(), algorithm=algorithm)
@@ -178,7 +170,7 @@ def test_an_algorithm_of_the_senders_choice_is_not_taken(
 def test_an_expired_certificate_is_refused(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """A registered certificate past its end is 700027, with that reason."""
     old = make_pair(until=datetime.fromtimestamp(clock(), UTC) - timedelta(days=1))
-    simulator.state.register_certificate(plain.tenant, old.certificate)
+    simulator.register_certificate(plain.tenant, old.certificate)
     answer = ask_with(plain, assertion(old, plain.tenant.client_id, _audience(plain), clock()))
     assert_aadsts(answer, 700027, 401, "invalid_client")
     assert "expired" in answer.json()["error_description"]
@@ -189,7 +181,7 @@ def test_an_assertion_has_its_time(
     *, plain: Plain, simulator: Simulator, clock: Clock, pair: Pair, late: float, code: int
 ) -> None:
     """An assertion of ten minutes is taken until five minutes after its end, and not before its start."""
-    simulator.state.register_certificate(plain.tenant, pair.certificate)
+    simulator.register_certificate(plain.tenant, pair.certificate)
     answer = ask_with(plain, assertion(pair, plain.tenant.client_id, _audience(plain), clock() - late))
     if code == 200:
         assert answer.status_code == 200
@@ -201,7 +193,7 @@ def test_an_assertion_for_somebody_else_is_refused(
     plain: Plain, simulator: Simulator, clock: Clock, pair: Pair
 ) -> None:
     """The audience must be this tenant's endpoint."""
-    simulator.state.register_certificate(plain.tenant, pair.certificate)
+    simulator.register_certificate(plain.tenant, pair.certificate)
     audience = f"{plain.cloud.login}/{simulator.tenants[1].tenant_id}/oauth2/v2.0/token"
     assert_aadsts(
         ask_with(plain, assertion(pair, plain.tenant.client_id, audience, clock())), 700023, 401, "invalid_client"
@@ -210,7 +202,7 @@ def test_an_assertion_for_somebody_else_is_refused(
 
 def test_a_federated_token_is_as_good_as_a_secret(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """A token of a registered issuer for a registered subject is taken."""
-    simulator.state.register_federation(plain.tenant, FEDERATION)
+    simulator.register_federation(plain.tenant, FEDERATION)
     assert ask_with(plain, federated_assertion(FEDERATION, clock())).status_code == 200
 
 
@@ -226,13 +218,13 @@ def test_a_federated_token_must_fit(
     plain: Plain, simulator: Simulator, clock: Clock, federation: Federation, code: int
 ) -> None:
     """Another issuer, subject or audience each have their number."""
-    simulator.state.register_federation(plain.tenant, FEDERATION)
+    simulator.register_federation(plain.tenant, FEDERATION)
     assert_aadsts(ask_with(plain, federated_assertion(federation, clock())), code, 401, "invalid_client")
 
 
 def test_an_old_federated_token_is_refused(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """A token whose hour is over is 700024."""
-    simulator.state.register_federation(plain.tenant, FEDERATION)
+    simulator.register_federation(plain.tenant, FEDERATION)
     token = federated_assertion(FEDERATION, clock())
     clock.sleep(4000)
     assert_aadsts(ask_with(plain, token), 700024, 401, "invalid_client")

@@ -70,7 +70,7 @@ def test_a_certificate(
     over_tls: Plain, session: requests.Session, server: SimulatorServer, pair: Pair, form: str
 ) -> None:
     """A certificate's key, in every form that msal takes, gets a token that reads the report."""
-    server.simulator.state.register_certificate(over_tls.tenant, pair.certificate)
+    server.simulator.register_certificate(over_tls.tenant, pair.certificate)
     forms: dict[str, dict[str, Any]] = {
         "key object": {
             "private_key": pair.private,
@@ -92,7 +92,7 @@ def test_a_certificate_that_is_not_registered(over_tls: Plain, session: requests
 
 def test_a_federated_token(over_tls: Plain, session: requests.Session, server: SimulatorServer) -> None:
     """A token of a trusted issuer gets a token that reads the report."""
-    server.simulator.state.register_federation(over_tls.tenant, FEDERATION)
+    server.simulator.register_federation(over_tls.tenant, FEDERATION)
     made = federated_assertion(FEDERATION, server.now())
     result = confidential(over_tls, session, {"client_assertion": lambda: made})
     assert over_tls.csv(result["access_token"]).status_code == 200
@@ -102,9 +102,9 @@ def test_a_device_code_and_its_refresh_token(
     over_tls: Plain, session: requests.Session, server: SimulatorServer
 ) -> None:
     """A person approves after two polls; the delegated token reads the report and is refreshed silently."""
-    state = server.simulator.state
-    state.poll_interval = 0
-    state.plan_sign_in(Plan(Decision.APPROVED, polls=2))
+    simulator = server.simulator
+    simulator.poll_interval = 0
+    simulator.plan_sign_in(Plan(Decision.APPROVED, polls=2))
     app = public(over_tls, session)
     scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
     flow = app.initiate_device_flow(scopes)
@@ -123,13 +123,13 @@ def test_a_device_code_and_its_refresh_token(
 
 def test_a_revoked_refresh_token(over_tls: Plain, session: requests.Session, server: SimulatorServer) -> None:
     """After revocation nothing is refreshed."""
-    state = server.simulator.state
-    state.poll_interval = 0
-    state.plan_sign_in(Plan(Decision.APPROVED))
+    simulator = server.simulator
+    simulator.poll_interval = 0
+    simulator.plan_sign_in(Plan(Decision.APPROVED))
     app = public(over_tls, session)
     scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
     app.acquire_token_by_device_flow(app.initiate_device_flow(scopes))
-    state.revoke_tokens(over_tls.tenant)
+    simulator.revoke_tokens(over_tls.tenant)
     result = app.acquire_token_silent_with_error(scopes, app.get_accounts()[0], force_refresh=True)
     assert (result["error"], result["error_codes"]) == ("invalid_grant", [50173])
 
@@ -146,11 +146,11 @@ def test_a_sign_in_that_comes_to_nothing(
     *, over_tls: Plain, session: requests.Session, server: SimulatorServer, decision: Decision, name: str, code: int
 ) -> None:
     """Declined, expired and blocked by Conditional Access are distinguished."""
-    state = server.simulator.state
-    state.poll_interval = 0
+    simulator = server.simulator
+    simulator.poll_interval = 0
     app = public(over_tls, session)
     flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/.default"])
-    state.decide(flow["user_code"], Plan(decision, polls=1))
+    simulator.decide(flow["user_code"], Plan(decision, polls=1))
     result = app.acquire_token_by_device_flow(flow)
     assert (result["error"], result["error_codes"]) == (name, [code])
 
@@ -160,7 +160,7 @@ def test_a_device_code_lives_for_fifteen_minutes(plain: Plain, simulator: Simula
     flow = plain.post("devicecode", client_id=plain.tenant.client_id, scope="openid offline_access").json()
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": flow["device_code"]}
     with pytest.raises(KeyError):
-        simulator.state.decide("NOBODYS", Plan(Decision.APPROVED))
+        simulator.decide("NOBODYS", Plan(Decision.APPROVED))
     seen = []
     for seconds in (0, 899, 1, 0):
         clock.sleep(seconds)
@@ -177,9 +177,9 @@ def test_not_everybody_may_read_reports(
     *, over_tls: Plain, session: requests.Session, server: SimulatorServer, plan: Plan, status: int
 ) -> None:
     """A user without one of the report's roles, and a personal account, get a token that Graph refuses."""
-    state = server.simulator.state
-    state.poll_interval = 0
-    state.plan_sign_in(plan)
+    simulator = server.simulator
+    simulator.poll_interval = 0
+    simulator.plan_sign_in(plan)
     app = public(over_tls, session)
     flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/Reports.Read.All"])
     token = app.acquire_token_by_device_flow(flow)["access_token"]
@@ -192,10 +192,10 @@ def test_a_person_cannot_give_what_the_tenant_did_not(
     over_tls: Plain, session: requests.Session, server: SimulatorServer
 ) -> None:
     """Without consent a delegated token lacks the scope, and Graph refuses it."""
-    state = server.simulator.state
-    state.poll_interval = 0
-    state.plan_sign_in(Plan(Decision.APPROVED))
-    state.set_scenario(over_tls.tenant, "no-consent")
+    simulator = server.simulator
+    simulator.poll_interval = 0
+    simulator.plan_sign_in(Plan(Decision.APPROVED))
+    simulator.set_scenario(over_tls.tenant, "no-consent")
     app = public(over_tls, session)
     flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/.default"])
     answer = over_tls.graph(app.acquire_token_by_device_flow(flow)["access_token"])
@@ -214,8 +214,8 @@ def test_a_managed_identity(
     service: str,
 ) -> None:
     """The machine's identity, and one of the user's, get a token that reads the report from both services."""
-    server.simulator.state.system_identity = over_tls.tenant.tenant_id
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.cloud.identity)
+    server.simulator.system_identity = over_tls.tenant.tenant_id
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.identity)
     if service == "App Service":
         for name, value in server.identity_environment.items():
             monkeypatch.setenv(name, value)
@@ -231,7 +231,7 @@ def test_an_unknown_managed_identity(
     over_tls: Plain, session: requests.Session, server: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An identity that was never assigned is not found."""
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.cloud.identity)
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.identity)
     identity = msal.UserAssignedManagedIdentity(client_id="00000000-0000-0000-0000-000000000000")
     client = msal.ManagedIdentityClient(identity, http_client=session)
     result = client.acquire_token_for_client(resource=over_tls.cloud.graph)
@@ -241,7 +241,7 @@ def test_an_unknown_managed_identity(
 def test_managed_identities_want_their_headers(over_tls: Plain, server: SimulatorServer) -> None:
     """IMDS insists on `Metadata: true`, App Service on its own header."""
     query = {"resource": over_tls.cloud.graph}
-    imds = f"{server.cloud.identity}/metadata/identity/oauth2/token"
+    imds = f"{server.identity}/metadata/identity/oauth2/token"
     assert over_tls.client.get(imds, params=query).status_code == 400
     assert over_tls.client.get(imds, params=query, headers={"Metadata": "true"}).status_code == 200
     service = server.identity_environment["IDENTITY_ENDPOINT"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from exporter.simulator.faults import FAULTS as SHIPPED
+from exporter.simulator.simulator import FAULTS as SHIPPED
 from tests.full_simulator import SCENARIOS, Simulator, Stage
 from tests.simulator.plain import Clock, error, in_process
 
@@ -23,10 +23,10 @@ def polls(scenario: str, *, seed: int = 1, tenants: int = 3, times: int = 20) ->
     for tenant in simulator.tenants:
         plain = in_process(simulator, clock, tenant=tenant)
         for _ in range(times):
-            simulator.state.open_windows()
+            simulator.open_windows()
             ends.append(_poll(plain))
             clock.sleep(3600)
-    assert simulator.state.leaks == []
+    assert simulator.leaks == []
     return ends
 
 
@@ -109,39 +109,36 @@ def test_garbage_is_never_a_report() -> None:
         for _ in range(14):
             with contextlib.suppress(httpx.DecodingError):
                 plain.csv()
-    seen = {record.fault for record in simulator.state.log if record.stage is Stage.DOWNLOAD}
+    seen = {record.fault for record in simulator.log if record.stage is Stage.DOWNLOAD}
     assert "" not in seen
     assert len(seen) >= 8
 
 
 def test_consent_fixes_no_consent(plain: Plain, simulator: Simulator) -> None:
     """A tenant that is moved to `no-consent` loses its tokens; consent granted makes the next one good."""
-    state = simulator.state
     token = plain.token()
-    state.set_scenario("contoso", "no-consent")
+    simulator.set_scenario("contoso", "no-consent")
     assert plain.graph(token).status_code == 401
     refused = plain.graph()
     assert (refused.status_code, error(refused)["code"]) == (403, "S2SUnauthorized")
-    state.grant_consent("contoso")
+    simulator.grant_consent("contoso")
     assert plain.graph().status_code == 302
 
 
 def test_a_new_secret_fixes_expired_secret(plain: Plain, simulator: Simulator) -> None:
     """A tenant that is moved to `expired-secret` needs a new one."""
-    state = simulator.state
-    state.set_scenario("contoso", "expired-secret")
+    simulator.set_scenario("contoso", "expired-secret")
     assert plain.ask_token().json()["error_codes"] == [7000222]
-    state.set_secret("contoso", "fresh")
+    simulator.set_secret("contoso", "fresh")
     assert plain.ask_token(client_secret="fresh").status_code == 200
 
 
 def test_a_scenario_may_be_one_tenants_own(simulator: Simulator, clock: Clock) -> None:
     """One tenant may be in another scenario than the rest, and come back."""
-    state = simulator.state
-    state.set_scenario("fabrikam", "new-tenant")
+    simulator.set_scenario("fabrikam", "new-tenant")
     codes = [in_process(simulator, clock, tenant=tenant).graph().status_code for tenant in simulator.tenants]
     assert codes == [302, 404, 302]
-    state.set_scenario("fabrikam", "healthy")
+    simulator.set_scenario("fabrikam", "healthy")
     assert in_process(simulator, clock, tenant=simulator.tenants[1]).graph().status_code == 302
 
 

@@ -31,7 +31,7 @@ class Events:
     def __init__(self, run: Run, rng: random.Random, tenants: int) -> None:
         self._run = run
         self._rng = rng
-        self._state = run.simulator.state
+        self._state = run.simulator
         of_all = 5 / max(tenants, 5)
         self._events: Mapping[Callable[[], str], float] = {
             self._fault: 50,

@@ -96,7 +96,7 @@ class Kills:
 
     def __init__(self, server: SimulatorServer, folder: Path, rng: random.Random) -> None:
         self._server = server
-        self._state = server.simulator.state
+        self._state = server.simulator
         self._folder = folder
         self._rng = rng
         self._configuration = configure(

@@ -78,7 +78,7 @@ class Network(httpx.BaseTransport):
 
     def __init__(self, simulator: Simulator, time: Time) -> None:
         self._transport = SimulatorTransport(simulator, time.truth, time.sleep)
-        self._state = simulator.state
+        self._state = simulator
         self._time = time
         self._kill_in = 0
         self.polling: Key | None = None

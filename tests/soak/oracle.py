@@ -174,7 +174,7 @@ class Oracle:
         days = [snapshot.refresh_date]
         if "mixed-dates" in met:  # the report's date is its oldest line's
             days.append(snapshot.refresh_date + timedelta(days=1))
-        served = set().union(*(self._simulator.state.served(key.tenant_id, key.report, day) for day in days))
+        served = set().union(*(self._simulator.served(key.tenant_id, key.report, day) for day in days))
         for row in snapshot.rows:
             if (row.product_type, row.counts) in served:
                 continue
@@ -284,7 +284,7 @@ class Oracle:
 
 def account_name(simulator: Simulator, key: Key) -> str:
     """Return the simulated tenant's own name."""
-    return simulator.state.tenant(key.tenant_id).name
+    return simulator.tenant(key.tenant_id).name
 
 
 def _counts(account: Account, report: str, snapshot: Snapshot) -> Iterator[tuple[Series, float]]:

@@ -62,7 +62,7 @@ class Run:
         self.wreck = folder / "wreck"
         self.time = Time()
         self.simulator = Simulator(seed, tenants)
-        self.simulator.state.log = deque(maxlen=10)
+        self.simulator.log = deque(maxlen=10)
         self.network = Network(self.simulator, self.time)
         self.oracle = Oracle(self.simulator, self.network, self.time)
         self.ledger = Ledger()
@@ -87,7 +87,7 @@ class Run:
         rows = lru_cache(maxsize=256)(make_rows)
         with (
             mock.patch("time.time", self.time.now),
-            mock.patch("exporter.simulator.state.make_rows", rows),
+            mock.patch("exporter.simulator.simulation.make_rows", rows),
             mock.patch("exporter.exposition._GROUP", 8),
         ):
             try:

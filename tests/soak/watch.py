@@ -84,9 +84,9 @@ class Watch:
         if wrong := set(process.restored().items()) ^ set(self._oracle.standings.items()):
             first = sorted(wrong, key=repr)[:2]
             raise ViolationError(f"the standings in memory are not what the polls came to: {first}")
-        state = self._simulator.state
+        simulator = self._simulator
         oldest = self._simulator.refresh_date(self._time.true - _SERVED * DAY)
-        state._served = {key: rows for key, rows in state._served.items() if key[2] > oldest}
+        simulator._served = {key: rows for key, rows in simulator._served.items() if key[2] > oldest}
 
     def memory(self, ledger: Ledger) -> None:
         """Look whether memory has grown since the tenth day.

@@ -7,16 +7,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from exporter.simulator.call import Fault
-from exporter.simulator.faults import with_bytes, with_first_count, with_lines
-from exporter.simulator.messages import Response, Stage
 from exporter.simulator.reports import BOM
+from exporter.simulator.simulation import Response
+from exporter.simulator.simulator import with_bytes, with_first_count, with_lines
+from tests.full_simulator.faults.fault import Fault, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.call import Answer, Call
     from exporter.simulator.reports import Line
+    from exporter.simulator.simulation import Call
+    from exporter.simulator.simulation import Fault as Answer
 
 _OK = 200
 _JSON = (("Content-Type", "application/json"),)
@@ -37,7 +38,7 @@ def _name(name: str) -> Answer:
 
 def _json(text: str) -> Answer:
     """Return the answer with this JSON text for a value, `%s` standing for the date."""
-    return lambda call, _: Response(_OK, _JSON, text.replace("%s", call.day().isoformat()).encode())
+    return lambda call, _: Response(_OK, _JSON, text.replace("%s", call.day.isoformat()).encode())
 
 
 def _value(members: str) -> Answer:
@@ -45,11 +46,11 @@ def _value(members: str) -> Answer:
 
 
 def _older(call: Call, good: Callable[[], Response]) -> Response:
-    return replace(good(), body=call.data(call.lines(call.day() - timedelta(days=1))))
+    return replace(good(), body=call.data(call.lines(call.day - timedelta(days=1))))
 
 
 def _mixed(call: Call, good: Callable[[], Response]) -> Response:
-    newer, older = call.lines(), call.lines(call.day() - timedelta(days=1))
+    newer, older = call.lines(), call.lines(call.day - timedelta(days=1))
     return replace(good(), body=call.data([older[0], *newer[1:]]))
 
 
@@ -58,8 +59,11 @@ def _paged(link: Callable[[str], str]) -> Answer:
 
     def answer(call: Call, good: Callable[[], Response]) -> Response:
         good()
-        own = f"{call.request.cloud.graph}{call.request.path}?$format=application/json"
-        return Response(_OK, _JSON, call.data(call.lines()[:1], next_link=link(own)))
+        own = f"{call.cloud.graph}{call.path}?$format=application/json"
+        page = call.data(call.lines()[:1])
+        if call.json:
+            page = json.dumps(json.loads(page) | {"@odata.nextLink": link(own)}).encode()
+        return Response(_OK, _JSON, page)
 
     return answer
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.simulator.call import Fault
-from exporter.simulator.faults import html
 from exporter.simulator.login import (
     EXPIRED_SECRET,
     UNKNOWN_APP,
@@ -15,14 +13,16 @@ from exporter.simulator.login import (
     form_fields,
     refusal,
 )
-from exporter.simulator.messages import Response, Stage, json_response
+from exporter.simulator.simulation import Response, json_response
+from exporter.simulator.simulator import html
 from tests.full_simulator.assertions import WRONG_CERTIFICATE
 from tests.full_simulator.devices import BLOCKED
+from tests.full_simulator.faults.fault import Fault, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.call import Call
+    from exporter.simulator.simulation import Call
 
 
 _NO_PRINCIPAL = Aadsts(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from exporter.simulator.call import Fault
-from exporter.simulator.faults import always, html, refused
 from exporter.simulator.graph import error_document, graph_error, throttled, unauthorized, unknown_segment, xml_error
-from exporter.simulator.messages import Response, Stage
+from exporter.simulator.simulation import Response
+from exporter.simulator.simulator import always, html, refused
+from tests.full_simulator.faults.fault import Fault, Stage
 
 if TYPE_CHECKING:
-    from exporter.simulator.call import Answer, Call
+    from exporter.simulator.simulation import Call
+    from exporter.simulator.simulation import Fault as Answer
 
 _CLAIMS = b'{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}'
 _NO_JSON = "JSON format is not supported."
@@ -22,12 +24,12 @@ _NO_JSON = "JSON format is not supported."
 
 def _wrapped(status: int, code: str, message: str) -> Answer:
     """Return what answers as Graph's reports often do: the real error as text inside the message of another."""
-    return always(
-        lambda call: graph_error(call, status, "UnknownError", json.dumps(error_document(call, code, message)))
+    return lambda call, _good: graph_error(
+        call, status, "UnknownError", json.dumps(error_document(call, code, message))
     )
 
 
-def _claims_challenge(call: Call) -> Response:
+def _claims_challenge(call: Call, _good: object) -> Response:
     claims = base64.b64encode(_CLAIMS).decode()
     message = (
         "Continuous access evaluation resulted in challenge with result: InteractionRequired and code:"
@@ -36,7 +38,7 @@ def _claims_challenge(call: Call) -> Response:
     return unauthorized(call, message, f', error="insufficient_claims", claims="{claims}"')
 
 
-def _retry_date(call: Call) -> Response:
+def _retry_date(call: Call, _good: object) -> Response:
     return throttled(call, format_datetime(call.moment + timedelta(seconds=600), usegmt=True))
 
 
@@ -44,15 +46,24 @@ def _graph(name: str, summary: str, answer: Answer) -> Fault:
     return Fault(name, Stage.GRAPH, summary, answer)
 
 
-def _throttled(name: str, summary: str, retry_after: str | None, code: str = "TooManyRequests") -> Fault:
-    return _graph(name, summary, always(lambda call: throttled(call, retry_after, code)))
+def _throttled(name: str, summary: str, retry_after: str) -> Fault:
+    return _graph(name, summary, lambda call, _good: throttled(call, retry_after))
+
+
+def _without_retry_after(call: Call, _good: object) -> Response:
+    response = throttled(call, "")
+    return replace(response, headers=tuple(each for each in response.headers if each[0] != "Retry-After"))
+
+
+def _unknown_error(call: Call, _good: object) -> Response:
+    return graph_error(call, 429, "UnknownError", "", (("Retry-After", "600"),))
 
 
 GRAPH_REFUSALS = (
     _graph(
         "400-segment",
         "this version has no such report",
-        always(lambda call: unknown_segment(call, call.subject()[1].function)),
+        lambda call, _good: unknown_segment(call, call.report.function if call.report else ""),
     ),
     _graph("400-json-format", "JSON asked of v1.0", refused(400, "UnknownError", _NO_JSON)),
     _graph(
@@ -60,7 +71,7 @@ GRAPH_REFUSALS = (
         "the same, as JSON inside the message",
         _wrapped(400, "BadRequest", _NO_JSON),
     ),
-    _graph("401-claims", "a claims challenge", always(_claims_challenge)),
+    _graph("401-claims", "a claims challenge", _claims_challenge),
     _graph("403-s2s", "consent is missing", refused(403, "S2SUnauthorized", "Invalid permission(s).")),
     _graph("403-scope", "consent is missing", refused(403, "S2SUnauthorized", "Invalid scope claims/roles.")),
     _graph(
@@ -69,20 +80,20 @@ GRAPH_REFUSALS = (
         _wrapped(403, "S2SUnauthorized", "Invalid permission(s)."),
     ),
     _graph("403-empty", "for an unknown reason", refused(403, "UnknownError", "")),
-    _throttled("429-no-retry-after", "throttled, without saying for how long", None),
-    _throttled("429-unknown-error", "throttled, with a code that does not say so", "600", "UnknownError"),
+    _graph("429-no-retry-after", "throttled, without saying for how long", _without_retry_after),
+    _graph("429-unknown-error", "throttled, with a code that does not say so", _unknown_error),
     _throttled("429-nonsense", "throttled, with a Retry-After that means nothing", "soon"),
     _throttled("429-negative", "throttled, with a negative Retry-After", "-5"),
     _throttled("429-for-ever", "throttled, with an absurd Retry-After", "9" * 40),
-    _graph("429-date", "throttled until a date ten minutes ahead", always(_retry_date)),
+    _graph("429-date", "throttled until a date ten minutes ahead", _retry_date),
     _graph("418", "an unexpected status", refused(418, "Teapot", "I am a teapot.")),
-    _graph("204", "success without content", always(lambda _: Response(204))),
-    _graph("304", "not modified, though the request was unconditional", always(lambda _: Response(304))),
+    _graph("204", "success without content", always(Response(204))),
+    _graph("304", "not modified, though the request was unconditional", always(Response(304))),
 )
 
 
 def _download(name: str, summary: str, response: Response) -> Fault:
-    return Fault(f"download-{name}", Stage.DOWNLOAD, summary, lambda _call, _good: response)
+    return Fault(f"download-{name}", Stage.DOWNLOAD, summary, always(response))
 
 
 DOWNLOAD_REFUSALS = (

@@ -9,15 +9,16 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from exporter.simulator.call import Fault
-from exporter.simulator.faults import compressed
-from exporter.simulator.messages import Response, Stage
+from exporter.simulator.simulation import Response
+from exporter.simulator.simulator import compressed
+from tests.full_simulator.faults.fault import Fault, Stage
 from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.call import Answer, Call
+    from exporter.simulator.simulation import Call
+    from exporter.simulator.simulation import Fault as Answer
 
 _BOMB_CHUNK, _BOMB_CHUNKS = bytes(1 << 20), 256
 _FLOOD = tuple((f"x-flood-{number}", "0" * 100) for number in range(5000))
@@ -74,14 +75,14 @@ def _away(location: Callable[[Call], str]) -> Answer:
 
 
 def _plainly(call: Call, good: Callable[[], Response]) -> Response:
-    location = good().header("Location").replace("https://", "http://", 1)
+    location = dict(good().headers).get("Location", "").replace("https://", "http://", 1)
     return _away(lambda _: location)(call, good)
 
 
 def _own_address(call: Call) -> str:
-    address = getattr(call.request.cloud, call.request.origin.value)
-    query = "&".join(f"{name}={value}" for name, value in call.request.query.items())
-    return f"{address}{call.request.path}" + (f"?{query}" if query else "")
+    address = getattr(call.cloud, call.host)
+    query = "&".join(f"{name}={value}" for name, value in call.query.items())
+    return f"{address}{call.path}" + (f"?{query}" if query else "")
 
 
 WIRE_FAULTS = (
