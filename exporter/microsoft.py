@@ -6,11 +6,11 @@ endpoints answer.
 
 from __future__ import annotations
 
-import ssl
 import time
 from typing import TYPE_CHECKING
 
-from exporter.auth import Credentials, TokenSource
+from exporter.auth.credentials import Credentials
+from exporter.auth.tokens import TokenSource
 from exporter.config.addresses import PROXY_FORM, is_proxy
 from exporter.errors import ConfigError
 from exporter.http import Clients, Proxy, tls_context
@@ -44,7 +44,7 @@ class Microsoft:
     ) -> None:
         proxy = config.http.proxy
         self.clients = Clients(
-            tls=None if transport else _tls(config),
+            tls=None if transport else tls_context(config.http.ca_file),
             proxy=proxy_from(proxy.get_secret_value() if proxy else None, environ),
             transport=transport,
             count=count,
@@ -71,17 +71,6 @@ def check_files(config: Config, tenants: Iterable[Tenant], environ: Mapping[str,
     errors += Credentials().errors(tenants)
     if errors:
         raise ConfigError(errors)
-
-
-def _tls(config: Config) -> ssl.SSLContext:
-    path = config.http.ca_file
-    try:
-        return tls_context(path)
-    except ssl.SSLError:
-        why = "it contains no readable certificate"
-    except OSError as error:
-        why = error.strerror or "it cannot be read"
-    raise ConfigError((f"http.ca_file: {path}: {why}; use a PEM file of CA certificates",))
 
 
 def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:

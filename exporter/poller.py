@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from exporter.auth import advice
+from exporter.auth.hints import advice
 from exporter.errors import (
     NEEDS_OPERATOR,
     ExporterError,
@@ -25,7 +25,7 @@ from exporter.state import Failure, Outcome, Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.auth import TokenSource
+    from exporter.auth.tokens import TokenSource
     from exporter.config import Tenant
     from exporter.http import Clients
     from exporter.quota import Budget

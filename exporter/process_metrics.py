@@ -20,7 +20,7 @@ from exporter.metrics import OWN_FAMILIES, SCRAPE_DURATION, Sample
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.auth import CredentialExpiry
+    from exporter.auth.credentials import CredentialExpiry
     from exporter.storage import Storage
 
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.auth import CredentialExpiry
+from exporter.auth.credentials import CredentialExpiry
 from exporter.errors import Reason
 from exporter.exposition import Exposition, UnknownTenantError
 from exporter.metrics import OWN_FAMILIES, TENANT_FAMILIES, Family, Sample, TenantSamples

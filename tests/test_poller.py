@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from exporter.auth import Credentials, TokenSource
+from exporter.auth.credentials import Credentials
+from exporter.auth.tokens import TokenSource
 from exporter.config import Cloud, Report
 from exporter.errors import Reason
 from exporter.http import MAX_BODY, Clients, Proxy, tls_context

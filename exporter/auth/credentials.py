@@ -26,7 +26,7 @@ _BARE_VALUE = "write only the value into it, as UTF-8"
 _BY_PLATFORM = "the platform writes it: check that the workload identity is set up for this pod or job"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class CredentialExpiry:
     """When a credential ends: `kind` is certificate or secret, `at` Unix seconds."""
 
@@ -86,13 +86,11 @@ class Credentials:
 
     def expiries(self, tenants: Iterable[Tenant]) -> tuple[CredentialExpiry, ...]:
         """Return when the tenants' credentials end, one for each distinct one; not of those that cannot be read."""
-        found = {expiry for tenant in _distinct(tenants) if (expiry := self._expiry(tenant)) is not None}
-        return tuple(sorted(found, key=lambda expiry: (expiry.client_id, expiry.kind, expiry.at)))
+        return tuple(sorted({expiry for tenant in _distinct(tenants) if (expiry := self._expiry(tenant)) is not None}))
 
     def _expiry(self, tenant: Tenant) -> CredentialExpiry | None:
         if tenant.auth.expires is not None:
-            ends = midnight(tenant.auth.expires)
-            return CredentialExpiry(tenant.client_id, "secret", ends)
+            return CredentialExpiry(tenant.client_id, "secret", midnight(tenant.auth.expires))
         if tenant.auth.kind == "certificate":
             try:
                 return CredentialExpiry(tenant.client_id, "certificate", self._certificate(tenant).not_after)

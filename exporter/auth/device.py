@@ -114,9 +114,9 @@ class SignIn:
         if "user_code" not in flow:
             raise refusal(self._tenant, flow)
         address, text = (quotable(str(flow[name]), 200) for name in ("verification_uri", "user_code"))
-        code = Code(address, text, clock() + _seconds(flow["expires_in"]))
+        code = Code(address, text, clock() + min(flow["expires_in"], _LONGEST_WAIT))
         show(code)
-        pause = max(_seconds(flow.get("interval", 0)), 1.0)
+        pause = max(flow["interval"], 1.0)
         while "access_token" not in (answer := self._check(application, flow)):
             if (left := code.ends - clock()) <= 0:
                 raise refusal(self._tenant, _ENDED)
@@ -200,15 +200,3 @@ class _OwnersFile(FilePersistence):  # type: ignore[misc]  # msal-extensions has
             file.flush()
             os.fsync(descriptor)
         new.replace(path)
-
-
-def _seconds(value: Any) -> float:
-    """Return a number of seconds of the login host, a day at most.
-
-    Raises:
-        ValueError, TypeError: it is not one.
-    """
-    seconds = min(float(value), _LONGEST_WAIT)
-    if not seconds >= 0:
-        raise ValueError("not a number of seconds")
-    return seconds

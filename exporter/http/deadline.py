@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
+from exporter.errors import ConfigError
 from exporter.files import MIB, read_file
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     Building one takes some 25 ms: build it once and share it.
 
     Raises:
-        OSError: `ca_file` cannot be read, is not a regular file or is too large; `ssl.SSLError` where it contains no
-            certificate.
+        ConfigError: `ca_file` cannot be read, is not a regular file, is too large or contains no certificate.
     """
     context = ssl.create_default_context()
     context.sslsocket_class = StrictSocket
@@ -81,13 +81,18 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     # The same on every Python, whose own flags differ since 3.13: a company's issuing CA is enough without its root,
     # and a CA without what RFC 5280 asks for (an Authority Key Identifier) is trusted, as by curl.
     context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_STRICT) | ssl.VERIFY_X509_PARTIAL_CHAIN
-    if ca_file is not None:
+    if ca_file is None:
+        return context
+    try:
         # Next to the certificates a bundle has their names, in whatever encoding.
-        bundle = read_file(ca_file, MIB).decode("ascii", "ignore")
-        if "BEGIN" not in bundle:
-            raise ssl.SSLError("no certificate")
-        context.load_verify_locations(cadata=bundle)
-    return context
+        context.load_verify_locations(cadata=read_file(ca_file, MIB).decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        why = "it contains no readable certificate"
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    else:
+        return context
+    raise ConfigError((f"http.ca_file: {ca_file}: {why}; use a PEM file of CA certificates",))
 
 
 class _Stream(httpcore.NetworkStream):

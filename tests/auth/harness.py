@@ -7,7 +7,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from exporter.auth import Credentials, TokenSource
+from exporter.auth.credentials import Credentials
+from exporter.auth.tokens import TokenSource
 from exporter.config import CLOUDS, Auth, Cloud
 from exporter.http import Clients, Deadline, Proxy, tls_context
 from exporter.poller import Poller
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from exporter.auth import Token
+    from exporter.auth.hints import Token
     from exporter.config import Tenant
     from exporter.state import Failure, Outcome
     from tests.full_simulator import SimulatorServer

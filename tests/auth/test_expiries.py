@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from exporter.auth import CredentialExpiry, Credentials
+from exporter.auth.credentials import CredentialExpiry, Credentials
 from exporter.config import Auth
 from tests.auth.kinds import PASSWORD, pair, pfx
 from tests.builders import tenant

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.auth import Token
-from exporter.auth.hints import REPORT_ROLES, account_error, advice, consent_url
+from exporter.auth.hints import REPORT_ROLES, Token, account_error, advice, consent_url
 from exporter.config import Auth
 from exporter.config.fields import PERSONAL_TENANT
 from tests.builders import tenant

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.auth import CredentialExpiry
+from exporter.auth.credentials import CredentialExpiry
 from exporter.errors import Reason
 from tests.auth.kinds import FEDERATION, PASSWORD, pair, pem, pfx
 from tests.full_simulator import Stage, federated_assertion, read_claims

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msal_extensions import CrossPlatLock, FilePersistence
 
-from exporter.auth import Credentials, TokenSource
+from exporter.auth.credentials import Credentials
+from exporter.auth.tokens import TokenSource
 from exporter.errors import ConfigError, ExporterError, Reason
 from exporter.http import Deadline
 from exporter.state import Standing

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.auth import Credentials, Token, TokenSource
+from exporter.auth.credentials import Credentials
+from exporter.auth.hints import Token
+from exporter.auth.tokens import TokenSource
 from exporter.errors import ExporterError, Reason, ServerError
 from exporter.http import Clients, Deadline
 from exporter.quota import Budget

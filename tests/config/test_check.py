@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.auth import Credentials
+from exporter.auth.credentials import Credentials
 from exporter.cli import serve
 from exporter.cli.arguments import parse
 from exporter.errors import ConfigError

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import trustme
 
-from exporter.auth import Credentials, TokenSource
+from exporter.auth.credentials import Credentials
+from exporter.auth.tokens import TokenSource
 from exporter.config import Cloud
 from exporter.errors import Reason
 from exporter.http import Clients, tls_context
