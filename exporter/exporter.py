@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter.config import watched
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from exporter.config import Config, Tenant
     from exporter.microsoft import Microsoft
-    from exporter.schedule import Schedule, Task
+    from exporter.schedule import Schedule
     from exporter.state import Key, Outcome
     from exporter.status import Status
 
@@ -162,9 +161,8 @@ class Exporter:
 
         with self._reloading:
             self.connect()
-            concurrency = self._config.poll.concurrency
-            self._schedule = Schedule(concurrency, clock=self._clock, monotonic=self._monotonic)
-            self._schedule.replace(self._tasks(), concurrency)
+            self._schedule = Schedule(self._due, self.poll, clock=self._clock, monotonic=self._monotonic)
+            self._schedule.replace(self._tenants, self._config.poll.concurrency)
             self._schedule.start()
 
     def stop(self) -> None:
@@ -319,7 +317,7 @@ class Exporter:
         self._renderer.replace(tenants)
         self._renderer.render()
         if self._schedule is not None:
-            self._schedule.replace(self._tasks(), config.poll.concurrency)
+            self._schedule.replace(tenants, config.poll.concurrency)
 
     def _close_unused(self, microsoft: Microsoft) -> None:
         """Close what a reload has replaced, once the last poll that began with it has ended."""
@@ -333,13 +331,6 @@ class Exporter:
         from exporter.microsoft import Microsoft  # noqa: PLC0415 - the web endpoints answer before msal is imported
 
         return Microsoft(config, self._budget, environ=self._environ, clock=self._clock, count=self._own.count_request)
-
-    def _tasks(self) -> list[Task]:
-        from exporter.schedule import Task  # noqa: PLC0415 - as in start_polling
-
-        return [
-            Task(key, partial(self._due, tenant, key), partial(self.poll, tenant, key)) for tenant, key in self.reports
-        ]
 
     def _due(self, tenant: Tenant, key: Key) -> float:
         """Return when the report is polled next, Unix seconds; the past means at once."""

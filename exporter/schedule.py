@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
 from functools import lru_cache
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import date
 
-    from exporter.config import Poll
+    from exporter.config import Poll, Tenant
     from exporter.state import Key, Standing
 
 log = get_logger(__name__)
@@ -35,7 +34,7 @@ _AFTER_REFUSAL = (60.0, 120.0, 300.0, 900.0, 3600.0)
 
 _DAYS, _WEEK = 31, 7
 _INSTANCES = 1000
-"""`_running` lets no task run twice at a time. APScheduler's own bound must never be met: it counts a run until shortly
+"""`_running` lets no poll run twice at a time. APScheduler's own bound must never be met: it counts a run until shortly
 after its end, and would drop, with no more than a log line, a poll that is due again at once."""
 
 _LONGEST_WAIT = 86400.0
@@ -120,21 +119,6 @@ def _unit(key: tuple[str, ...], slot: float) -> float:
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big") / 2**48
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A poll that is to be run again and again.
-
-    Attributes:
-        key: its identity.
-        due: returns when it is due next, Unix seconds.
-        run: runs it once.
-    """
-
-    key: Key
-    due: Callable[[], float]
-    run: Callable[[], object]
-
-
 class _WhenPlanned(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """Fires when `Schedule` planned it, and, should that ever fail to plan it again, an hour after it fired.
 
@@ -146,60 +130,62 @@ class _WhenPlanned(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
 
 
 class Schedule:
-    """Runs tasks when they are due, a bounded number at a time.
+    """Runs polls when they are due, a bounded number at a time.
 
     Args:
-        concurrency: the bound.
+        due: returns when a tenant's report is polled next, Unix seconds.
+        run: polls it once.
         clock: Unix seconds; the scheduler's own clock is the system's.
         monotonic: seconds.
     """
 
     def __init__(
         self,
-        concurrency: int,
+        due: Callable[[Tenant, Key], float],
+        run: Callable[[Tenant, Key], object],
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._due = due
+        self._poll = run
         self._clock = clock
         self._monotonic = monotonic
-        self._tasks: dict[Key, Task] = {}
+        self._tenants: dict[Key, Tenant] = {}
         self._running: set[Key] = set()
         self._stopped = False
         self._lock = threading.RLock()
         self._scheduler = BackgroundScheduler(
-            timezone=UTC,
-            executors={self._executor(concurrency): ThreadPoolExecutor(concurrency)},
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": _INSTANCES},
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": _INSTANCES}
         )
-        self._executors = {concurrency}
-        self._concurrency = concurrency
+        self._trigger = _WhenPlanned()
+        self._executors: set[str] = set()
 
     def start(self) -> None:
         self._scheduler.start()
 
-    def replace(self, tasks: Iterable[Task], concurrency: int) -> None:
-        """Run exactly these tasks from now on; a task that runs at this moment ends first."""
+    def replace(self, tenants: Iterable[Tenant], concurrency: int) -> None:
+        """Poll exactly these tenants' reports from now on; a poll that runs at this moment ends first."""
         with self._lock:
-            if concurrency not in self._executors:
-                self._scheduler.add_executor(ThreadPoolExecutor(concurrency), self._executor(concurrency))
-                self._executors.add(concurrency)
-            self._concurrency = concurrency
-            wanted = {task.key: task for task in tasks}
-            for key in self._tasks.keys() - wanted.keys():
+            self._executor = f"polls-{concurrency}"
+            if self._executor not in self._executors:
+                self._scheduler.add_executor(ThreadPoolExecutor(concurrency), self._executor)
+                self._executors.add(self._executor)
+            wanted = {key: tenant for tenant in tenants for key in tenant.keys}
+            for key in self._tenants.keys() - wanted.keys():
                 if self._scheduler.get_job(repr(key)) is not None:
                     self._scheduler.remove_job(repr(key))
-            self._tasks = wanted
+            self._tenants = wanted
             self.plan_again()
 
     def plan_again(self) -> None:
-        """Ask every task again when it is due, as after a clock that jumped."""
+        """Ask again when every report is due, as after a clock that jumped."""
         with self._lock:
-            for task in self._tasks.values():
-                self._plan(task)
+            for key, tenant in self._tenants.items():
+                self._plan(tenant, key)
 
     def stop(self, grace: float = 0.0) -> bool:
-        """Start no further task, wait `grace` seconds at most for those that run, and say whether all have ended."""
+        """Start no further poll, wait `grace` seconds at most for those that run, and say whether all have ended."""
         with self._lock:
             self._stopped = True
         if self._scheduler.running:
@@ -209,37 +195,30 @@ class Schedule:
             time.sleep(0.02)
         return not self._running
 
-    @staticmethod
-    def _executor(concurrency: int) -> str:
-        return f"polls-{concurrency}"
-
-    def _plan(self, task: Task) -> None:
-        """Let the task's job fire when it is due; one that runs is planned when it ends."""
-        if task.key in self._running or self._stopped:
+    def _plan(self, tenant: Tenant, key: Key) -> None:
+        """Let the poll's job fire when it is due; one that runs is planned when it ends."""
+        if key in self._running or self._stopped:
             return
-        name = repr(task.key)
-        when = datetime.fromtimestamp(max(task.due(), self._clock()), UTC)
-        executor = self._executor(self._concurrency)
-        if self._scheduler.get_job(name) is not None:
-            self._scheduler.modify_job(name, next_run_time=when, executor=executor)
+        when = datetime.fromtimestamp(max(self._due(tenant, key), self._clock()), UTC)
+        if self._scheduler.get_job(repr(key)) is not None:
+            self._scheduler.modify_job(repr(key), next_run_time=when, executor=self._executor)
         else:
-            trigger = _WhenPlanned()
-            self._scheduler.add_job(self._run, trigger, (task.key,), id=name, next_run_time=when, executor=executor)
+            job = {"id": repr(key), "next_run_time": when, "executor": self._executor}
+            self._scheduler.add_job(self._run, self._trigger, (key,), **job)
 
     def _run(self, key: Key) -> None:
         with self._lock:
-            task = self._tasks.get(key)
-            if task is None or key in self._running:
+            tenant = self._tenants.get(key)
+            if tenant is None or key in self._running:
                 return
             self._running.add(key)
         try:
-            if task.due() <= self._clock():
-                task.run()
+            if self._due(tenant, key) <= self._clock():
+                self._poll(tenant, key)
         except Exception:
             log.exception("a poll failed: this is a bug in the exporter", report=key.report, tenant_id=key.tenant_id)
         finally:
             with self._lock:
                 self._running.discard(key)
-                current = self._tasks.get(key)
-                if current is not None:
-                    self._plan(current)
+                if key in self._tenants:
+                    self._plan(self._tenants[key], key)

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from exporter.config import Poll
 from exporter.errors import Reason
-from exporter.schedule import Schedule, Task, next_due, next_fire
+from exporter.schedule import Schedule, next_due, next_fire
 from exporter.state import Failure, Key, Outcome, Standing
-from tests.builders import KEY, NOON, Clock
+from tests.builders import KEY, NOON, Clock, tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from exporter.config import Tenant
 
 HOURLY = Poll()
 
@@ -155,6 +157,11 @@ def test_a_scheduled_poll_is_due_at_its_slot_with_jitter() -> None:
     assert 250 < max(dues) < 300
 
 
+def polled_tenants(number: int) -> list[Tenant]:
+    """Return so many tenants with one report each."""
+    return [tenant(tenant_id=key(place).tenant_id) for place in range(number)]
+
+
 def run_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
@@ -167,7 +174,7 @@ def test_due_polls_run_at_once_and_bounded() -> None:
     running, most, done = 0, 0, []
     lock = threading.Lock()
 
-    def work(number: int) -> None:
+    def work(_: Tenant, polled: Key) -> None:
         nonlocal running, most
         with lock:
             running += 1
@@ -175,17 +182,14 @@ def test_due_polls_run_at_once_and_bounded() -> None:
         time.sleep(0.01)
         with lock:
             running -= 1
-        done.append(number)
+        done.append(polled)
 
-    def task(number: int) -> Task:
-        return Task(key(number), lambda: time.time() + (86400 if number in done else 0), lambda: work(number))
-
-    schedule = Schedule(4)
+    schedule = Schedule(lambda _, polled: time.time() + (86400 if polled in done else 0), work)
     schedule.start()
-    schedule.replace([task(number) for number in range(40)], 4)
+    schedule.replace(polled_tenants(40), 4)
     run_until(lambda: len(done) == 40)
     schedule.stop()
-    assert sorted(done) == list(range(40))
+    assert {polled: done.count(polled) for polled in done} == dict.fromkeys(map(key, range(40)), 1)
     assert most == 4
 
 
@@ -193,15 +197,12 @@ def test_a_task_that_is_due_again_at_once_is_never_lost() -> None:
     """However soon a poll is due again after its end, it runs again: none is dropped on the way."""
     runs = {key(number): 0 for number in range(30)}
 
-    def task(known: Key) -> Task:
-        def work() -> None:
-            runs[known] += 1
+    def work(_: Tenant, polled: Key) -> None:
+        runs[polled] += 1
 
-        return Task(known, lambda: 0.0 if runs[known] < 30 else time.time() + 86400, work)
-
-    schedule = Schedule(8)
+    schedule = Schedule(lambda _, polled: 0.0 if runs[polled] < 30 else time.time() + 86400, work)
     schedule.start()
-    schedule.replace([task(known) for known in runs], 8)
+    schedule.replace(polled_tenants(30), 8)
     run_until(lambda: min(runs.values()) == 30, seconds=30)
     schedule.stop()
     assert set(runs.values()) == {30}
@@ -211,13 +212,13 @@ def test_a_task_that_raises_is_planned_again() -> None:
     """An exception in a poll costs that poll and no other."""
     ran: list[float] = []
 
-    def work() -> None:
+    def work(_: Tenant, _key: Key) -> None:
         ran.append(time.time())
         raise RuntimeError("a bug")
 
-    schedule = Schedule(1)
+    schedule = Schedule(lambda _, _key: (ran[-1] + 0.05) if ran else 0.0, work)
     schedule.start()
-    schedule.replace([Task(KEY, lambda: (ran[-1] + 0.05) if ran else 0.0, work)], 1)
+    schedule.replace([tenant()], 1)
     run_until(lambda: len(ran) >= 3)
     schedule.stop()
     assert len(ran) >= 3
@@ -226,10 +227,15 @@ def test_a_task_that_raises_is_planned_again() -> None:
 def test_replaced_tasks_run_and_removed_ones_do_not() -> None:
     """After `replace`, only the new tasks run, under the new bound."""
     ran: list[str] = []
-    schedule = Schedule(1)
+    old, new = tenant("old", tenant_id="old"), tenant("new", tenant_id="new")
+
+    def due(polled: Tenant, _: Key) -> float:
+        return time.time() + 0.2 if polled is old else 0.0 if not ran else time.time() + 99
+
+    schedule = Schedule(due, lambda polled, _: ran.append(polled.name))
     schedule.start()
-    schedule.replace([Task(key(1), lambda: time.time() + 0.2, lambda: ran.append("old"))], 1)
-    schedule.replace([Task(key(2), lambda: 0.0 if not ran else time.time() + 99, lambda: ran.append("new"))], 2)
+    schedule.replace([old], 1)
+    schedule.replace([new], 2)
     run_until(lambda: bool(ran))
     time.sleep(0.3)
     schedule.stop()
@@ -240,10 +246,12 @@ def test_after_a_clock_jump_every_poll_is_scheduled_again() -> None:
     """When the clock jumps to after a poll's due time, it runs without waiting for the old moment."""
     clock = Clock(time.time())
     ran: list[int] = []
-    schedule = Schedule(1, clock=clock, monotonic=lambda: 0.0)
-    schedule.start()
     due = clock.now + 3600
-    schedule.replace([Task(KEY, lambda: due if not ran else due * 2, lambda: ran.append(1))], 1)
+    schedule = Schedule(
+        lambda _, _key: due if not ran else due * 2, lambda _, _key: ran.append(1), clock=clock, monotonic=lambda: 0.0
+    )
+    schedule.start()
+    schedule.replace([tenant()], 1)
     clock.now += 7200
     # The scheduler's own clock is the system's, which did not jump: what counts is that the task was planned for now.
     schedule.plan_again()

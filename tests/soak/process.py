@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.config import Config, Tenant
-    from exporter.schedule import Task
     from exporter.state import Key, Outcome
     from tests.soak.clock import Time
     from tests.soak.configuration import Configuration
@@ -29,52 +28,53 @@ if TYPE_CHECKING:
 
 
 class Queue:
-    """In place of the schedule: the tasks by their due times, run one by one.
+    """In place of the schedule: the polls by their due times, run one by one.
 
-    It plans as `Schedule` does: a task again after each run, all of them after a change or a clock jump, and a task
+    It plans as `Schedule` does: a poll again after each run, all of them after a change or a clock jump, and a poll
     that is due no more when its moment comes is planned again.
     """
 
-    def __init__(self, time: Time) -> None:
+    def __init__(self, process: Process, time: Time) -> None:
+        self._process = process
         self._time = time
-        self._tasks: dict[Key, Task] = {}
+        self._tenants: dict[Key, Tenant] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._number = 0
         self._current: dict[Key, int] = {}
 
-    def replace(self, tasks: Iterable[Task], _concurrency: int) -> None:
-        """Run exactly these tasks from now on."""
-        self._tasks = {task.key: task for task in tasks}
+    def replace(self, tenants: Iterable[Tenant], _concurrency: int) -> None:
+        """Poll exactly these tenants' reports from now on."""
+        self._tenants = {key: tenant for tenant in tenants for key in tenant.keys}
         self.plan_again()
 
     def stop(self, _grace: float = 0.0) -> None:
         """Do nothing: nobody runs."""
 
     def next_at(self) -> float:
-        """Return when the next task runs, by the exporter's clock; infinity if there is none."""
+        """Return when the next poll runs, by the exporter's clock; infinity if there is none."""
         while self._heap and self._current.get(self._heap[0][2]) != self._heap[0][1]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else float("inf")
 
     def run_next(self) -> None:
-        """Run the next task, if it is still due."""
+        """Run the next poll, if it is still due."""
         _, _, key = heapq.heappop(self._heap)
-        task = self._tasks[key]
-        if task.due() <= self._time.now():
-            task.run()
-        self._plan(task)
+        if self._process._due(self._tenants[key], key) <= self._time.now():
+            self._process.poll(self._tenants[key], key)
+        self._plan(key)
 
     def plan_again(self) -> None:
         """Plan everything again."""
         self._heap.clear()
         self._current.clear()
-        for task in self._tasks.values():
-            self._plan(task)
+        for key in self._tenants:
+            self._plan(key)
 
-    def _plan(self, task: Task) -> None:
+    def _plan(self, key: Key) -> None:
         self._number += 1
-        self._current[task.key] = self._number
-        heapq.heappush(self._heap, (max(task.due(), self._time.now()), self._number, task.key))
+        self._current[key] = self._number
+        due = self._process._due(self._tenants[key], key)
+        heapq.heappush(self._heap, (max(due, self._time.now()), self._number, key))
 
 
 class WatchedPoller(Poller):
@@ -119,7 +119,7 @@ class Process(Exporter):
         self._replica = ""  # the storage's id is random, and a seed must tell the same story twice
         self.disk = disk
         self._errors_at_start = disk.errors - disk.failed
-        self.queue = Queue(time)
+        self.queue = Queue(self, time)
         self.periodic = PeriodicTasks(self.periodic_tasks(), time.truth)
 
     def begin(self) -> None:
@@ -132,7 +132,7 @@ class Process(Exporter):
         """Plan the polls."""
         self._microsoft = self._new_microsoft(self._config)
         self._schedule = self.queue  # type: ignore[assignment]  # what it is asked for, it can do
-        self.queue.replace(self._tasks(), 1)
+        self.queue.replace(self._tenants, 1)
 
     def idle(self) -> None:
         """Do what the threads next to the polls do."""
