@@ -185,12 +185,10 @@ class TenantSamples:
 
     def changes_at(self, tenant: Tenant) -> float:
         """Return when the samples change without a poll, Unix seconds: a report too old, a call out of the window."""
-        now, moments = self._clock(), [float("inf")]
-        for key in tenant.keys:
-            if (frees_in := self._budget.changes_in(key)) is not None:
-                moments.append(now + frees_in)
-            if (expires := expiry_of(tenant, self._states.get(key))) is not None and expires > now:
-                moments.append(expires)
+        now = self._clock()
+        moments = [now + self._budget.changes_in(key) for key in tenant.keys]
+        expiries = [expiry_of(tenant, self._states.get(key)) for key in tenant.keys]
+        moments += [at for at in expiries if at is not None and at > now]
         return min(moments)
 
     def pending(self, tenant: Tenant) -> bool:

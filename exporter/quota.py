@@ -71,12 +71,12 @@ class Budget:
             over = len(made) - LIMITS[form]
             return self._clock() + (0.0 if over < 0 else made[over] + WINDOW - now)
 
-    def changes_in(self, key: Key) -> float | None:
-        """Return in how many seconds the next call leaves the window; None where none is in it."""
+    def changes_in(self, key: Key) -> float:
+        """Return in how many seconds the next call leaves the window; infinity where none is in it."""
         now = self._monotonic()
         with self._lock:
             made = self._current(key, now)
-            return made[0] + WINDOW - now if made else None
+            return made[0] + WINDOW - now if made else float("inf")
 
     def _current(self, key: Key, now: float) -> list[float]:
         made = [min(at, now) for at in self._calls.get(key, ()) if at > now - WINDOW + _SLACK]

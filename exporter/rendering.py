@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger
+from exporter.state import CLOCK_JUMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,9 +21,6 @@ log = get_logger(__name__)
 
 _LOOK = 1.0
 """How often time itself is checked, seconds: reports grow too old, calls leave the quota's window."""
-
-_JUMP = 5.0
-"""Seconds that the clock may gain on the monotonic one between two readings."""
 
 _HELD = 300.0
 """Seconds after a jump ahead in which polls, which are all due then, may show what is still true."""
@@ -57,7 +55,7 @@ class AgeClock:
             now, steady = self._clock(), self._monotonic()
             jump, self._ahead = now - steady - self._ahead, now - steady
             lag = self._lag if steady < self._until else 0.0
-            if abs(jump) > _JUMP:
+            if abs(jump) > CLOCK_JUMP:
                 self._jumped += jump
                 lag = max(lag + jump, 0.0)
                 if jump > 0:

@@ -19,6 +19,7 @@ from apscheduler.triggers.base import BaseTrigger
 from exporter.config.times import parse_crontab
 from exporter.errors import NEEDS_OPERATOR
 from exporter.log import get_logger
+from exporter.state import CLOCK_JUMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,8 +39,6 @@ _INSTANCES = 1000
 after its end, and would drop, with no more than a log line, a poll that is due again at once."""
 
 _LONGEST_WAIT = 86400.0
-_JUMP = 5.0
-"""Seconds by which a poll may end "in the future" before the clock counts as one that jumped back."""
 
 
 def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str = "") -> float:
@@ -57,7 +56,7 @@ def next_due(poll: Poll, key: Key, standing: Standing, now: float, replica: str 
         replica: an id of the storage, so that two replicas do not poll in the same second.
     """
     last = standing.last
-    if last is None or last.at > now + _JUMP:
+    if last is None or last.at > now + CLOCK_JUMP:
         return now
     ended = last.at
     earliest = min(last.not_before, ended + _LONGEST_WAIT)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _AHEAD = 2 * 86400.0
 
+CLOCK_JUMP = 5.0
+"""Seconds that a clock may gain or lose, against a steady one or against what it said before, without having jumped."""
+
 
 def midnight(day: date) -> float:
     """Return when a day begins in UTC, Unix seconds."""
