@@ -151,7 +151,7 @@ def test_a_repair_knows_when_numbers_were_withdrawn(storage: Storage, tmp_path: 
     assert recorder.repair_storage()
     with History(tmp_path / "storage") as history:
         (edition,) = history.published(history.series()[0])
-    assert edition.withdrawn == ((GOOD.at + 3600, GOOD.at + 5 * 3600),)
+    assert edition.withdrawn == (GOOD.at + 3600, GOOD.at + 5 * 3600)
 
 
 def test_storage_that_comes_back_gives_and_takes(tmp_path: Path, storage: Storage) -> None:

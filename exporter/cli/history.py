@@ -181,11 +181,9 @@ def _shown(
         tenant = edition.series.tenant
         expires = edition.confirmed_at + (tenant.report.max_age if tenant else max_age)
         ended = min(expires, after.published_at) if after else expires
-        start = edition.published_at
-        for since, until in edition.withdrawn:
-            times.append((edition, _milliseconds(start), _milliseconds(min(since, ended))))
-            start = until
-        times.append((edition, _milliseconds(start), _milliseconds(ended)))
+        turns = (edition.published_at, *edition.withdrawn, ended)
+        for start, stop in zip(turns[::2], turns[1::2], strict=True):
+            times.append((edition, _milliseconds(start), _milliseconds(min(stop, ended))))
     times = [(edition, start, ended) for edition, start, ended in times if start < end and ended > begin]
     read = history.snapshots(edition for edition, _, _ in times)
     return [

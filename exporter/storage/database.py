@@ -188,7 +188,9 @@ def connect(file: Path) -> sqlite3.Connection:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         return _opened(file, _use_wal)
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if _primary_code(error) == sqlite3.SQLITE_BUSY:  # says nothing about the file system
+            raise
         return _opened(file, _use_rollback_journal)
 
 

@@ -41,21 +41,21 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """When one set of numbers was on /metrics.
+    """When one set of numbers was on /metrics, Unix seconds.
 
     Attributes:
         number: in the file.
         series: the tenant's report.
-        published_at: the first good poll that had it there, Unix seconds.
+        published_at: the first good poll that had it there.
         confirmed_at: the last one.
-        withdrawn: from when to when it was not, Unix seconds, because the last good poll was too long ago.
+        withdrawn: from when, until when, and so on, it was not, because the last good poll was too long ago.
     """
 
     number: int
     series: Series
     published_at: float
     confirmed_at: float
-    withdrawn: tuple[tuple[float, float], ...]
+    withdrawn: tuple[float, ...]
 
 
 class History:
@@ -94,7 +94,12 @@ class History:
         found = []
         with storage_errors("read the history", self._file):
             rows = self._connection.execute("SELECT id, cloud, tenant_id, report, tenant FROM series")
-            for number, cloud, tenant_id, report, stored_name in rows:
+            for number, *texts in rows:
+                try:
+                    cloud, tenant_id, report, stored_name = map(records.text, texts)
+                except ValueError as error:
+                    _unreadable(f"stored series {number} cannot be read and is left out: {error}")
+                    continue
                 tenant = by_place.get((cloud, tenant_id))
                 name = tenant.name if tenant else stored_name or tenant_id
                 found.append(Series(number, Key(cloud, tenant_id, report), name, tenant))
@@ -116,21 +121,28 @@ class History:
     def published(self, series: Series) -> list[Edition]:
         """Read when which report of `series` was on /metrics, revisions included, in that order."""
         with storage_errors("read the history", self._file):
-            withdrawn: dict[int, list[tuple[float, float]]] = {}
-            for edition, since, until in self._connection.execute(
+            times: dict[int, list[object]] = {}
+            for number, *stored in self._connection.execute(
+                "SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL"
+                " ORDER BY published_at, id",
+                (series.number,),
+            ):
+                times[number] = stored
+            for number, *stored in self._connection.execute(
                 "SELECT edition, since, until FROM withdrawal JOIN edition ON edition.id = edition WHERE series = ?"
                 " ORDER BY since",
                 (series.number,),
             ):
-                withdrawn.setdefault(edition, []).append((since, until))
-            rows = self._connection.execute(
-                "SELECT id, published_at, confirmed_at FROM edition WHERE series = ? AND published_at IS NOT NULL"
-                " ORDER BY published_at, id",
-                (series.number,),
-            )
-            return [
-                Edition(number, series, first, last, tuple(withdrawn.get(number, ()))) for number, first, last in rows
-            ]
+                times.get(number, []).extend(stored)
+        found = []
+        for number, stored in times.items():
+            try:
+                first, last, *withdrawn = map(records.number, stored)
+            except ValueError as error:
+                _unreadable(f"the times of stored report {number} cannot be read, and it is left out: {error}")
+            else:
+                found.append(Edition(number, series, first, last, tuple(withdrawn)))
+        return found
 
     def snapshots(self, editions: Iterable[Edition]) -> dict[int, Snapshot]:
         """Read the numbers of `editions`, by the edition's number."""

@@ -89,7 +89,7 @@ def read_standings(connection: sqlite3.Connection, unreadable: Callable[[str], N
         try:
             standings[Key(cloud, tenant_id, report)] = Standing(
                 held.get(edition),
-                None if last_success is None else _number(last_success),
+                None if last_success is None else number(last_success),
                 _outcome(outcome),
                 int(consecutive_failures),
             )
@@ -124,9 +124,9 @@ def snapshots(
         try:
             found[edition] = Snapshot(
                 date.fromisoformat(refresh_date),
-                tuple(Row(_text(names.setdefault(name, name)), _counts(counts)) for *_, name, counts in products),
-                _number(collected_at),
-                _text(request_id),
+                tuple(Row(text(names.setdefault(name, name)), _counts(counts)) for *_, name, counts in products),
+                number(collected_at),
+                text(request_id),
             )
         except (ValueError, TypeError) as error:
             unreadable(f"stored report {edition} of {refresh_date} cannot be read and is left out: {error}")
@@ -189,7 +189,8 @@ def read_calls(connection: sqlite3.Connection, since: float) -> dict[Key, list[f
     """Read the calls to Graph from `since` on (Unix seconds), oldest first."""
     calls: dict[Key, list[float]] = {}
     for cloud, tenant_id, report, at in connection.execute(
-        "SELECT cloud, tenant_id, report, at FROM call JOIN series ON series.id = series WHERE at >= ? ORDER BY at",
+        "SELECT cloud, tenant_id, report, at FROM call JOIN series ON series.id = series"
+        " WHERE at >= ? AND typeof(at) = 'real' ORDER BY at",
         (since,),
     ):
         calls.setdefault(Key(cloud, tenant_id, report), []).append(at)
@@ -229,6 +230,27 @@ def delete_unseen(connection: sqlite3.Connection, before: float) -> None:
         """,  # noqa: S608 - a constant
         (before,),
     )
+
+
+def number(value: object) -> float:
+    """Return a stored number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def text(value: str) -> str:
+    """Return a stored text.
+
+    Raises:
+        ValueError: it was not UTF-8.
+    """
+    value.encode()
+    return value
 
 
 def _series(connection: sqlite3.Connection, key: Key) -> int:
@@ -273,33 +295,24 @@ def _same(stored: list[tuple[str, str]], rows: list[tuple[str, str]]) -> bool:
 
 
 def _holds_newer(connection: sqlite3.Connection, series: int, day: date, now: float) -> bool:
-    found = connection.execute(
-        "SELECT refresh_date FROM series JOIN edition ON edition.id = held WHERE series.id = ?", (series,)
+    newer = connection.execute(
+        "SELECT date(refresh_date) FROM series JOIN edition ON edition.id = held"
+        " WHERE series.id = ? AND date(refresh_date) > ?",
+        (series, day.isoformat()),
     ).fetchone()
-    if found is None or found[0] <= day.isoformat():
-        return False
-    return not is_ahead_of_clock(date.fromisoformat(found[0]), now)
+    return newer is not None and not is_ahead_of_clock(date.fromisoformat(newer[0]), now)
 
 
 def _confirm(connection: sqlite3.Connection, edition: int, at: float, max_age: float) -> None:
     """Write that the edition was on /metrics at `at`, and until when it had been withdrawn before."""
-    (confirmed_at,) = connection.execute("SELECT confirmed_at FROM edition WHERE id = ?", (edition,)).fetchone()
-    if confirmed_at is not None and confirmed_at + max_age < at:
-        connection.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (edition, confirmed_at + max_age, at))
+    connection.execute(
+        "INSERT INTO withdrawal SELECT id, confirmed_at + ?1, ?2 FROM edition"
+        " WHERE id = ?3 AND typeof(confirmed_at) = 'real' AND confirmed_at + ?1 < ?2",
+        (max_age, at, edition),
+    )
     connection.execute(
         "UPDATE edition SET published_at = coalesce(published_at, ?), confirmed_at = ? WHERE id = ?", (at, at, edition)
     )
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _text(value: str) -> str:
-    value.encode()  # refuses what was not UTF-8 in the file
-    return value
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -316,11 +329,9 @@ def _outcome(columns: Iterable[Any]) -> Outcome | None:
     failure = None
     if reason is not None:
         known = Reason(reason) if reason in set(Reason) else Reason.INTERNAL  # another version may distinguish more
-        failure = Failure(known, _text(message), _text(hint), _text(request_id))
+        failure = Failure(known, text(message), text(hint), text(request_id))
     rejected = None if rejected_rows is None else int(rejected_rows)
-    return Outcome(
-        _number(at), _number(duration), failure=failure, rejected_rows=rejected, not_before=_number(not_before)
-    )
+    return Outcome(number(at), number(duration), failure=failure, rejected_rows=rejected, not_before=number(not_before))
 
 
 def _storable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.storage import Storage, StorageError, StorageLockedError
+from exporter.storage import Storage, StorageError, StorageLockedError, database
 from exporter.storage.database import find_damage
 from exporter.storage.history import History
 from exporter.storage.schema import newest
@@ -107,6 +107,22 @@ def test_the_look_for_damage_is_bounded(folder: Path, clock: Clock) -> None:
     (folder / FILE).write_bytes(whole)
     assert find_damage(folder / FILE, limit=0) == "", "the look ended before the last page"
     assert find_damage(folder / FILE) != ""
+
+
+def test_another_programs_lock_at_the_start_changes_no_journal(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that another program holds for a moment is not taken for a file system that cannot do WAL."""
+    fill(folder, clock)
+    monkeypatch.setattr(database, "_use_rollback_journal", lambda _: pytest.fail("the journal would be another one"))
+    with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(Storage.open(folder, clock=clock)) as storage:
+            assert "database is locked" in storage.problem
+            other.execute("ROLLBACK")
+            with storage.repairing():
+                pass
+            assert storage.up
 
 
 def test_a_newer_schema_is_left_untouched(folder: Path, clock: Clock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import shutil
 import sqlite3
 import tempfile
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.cli.history import openmetrics_lines, write_csv
 from exporter.errors import Reason
 from exporter.state import Failure, Key, Outcome, Row, Snapshot, Standing
 from exporter.storage import Storage, StorageError, StorageLockedError
@@ -358,6 +361,42 @@ def test_an_unreadable_row_costs_only_itself(storage: Storage, folder: Path, dam
     assert storage.up, "the file as a whole works"
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE product SET counts = '[1,2'",
+        "UPDATE product SET counts = x'00'",
+        "UPDATE product SET product_type = CAST(x'ff41' AS TEXT)",
+        "UPDATE edition SET refresh_date = 'yesterday'",
+        "UPDATE edition SET collected_at = 'noon'",
+        "UPDATE edition SET published_at = 'noon'",
+        "UPDATE edition SET confirmed_at = 'noon'",
+        "UPDATE series SET last_success = 'noon'",
+        "UPDATE series SET tenant = CAST(x'ff41' AS TEXT)",
+        "UPDATE withdrawal SET until = 'noon'",
+        "UPDATE call SET at = 'noon'",
+    ],
+)
+def test_the_next_good_poll_replaces_what_cannot_be_read(storage: Storage, folder: Path, damage: str) -> None:
+    """Rows that cannot be read keep no later poll from being stored, no budget from being known and no history."""
+    polls = [good(report(0, START + hours * 3600)) for hours in (0, 5, 6)]
+    polls.append(good(report(1, START + DAY)))
+    for number in range(1, len(polls)):
+        storage.save(CONTOSO, "contoso", standing(*polls[:number]), polls[number - 1].snapshot, 3600)
+    storage.record_call(CONTOSO, START)
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
+        connection.execute(damage)
+    assert "noon" not in str(storage.calls_since(0))
+    for times in range(2):
+        with History(folder) as history:
+            found = history.series()
+            write_csv(io.StringIO(), history, found, 0.0, math.inf)
+            lines = openmetrics_lines(history, found, 0.0, START + 9 * DAY, max_age=3600, step=3600, extra_labels={})
+            "".join(lines).encode()
+        storage.save(CONTOSO, "contoso", standing(*polls), polls[-1].snapshot, 3600)
+        assert storage.restore() == {CONTOSO: standing(*polls)}, times
+
+
 def kept_while_down(storage: Storage) -> None:
     """Save two days' reports and a call; nothing reaches the file."""
     outcomes = [good(report(number, START + number * DAY)) for number in (2, 3)]
@@ -400,7 +439,7 @@ def test_what_was_withdrawn_while_storage_was_down_is_known_later(folder: Path, 
     storage.close()
     with History(folder) as history:
         (edition,) = history.published(history.series()[0])
-    assert edition.withdrawn == ((START + 3600, START + 5 * 3600),)
+    assert edition.withdrawn == (START + 3600, START + 5 * 3600)
 
 
 @pytest.mark.parametrize("how", ["file", "folder", "replaced"])
