@@ -1,4 +1,4 @@
-"""HTTP clients: proxies, limits on size and time, one request at a time.
+"""HTTP clients: proxies, limits on size and time, one request at a time; and what went wrong on the network.
 
 Each worker thread has clients of its own: httpx's pool shared by all is quadratic in its connections.
 """
@@ -6,6 +6,7 @@ Each worker thread has clients of its own: httpx's pool shared by all is quadrat
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import zlib
 from dataclasses import dataclass, field, replace
@@ -18,14 +19,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from exporter import __version__
-from exporter.errors import ExporterError, ReportError, ServerError, ThrottledError
+from exporter.errors import ExporterError, NetworkError, ReportError, ServerError, ThrottledError
 from exporter.files import MIB
 from exporter.http.deadline import Backend, PollClock, tls_context
-from exporter.http.errors import network_error
 from exporter.log import get_logger
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
 
     import httpcore
@@ -41,6 +40,19 @@ _HEADERS = {"User-Agent": f"office365-activations-exporter/{__version__}", "Acce
 _OK, _TOO_MANY, _SERVER = 200, 429, 500
 _DEFAULT_WAIT = 300.0
 _LONGEST_WAIT = 86400.0
+
+_FIREWALL = "check the path to the host (firewall, proxy); raise poll.timeout if the host is just slow"
+_PROXY = "check http.proxy (or HTTPS_PROXY): host, port, and whether it allows this host"
+_PROXY_PASSWORD = "check user and password in http.proxy (or HTTPS_PROXY)"  # noqa: S105 - advice, no password
+_UNTRUSTED = "if your own proxy or gateway signs it, add its CA to http.ca_file"
+# OpenSSL's numbers: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+_CERTIFICATE_HINTS = {
+    9: "check this machine's clock",
+    10: "check this machine's clock; if it is right, whoever runs the host must renew its certificate",
+    62: "another host answers in its place: check DNS, the proxy and, for a custom cloud, its addresses",
+    64: "another host answers in its place: check DNS, the proxy and, for a custom cloud, its addresses",
+}
+_CUT = ("Server disconnected", "peer closed connection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +201,7 @@ class Clients:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self._count(endpoint, "error")
             proxy = self._proxy.host if proxied else ""
-            raise network_error(error, endpoint, url, proxy=proxy, seconds=deadline.seconds) from None
+            raise _network_error(error, endpoint, url, proxy=proxy, seconds=deadline.seconds) from None
         self._count(endpoint, str(answer.status_code))
         log.debug("answer", endpoint=endpoint, host=target.host, status=answer.status_code, bytes=len(answer.body))
         return answer
@@ -305,3 +317,37 @@ def _with_surplus(line: httpx.BaseTransport) -> list[httpcore.ConnectionInterfac
         if state is not None and state.trailing_data[0]:
             found.append(connection)
     return found
+
+
+def _network_error(error: Exception, endpoint: str, url: str, *, proxy: str, seconds: float) -> NetworkError:
+    """Return the error that says what happened on the way, and what to check.
+
+    The address may hold a signature, so only its host is ever shown. `proxy` is the proxy's host and port, if there was
+    one, and `seconds` how long the whole poll may take.
+    """
+    cause: BaseException = error
+    # httpcore hides the error of the TLS library as if it were of no interest.
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
+    what, hint = f"the connection broke: {str(cause) or type(error).__name__}", ""
+    match error:
+        case httpx.TimeoutException():
+            what, hint = f"no complete answer within {seconds:g} s", _FIREWALL
+        case httpx.ProxyError():
+            what, hint = f"the proxy refused: {error}", _PROXY_PASSWORD if str(error).startswith("407") else _PROXY
+        case _ if isinstance(cause, ssl.SSLCertVerificationError):
+            what = f"its certificate is not trusted: {cause.verify_message}"
+            hint = _CERTIFICATE_HINTS.get(cause.verify_code, _UNTRUSTED)
+        case httpx.ConnectError():
+            what, hint = f"cannot connect: {cause}", _PROXY if proxy else ""
+        case httpx.DecodingError():
+            what = str(error)
+        case httpx.ProtocolError() if not str(error).startswith(_CUT):
+            # The library quotes the line that it could not read: it may be a preauthenticated Location.
+            what = "its answer is not valid HTTP"
+    try:
+        host = httpx.URL(url).netloc.decode("ascii") or "(no host)"
+    except httpx.InvalidURL:
+        host = "(unreadable address)"
+    through = f" through the proxy {proxy}" if proxy else ""
+    return NetworkError(f"{endpoint} host {host}{through}: {what}", hint=hint)
