@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Generic, TypeVar
 
 import bcrypt
 
@@ -30,24 +30,6 @@ _RESERVED = 4
 
 _REMEMBERED = 1024
 _ADDRESSES = 16_384
-
-
-class _Attempt(NamedTuple):
-    """A user's password, to be checked against a hash.
-
-    Attributes:
-        digest: the key under which the result is remembered.
-        known: whether the user exists; if not, no password is right.
-    """
-
-    digest: bytes
-    password: bytes
-    hashed: bytes
-    known: bool
-
-    def is_right(self) -> bool:
-        """Compute whether the password is right; without the interpreter's lock, for some twenty seconds at cost 18."""
-        return bcrypt.checkpw(self.password[:_LONGEST], self.hashed) and self.known
 
 
 class Passwords:
@@ -86,16 +68,17 @@ class Passwords:
             BusyError: too many checks are waiting, or too many of this client's.
         """
         attempt = self._attempt(authorization)
-        if attempt is None or attempt.digest in self._wrong:
+        if attempt is None:
             return False
-        if attempt.digest in self._right:
-            return True
-        task = self._under_way.get(attempt.digest)
+        digest, is_right = attempt
+        if digest in self._right or digest in self._wrong:
+            return digest in self._right
+        task = self._under_way.get(digest)
         if task is None:
             # Outside the task: it is this request that is refused if the queue is full.
-            future = self._begin(attempt, client)
-            task = asyncio.get_running_loop().create_task(self._remember(future, attempt, client))
-            self._under_way[attempt.digest] = task
+            future = self._begin(is_right, client)
+            task = asyncio.get_running_loop().create_task(self._remember(future, digest, client))
+            self._under_way[digest] = task
             self._from[client] += 1
         # A request that is cancelled leaves the check to the others, which share it, and to the memory.
         return await asyncio.shield(task)
@@ -105,29 +88,29 @@ class Passwords:
         self._worker.end()
         self._reserved.end()
 
-    def _begin(self, attempt: _Attempt, client: str) -> asyncio.Future[bool]:
+    def _begin(self, is_right: Callable[[], bool], client: str) -> asyncio.Future[bool]:
         if not self._from[client] and client not in self._wrong_from:
             try:
-                return self._reserved.do(attempt.is_right)
+                return self._reserved.do(is_right)
             except BusyError:
                 pass
         if self._from[client] >= _WAITING_FROM_ONE:
             raise BusyError(client)
-        return self._worker.do(attempt.is_right)
+        return self._worker.do(is_right)
 
-    async def _remember(self, future: asyncio.Future[bool], attempt: _Attempt, client: str) -> bool:
+    async def _remember(self, future: asyncio.Future[bool], digest: bytes, client: str) -> bool:
         try:
             right = await future
         finally:
-            del self._under_way[attempt.digest]
+            del self._under_way[digest]
             self._from -= Counter((client,))
-        (self._right if right else self._wrong).add(attempt.digest)
+        (self._right if right else self._wrong).add(digest)
         if not right:
             self._wrong_from.add(client)
         return right
 
-    def _attempt(self, authorization: str | None) -> _Attempt | None:
-        """Return what an Authorization header claims; None if it is not basic authentication."""
+    def _attempt(self, authorization: str | None) -> tuple[bytes, Callable[[], bool]] | None:
+        """Return under which digest a header's result is remembered, and what computes it; None if it is malformed."""
         scheme, _, encoded = (authorization or "").partition(" ")
         try:
             user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
@@ -136,12 +119,16 @@ class Passwords:
         if scheme.lower() != "basic" or not colon:
             return None
         hashed = self._users.get(user)
-        known = hashed is not None
-        if hashed is None:
-            hashed = max(self._users.values(), key=lambda one: one[4:6])  # the cost, in two digits
-        parts = (user, hashed, password, b"\1" if known else b"")
+        # That of the most expensive user, by its cost in two digits, in place of an unknown one's.
+        against = hashed or max(self._users.values(), key=lambda one: one[4:6])
+        parts = (user, against, password, b"\1" if hashed else b"")
         whole = b"".join(len(part).to_bytes(8) + part for part in parts)
-        return _Attempt(hmac.digest(self._key, whole, hashlib.sha256), password, hashed, known)
+
+        def is_right() -> bool:
+            # Without the interpreter's lock, for some twenty seconds at cost 18.
+            return bcrypt.checkpw(password[:_LONGEST], against) and hashed is not None
+
+        return hmac.digest(self._key, whole, hashlib.sha256), is_right
 
 
 class _Memory(Generic[T]):

@@ -321,18 +321,17 @@ class Connection:
 
 
 def _chunks(head: bytes, body: Sequence[bytes], size: int) -> Iterator[Sequence[bytes | memoryview]]:
-    """Yield head and body in chunks of `size`, each in pieces; pieces are cut where a chunk ends."""
+    """Yield head and body in chunks of at most `size` bytes, each in pieces; longer pieces are cut."""
     chunk: list[bytes | memoryview] = [head]
     room = size - len(head)
     for piece in body:
-        rest = memoryview(piece)
-        while len(rest) > room:
-            chunk.append(rest[:room])
-            rest = rest[room:]
-            yield chunk
-            chunk, room = [], size
-        chunk.append(rest)
-        room -= len(rest)
+        for start in range(0, len(piece), size):
+            part = memoryview(piece)[start : start + size]
+            if len(part) > room:
+                yield chunk
+                chunk, room = [], size
+            chunk.append(part)
+            room -= len(part)
     yield chunk
 
 

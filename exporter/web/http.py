@@ -148,10 +148,9 @@ class Reader:
                 self._message = _Message(head, self._limits)
             if not self._message.take_body(self._buffer):
                 return None
-            request = self._message.request()
         except _RefusedError as refused:
             return refused.response
-        self._message = None
+        request, self._message = self._message.request, None
         return request
 
     def take_expectation(self) -> bool:
@@ -205,30 +204,28 @@ class _RefusedError(Exception):
 
 
 class _Message:
-    """One request: its head, and how much of its body is still to come. httptools calls its `on_` methods."""
+    """One request, and how much of its body is still to come. httptools calls its `on_` methods."""
 
     def __init__(self, head: bytes, limits: Limits) -> None:
         self._url = b""
         self._pairs: list[tuple[bytes, bytes]] = []
-        self._headers: dict[str, str] = {}
         self._head_done = self._complete = self._keep_alive = False
         self._parser = httptools.HttpRequestParser(self)
         upgrades = self._parse(head)
         if len(self._pairs) > limits.headers:
             raise _RefusedError(_HEAD_TOO_LARGE)
-        self._old = self._parser.get_http_version() == "1.0"
+        headers = _joined(self._pairs)
+        old = self._parser.get_http_version() == "1.0"
         hosts = sum(name.lower() == b"host" for name, _ in self._pairs)
-        if hosts > 1 or (hosts == 0 and not self._old) or not _HOST.fullmatch(self._headers.get("host", "")):
+        if hosts > 1 or (hosts == 0 and not old) or not _HOST.fullmatch(headers.get("host", "")):
             raise _RefusedError(_ONE_HOST)
-        coding = self._headers.get("transfer-encoding")
-        if coding is not None and self._old:
+        coding = headers.get("transfer-encoding")
+        if coding is not None and old:
             raise _RefusedError(_FRAMING)
         if coding is not None and coding.lower() != "chunked":
             raise _RefusedError(_CODING)
         self._chunked = coding is not None and not upgrades
-        # Nothing is read after a request for another protocol, or after a chunked body.
-        self._keep_alive &= not upgrades and not self._chunked
-        length = self._headers.get("content-length", "0")
+        length = headers.get("content-length", "0")
         if upgrades:
             self._left = 0
         elif self._chunked:
@@ -237,8 +234,11 @@ class _Message:
             raise _RefusedError(_BODY_TOO_LARGE)
         else:
             self._left = int(length)
-        expect = "" if self._old else self._headers.get("expect", "")
-        self.expects_continue = self._left > 0 and expect.lower() == "100-continue"
+        self.expects_continue = self._left > 0 and not old and headers.get("expect", "").lower() == "100-continue"
+        # Nothing is read after a request for another protocol, or after a chunked body.
+        keep_alive = self._keep_alive and not upgrades and not self._chunked
+        method = self._parser.get_method().decode("ascii")
+        self.request = Request(method, *_target(self._url), headers, keep_alive, old)
 
     def take_body(self, buffer: bytearray) -> bool:
         """Remove this request's body from the buffer as far as it is there; return whether it is whole."""
@@ -255,11 +255,6 @@ class _Message:
         if not self._complete and not self._left:
             raise _RefusedError(_BODY_TOO_LARGE)
         return self._complete
-
-    def request(self) -> Request:
-        path, query = _target(self._url)
-        method = self._parser.get_method().decode("ascii")
-        return Request(method, path, query, self._headers, self._keep_alive, self._old)
 
     def _parse(self, data: bytes) -> bool:
         """Parse `data`; return whether the client asks for another protocol."""
@@ -288,7 +283,6 @@ class _Message:
     def on_headers_complete(self) -> None:
         """Note what the parser forgets when the message is complete."""
         self._head_done = True
-        self._headers = _joined(self._pairs)
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_message_complete(self) -> None:

@@ -29,13 +29,6 @@ _REMEMBERED = 16
 _QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
 
 
-class Format(NamedTuple):
-    """A format, and its Content-Type."""
-
-    openmetrics: bool
-    content_type: str
-
-
 class _Range(NamedTuple):
     """One element of Accept or Accept-Encoding."""
 
@@ -49,8 +42,8 @@ _NOTHING = _Range("", "", "", 0.0)
 
 
 @lru_cache(_REMEMBERED)
-def format_for(accept: str | None) -> Format:
-    """Return the format for an Accept header.
+def format_for(accept: str | None) -> tuple[bool, str]:
+    """Return whether an Accept header gets OpenMetrics, and the Content-Type.
 
     If the client prefers neither, it gets OpenMetrics if it names it, and text if only `*/*` matches.
     """
@@ -59,9 +52,9 @@ def format_for(accept: str | None) -> Format:
     plain = _best("text/plain", "0.0.4", ranges)
     is_named = openmetrics.name != "*/*" and openmetrics.quality > 0
     if openmetrics.quality < plain.quality or (openmetrics.quality == plain.quality and not is_named):
-        return Format(openmetrics=False, content_type=TEXT)
+        return False, TEXT
     scheme = openmetrics.escaping if openmetrics.escaping in _SCHEMES else _SCHEMES[0]
-    return Format(openmetrics=True, content_type=_OPENMETRICS + scheme)
+    return True, _OPENMETRICS + scheme
 
 
 @lru_cache(_REMEMBERED)
