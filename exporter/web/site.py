@@ -236,7 +236,8 @@ class Site:
 
 def _tenants(query: str) -> tuple[str, ...]:
     """Return the tenants that a query names."""
-    return tuple(value for key, value in parse_qsl(query, keep_blank_values=True) if key == "tenant")
+    pairs = parse_qsl(query, keep_blank_values=True) if query else ()  # a scrape has none, and parsing takes 5 µs
+    return tuple(value for key, value in pairs if key == "tenant")
 
 
 def _redirect(where: str) -> _Route:
