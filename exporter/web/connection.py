@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger, is_verbose
-from exporter.web.http import CONTINUE, FULL, Reader, Request, Response, text
+from exporter.web.http import CONTINUE, FULL, Reader, Request, Response, refused, text
 from exporter.web.limits import Shares, Slots, client_key
 
 if sys.platform != "win32":
@@ -143,18 +143,17 @@ class Connection:
 
     async def _run(self) -> None:
         try:
-            writer, refusal = await self._open()
-            await self._serve(writer, refusal)
+            await self._serve(*await self._open())
         except (OSError, ssl.SSLError) as error:
             # Anybody can send anything to an open port, or nothing in time, which must not fill the log.
             log.debug("a connection failed", client=self.address, error=str(error))
         except Exception:
             log.exception("a connection failed", client=self.address)
 
-    async def _open(self) -> tuple[asyncio.StreamWriter, Response | None]:
-        """Do the TLS handshake, if any; return how to write, and the refusal of a client that is not allowed."""
+    async def _open(self) -> tuple[asyncio.StreamWriter, Request | None]:
+        """Do the TLS handshake, if any; return how to write, and a refused request of a client that is not allowed."""
         protocol = asyncio.StreamReaderProtocol(self._stream, loop=self._loop)
-        refusal = None
+        first = None
         # From now on the transport closes the socket.
         self._has_transport = True
         if self._security.context is None:
@@ -168,27 +167,27 @@ class Connection:
             if allowed is not None and not tls.has_name(allowed, transport.get_extra_info("peercert")):
                 # Python's ssl cannot refuse a certificate that it has verified: the client is refused over HTTP.
                 log.warning("a client's certificate has no allowed name: refused", client=self.address)
-                refusal = text(403, "the client's certificate has no name of client_allowed_sans")
+                first = refused(text(403, "the client's certificate has no name of client_allowed_sans"))
         self._writer = asyncio.StreamWriter(transport, protocol, self._stream, self._loop)
-        return self._writer, refusal
+        return self._writer, first
 
-    async def _serve(self, writer: asyncio.StreamWriter, refusal: Response | None) -> None:
+    async def _serve(self, writer: asyncio.StreamWriter, first: Request | None) -> None:
         seconds = self._limits.request
-        while (found := refusal or await self._read(writer, seconds)) is not None:
+        while (request := first or await self._read(writer, seconds)) is not None:
             # A client may close its sending side early.
             ended = self._stream.at_eof() and not self._reader.reading
-            last = isinstance(found, Response) or not found.keep_alive or self._all.draining or ended
+            last = not request.keep_alive or self._all.draining or ended
             async with asyncio.timeout(self._limits.response):
                 if self._delivery is not None:
                     await self._wait_until_delivered(writer.transport)
-                response = found if isinstance(found, Response) else await self._answer(found)
-                await self._send(writer, response, found, last=last)
+                response = request.refusal or await self._answer(request)
+                await self._send(writer, request, response, last=last)
                 last |= self._all.draining
                 if last and response.counted:
                     await self._wait_until_delivered(writer.transport)
             if last:
                 async with asyncio.timeout(self._limits.linger):
-                    await self._close(writer, refused=isinstance(found, Response))
+                    await self._close(writer, refused=request.refusal is not None)
                 return
             if response.counted:
                 until = self._loop.time() + self._limits.response
@@ -200,18 +199,13 @@ class Connection:
         async with asyncio.timeout(self._limits.response):
             await self._wait_until_delivered(writer.transport)
 
-    async def _read(self, writer: asyncio.StreamWriter, seconds: float) -> Request | Response | None:
-        """Return the next request, the refusal of an invalid or late one, or None if there are no more.
-
-        Args:
-            writer: takes `100 Continue`.
-            seconds: by when it must begin.
-        """
+    async def _read(self, writer: asyncio.StreamWriter, seconds: float) -> Request | None:
+        """Return the next request, which must begin within `seconds`; None if there are no more."""
         reader = self._reader
         has_begun = reader.reading
         try:
             async with asyncio.timeout(self._limits.request if has_begun else seconds) as deadline:
-                while (found := reader.next()) is None:
+                while (request := reader.next()) is None:
                     if reader.reading and not has_begun:
                         has_begun = True
                         deadline.reschedule(self._loop.time() + self._limits.request)
@@ -222,9 +216,9 @@ class Connection:
                         return None
                     reader.feed(data)
         except TimeoutError:
-            found = reader.expire()
+            request = reader.expire()
         self._all.note_busy(self)
-        return found
+        return request
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -235,18 +229,13 @@ class Connection:
         # Only now: what is refused takes no slot from anybody.
         return FULL if response.counted and not self._all.scrapes.take(self) else response
 
-    async def _send(
-        self, writer: asyncio.StreamWriter, response: Response, found: Request | Response, *, last: bool
-    ) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, request: Request, response: Response, *, last: bool) -> None:
         """Send a response, no faster than the client reads it."""
-        request = found if isinstance(found, Request) else None
         if is_verbose():
-            method, path = (request.method, request.path[:_LOGGED]) if request is not None else ("", "")
-            size = sum(map(len, response.body))
+            method, path, size = request.method, request.path[:_LOGGED], sum(map(len, response.body))
             log.debug("answered", client=self.address, method=method, path=path, status=response.status, bytes=size)
-        old = request is not None and request.old
-        head = response.head(self._all.site.security.headers, keep_alive=not last, old=old)
-        body = () if request is not None and request.method == "HEAD" else response.body
+        head = response.head(self._all.site.security.headers, keep_alive=not last, old=request.old)
+        body = () if request.method == "HEAD" else response.body
         is_tls = self._security.context is not None
         for chunk in _chunks(head, body, _CHUNK_TLS if is_tls else _CHUNK):
             if writer.transport.is_closing():

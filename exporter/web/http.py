@@ -27,7 +27,7 @@ _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode("ascii") f
 
 
 class Request(NamedTuple):
-    """One request; its body has been read and discarded, since no endpoint uses one.
+    """One request, or what is known of an invalid one; its body is discarded, since no endpoint uses one.
 
     Attributes:
         method: in upper case.
@@ -36,6 +36,7 @@ class Request(NamedTuple):
         headers: by name in lower case; the values of a repeated header are joined by commas.
         keep_alive: whether another request may follow on the connection.
         old: whether it is HTTP/1.0.
+        refusal: the response to an invalid request, after which none follows.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     keep_alive: bool
     old: bool
+    refusal: Response | None = None
 
 
 class Response(NamedTuple):
@@ -81,6 +83,10 @@ class Response(NamedTuple):
         # For HEAD, too: the length of the response to GET.
         lines.append(b"Content-Length: %d\r\n\r\n" % sum(map(len, self.body)))
         return b"".join(lines)
+
+
+def refused(response: Response) -> Request:
+    return Request("", "", "", {}, keep_alive=False, old=False, refusal=response)
 
 
 def text(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -138,8 +144,8 @@ class Reader:
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
-    def next(self) -> Request | Response | None:
-        """Return the next request; or the refusal of an invalid one, after which none follows; or None for now."""
+    def next(self) -> Request | None:
+        """Return the next request, valid or not; None for now."""
         try:
             if self._message is None:
                 head = self._take_head()
@@ -148,8 +154,8 @@ class Reader:
                 self._message = _Message(head, self._limits)
             if not self._message.take_body(self._buffer):
                 return None
-        except _RefusedError as refused:
-            return refused.response
+        except _RefusedError as error:
+            return refused(error.response)
         request, self._message = self._message.request, None
         return request
 
@@ -161,9 +167,9 @@ class Reader:
         message.expects_continue = False
         return True
 
-    def expire(self) -> Response | None:
-        """Return the refusal of a request that is late; None if none has begun."""
-        return _TOO_SLOW if self.reading else None
+    def expire(self) -> Request | None:
+        """Return a request that is late; None if none has begun."""
+        return refused(_TOO_SLOW) if self.reading else None
 
     def _take_head(self) -> bytes | None:
         """Remove the request line and headers, with the empty line, from the buffer; None if they are not whole yet."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.http import Reader, Request, Response
+from exporter.web.http import Reader, Request
 from exporter.web.limits import Limits
 
 SMALL = Limits(line=64, head=256, headers=4, body=32)
@@ -22,22 +22,22 @@ PIECES = st.sampled_from(
 )
 
 
-def read(limits: Limits, *segments: bytes) -> list[Request | Response]:
+def read(limits: Limits, *segments: bytes) -> list[Request]:
     """Return what a new reader finds in these segments, up to its first refusal."""
     reader = Reader(limits)
-    found: list[Request | Response] = []
+    found: list[Request] = []
     for segment in segments:
         reader.feed(segment)
         while (one := reader.next()) is not None:
             found.append(one)
-            if isinstance(one, Response) or not one.keep_alive:
+            if not one.keep_alive:
                 return found
     return found
 
 
-def statuses(found: list[Request | Response]) -> list[int]:
+def statuses(found: list[Request]) -> list[int]:
     """Return 0 for each request and the status of each refusal."""
-    return [one.status if isinstance(one, Response) else 0 for one in found]
+    return [one.refusal.status if one.refusal is not None else 0 for one in found]
 
 
 def test_a_request_is_read_as_it_came() -> None:
@@ -62,7 +62,7 @@ def test_a_request_is_read_as_it_came() -> None:
 def test_an_absolute_target_is_understood(target: bytes, path: str, query: str) -> None:
     """What a proxy would be asked is answered too: its host ends at the path or, without one, at the query."""
     (request,) = read(Limits(), b"GET %s HTTP/1.1\r\nHost: h\r\n\r\n" % target)
-    assert isinstance(request, Request)
+    assert request.refusal is None
     assert (request.path, request.query) == (path, query)
 
 
@@ -79,7 +79,9 @@ def test_empty_lines_begin_no_request() -> None:
     """A client that ends its request with an empty line too many is idle after it, not late with the next."""
     reader = Reader(Limits())
     reader.feed(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n")
-    assert isinstance(reader.next(), Request)
+    request = reader.next()
+    assert request is not None
+    assert request.refusal is None
     assert reader.next() is None
     assert not reader.reading
     assert reader.expire() is None
@@ -114,6 +116,6 @@ def test_what_follows_a_body_in_chunks_does_no_harm() -> None:
     head = b"GET /metrics HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
     for rest in (b"", b"#x", b"\x00", b"GET / HTTP/1.1\r\n"):
         (request,) = read(Limits(), head + b"3\r\nabc\r\n0\r\nAuthorization: x\r\n\r\n" + rest)
-        assert isinstance(request, Request)
+        assert request.refusal is None
         assert "authorization" not in request.headers
         assert not request.keep_alive
