@@ -17,14 +17,14 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, /, *children: str | None, **attributes: object) -> Html:
+def tag(name: str, *children: str | None, **attributes: object) -> Html:
     """Return an element; `class_` stands for class, `aria_label` for aria-label; None is left out."""
     head = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{head}>" if name == "input" else f"<{name}{head}>{join(*children)}</{name}>")
+    return Html(f"<{name}{head}>{join(*children)}</{name}>")
 
 
 def join(*parts: str | None) -> Html:

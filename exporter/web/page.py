@@ -24,6 +24,10 @@ PAGE_SIZE = 50
 _STATES = {"failing": "Failing", "pending": "Waiting", "ok": "OK"}
 _USERS = {"assigned_users": "Assigned", "activated_users": "Activated", "shared_computer_users": "Shared computer"}
 
+_SEARCH = """<form role="search" action="?">
+<p><label for="q">Name or tenant ID</label><input type="search" id="q" name="q" value="$q"><button>Find</button></p>
+<input type="hidden" name="state" value="$state"><input type="hidden" name="sort" value="$sort">
+</form>"""
 _FILTERS = {"": "All", **_STATES, "below": "Below target"}
 
 
@@ -182,15 +186,9 @@ def _choices(view: View, counts: dict[str, int]) -> Html:
 
     filters = (link(f"{title} ({counts[name]:,})", view.state, state=name) for name, title in _FILTERS.items())
     orders = (link(title, view.sort, sort=name) for name, (title, _) in _ORDERS.items())
-    kept = (
-        tag("input", type="hidden", name=key, value=value)
-        for key, value in (("state", view.state), ("sort", view.sort))
-    )
-    field = tag("input", type="search", id="q", name="q", value=view.q)
-    search = tag("p", tag("label", "Name or tenant ID", for_="q"), field, tag("button", "Find"))
     return join(
         tag("nav", tag("p", "Show:", *filters), tag("p", "Sort:", *orders), aria_label="Filter and sort"),
-        tag("form", search, *kept, role="search", action="?"),
+        fill(_SEARCH, q=view.q, state=view.state, sort=view.sort),
     )
 
 

@@ -8,10 +8,9 @@ import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.config.errors import config_error
 from exporter.files import MIB, read_file
@@ -20,7 +19,7 @@ from exporter.web.webconfig import CURVES, SUITES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from exporter.errors import ConfigError
     from exporter.web.limits import Limits
@@ -114,11 +113,10 @@ async def shake_hands(
     return transport
 
 
-def has_name(allowed: frozenset[str], certificate: object) -> bool:
+def has_name(allowed: frozenset[str], certificate: Mapping[str, Any] | None) -> bool:
     """Return whether a client's certificate, from `getpeercert()`, has one of these names, character by character."""
-    if not isinstance(certificate, Mapping):
-        return False
-    return any(_written(kind, value) in allowed for kind, value in certificate.get("subjectAltName", ()))
+    names = (certificate or {}).get("subjectAltName", ())
+    return any(_written(kind, value) in allowed for kind, value in names)
 
 
 def _written(kind: str, value: str) -> str | None:
@@ -133,14 +131,13 @@ def _written(kind: str, value: str) -> str | None:
 
 
 def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
-    certificate, key = _read(tls, "cert", path), _read(tls, "key", path)
+    (certificate, place), (key, place_of_key) = _read(tls, "cert", path), _read(tls, "key", path)
     try:
         with _as_file(certificate) as certfile, _as_file(key) as keyfile:
             made.load_cert_chain(certfile, keyfile, password=_no_password)
     except (ssl.SSLError, ValueError, OSError) as error:
-        both = f"{_source(tls, 'cert', path)} and {_source(tls, 'key', path)}"
-        fix = "use a certificate and its own key, both PEM"
-        raise _error(path, "cert", f"{both} cannot be used: {_why(error)}", fix) from None
+        what = f"{place} and {place_of_key} cannot be used: {_why(error)}"
+        raise _error(path, "cert", what, "use a certificate and its own key, both PEM") from None
 
 
 def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
@@ -150,22 +147,24 @@ def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
     if not tls.client_ca and not tls.client_ca_file:
         made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
         return
+    certificates, place = _read(tls, "client_ca", path)
     try:
-        with _as_file(_read(tls, "client_ca", path)) as file:
+        with _as_file(certificates) as file:
             made.load_verify_locations(file)
     except (ssl.SSLError, OSError) as error:
-        what = f"no certificate in {_source(tls, 'client_ca', path)}: {_why(error)}"
+        what = f"no certificate in {place}: {_why(error)}"
         raise _error(path, "client_ca", what, "name certificates in PEM") from None
 
 
-def _read(tls: Tls, key: str, path: Path) -> bytes:
+def _read(tls: Tls, key: str, path: Path) -> tuple[bytes, str]:
+    """Return a PEM, and where it stands."""
     name: str = getattr(tls, f"{key}_file")
     if not name:
         inline: str = getattr(tls, key)
-        return inline.encode()
+        return inline.encode(), f"the inline {key}"
     file = path.parent / name
     try:
-        return read_file(file, MIB)
+        return read_file(file, MIB), str(file)
     except OSError as error:
         fix = "check the path, the file and its permissions"
         raise _error(path, f"{key}_file", f"{file} cannot be read: {error.strerror}", fix) from error
@@ -199,11 +198,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return f"this is not a valid PEM file of that kind ({reason or 'unreadable'})"
     return str(error)
-
-
-def _source(tls: Tls, key: str, path: Path) -> str:
-    name = getattr(tls, f"{key}_file")
-    return str(path.parent / name) if name else f"the inline {key}"
 
 
 def _error(path: Path, key: str, what: str, fix: str) -> ConfigError:
