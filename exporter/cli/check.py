@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter.auth.hints import consent_url
-from exporter.cli.arguments import set_up_log
-from exporter.cli.tenants import check_names, for_each
+from exporter.cli.common import check_names, for_each, set_up_log
 from exporter.config import load
 from exporter.errors import ConfigError, Reason
 from exporter.microsoft import Microsoft, check_files
@@ -24,9 +23,9 @@ from exporter.state import Failure, Standing
 from exporter.web.webconfig import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
     from exporter.config import Config, Tenant
     from exporter.state import Key
 
@@ -116,16 +115,15 @@ def check_offline(config: Config, tenants: Iterable[Tenant], environ: Mapping[st
     """
     for notice in config.notices:
         sys.stderr.write(f"note: {notice}\n")
+    checks: list[Callable[[], object]] = [lambda: check_files(config, tenants, environ)]
+    if config.web.config.file is not None:
+        checks.append(WebConfigFile(config.web.config.file).load)
     errors: list[str] = []
-    try:
-        check_files(config, tenants, environ)
-    except ConfigError as error:
-        errors += error.errors
-    try:
-        if config.web.config.file is not None:
-            WebConfigFile(config.web.config.file).load()
-    except ConfigError as error:
-        errors += error.errors
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            errors += error.errors
     if errors:
         raise ConfigError(tuple(errors))
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from exporter import log
-from exporter.cli.arguments import DEMO_ADDRESS, PROGRAM, variables_of
+from exporter.cli import DEMO_ADDRESS, PROGRAM
+from exporter.cli.common import variables_of
 from exporter.cli.serve import serve_forever
 from exporter.cli.simulator import list_scenarios, simulation, write_configuration
 from exporter.config import load
@@ -26,7 +27,7 @@ from exporter.web.webconfig import WebConfigFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
     from exporter.config import Config
     from exporter.simulator.simulator import Simulator
     from exporter.simulator.tenants import Tenant
@@ -74,8 +75,6 @@ def seed_history(config: Config, simulator: Simulator, now: float) -> int:
         now: Unix seconds.
     """
     days = max(1, min(_DAYS, _MOST_REPORTS // len(config.tenants)))
-    if config.storage.path is None:
-        raise AssertionError("the demonstration always has storage")
     with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
         for tenant, simulated in zip(config.tenants, simulator.tenants, strict=True):
             for key in tenant.keys:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from exporter.cli.arguments import variables_of
+from exporter.cli.common import variables_of
 from exporter.config import load
 from exporter.config.addresses import split_host
 from exporter.config.errors import config_error
@@ -17,10 +17,11 @@ from exporter.config.errors import config_error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
 
 _TIMEOUT = 3.0
-_EVERYWHERE = {"": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104 - not bound
+_LOOPBACK = {"": None, "::": None, "0.0.0.0": "127.0.0.1"}  # noqa: S104 - not bound
+"""How an exporter that listens everywhere is reached; None: by IPv6 or IPv4."""
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
@@ -82,13 +83,7 @@ def _connect(written: str) -> socket.socket:
         connection.settimeout(_TIMEOUT)
         connection.connect(written.removeprefix("unix:"))
         return connection
-    *others, last = _EVERYWHERE.get(tcp[0], (tcp[0],))
-    for host in others:
-        try:
-            return socket.create_connection((host, int(tcp[1])), _TIMEOUT)
-        except OSError:
-            continue
-    return socket.create_connection((last, int(tcp[1])), _TIMEOUT)
+    return socket.create_connection((_LOOPBACK.get(tcp[0], tcp[0]), int(tcp[1])), _TIMEOUT)
 
 
 def _get(connection: socket.socket, path: str) -> int:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 
-from exporter.cli.arguments import set_up_log
+from exporter.cli.common import set_up_log
 from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.config.times import parse_duration
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TextIO
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
     from exporter.metrics import Family, Sample
     from exporter.reports import Report
     from exporter.state import Snapshot

@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter.auth.hints import account_error
-from exporter.cli.arguments import set_up_log
-from exporter.cli.tenants import check_names
+from exporter.cli.common import check_names, set_up_log
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.microsoft import Microsoft
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.auth.device import Code
-    from exporter.cli.arguments import Arguments
-    from exporter.config import Config, Tenant
+    from exporter.cli import Arguments
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
@@ -31,7 +29,11 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """
     config = load(arguments.flags, environ)
     set_up_log(config, "error")
-    tenant = _tenant(config, arguments.options["tenant"])
+    known = {tenant.name: tenant for tenant in config.tenants}
+    check_names([arguments.options["tenant"]], known, "TENANT")
+    tenant = known[arguments.options["tenant"]]
+    if tenant.auth.kind != "device_code":
+        raise ConfigError((f"{tenant.name}: its auth is {tenant.auth.kind}, not device_code: no sign-in is needed",))
     microsoft = Microsoft(config, Budget(time.time), environ=environ)
     try:
         token, protection = microsoft.tokens.sign_in(tenant, show=_show, wait=_wait)
@@ -44,14 +46,6 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if error := account_error(tenant, token.claims):
         raise error
     return 0
-
-
-def _tenant(config: Config, name: str) -> Tenant:
-    known = {tenant.name: tenant for tenant in config.tenants}
-    check_names([name], known, "TENANT")
-    if known[name].auth.kind != "device_code":
-        raise ConfigError((f"{name}: its auth is {known[name].auth.kind}, not device_code: no sign-in is needed",))
-    return known[name]
 
 
 def _show(code: Code) -> None:

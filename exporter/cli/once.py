@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.cli.arguments import set_up_log
-from exporter.cli.tenants import for_each
+from exporter.cli.common import for_each, set_up_log
 from exporter.config import load
 from exporter.config.errors import config_error
 from exporter.exporter import Exporter, open_storage
@@ -17,7 +16,7 @@ from exporter.exporter import Exporter, open_storage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
 
 _READABLE = 0o644
 

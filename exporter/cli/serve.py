@@ -22,7 +22,7 @@ from exporter.web.server import event_loop, serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
     from exporter.config import Config
 
 logger = log.get_logger(__name__)

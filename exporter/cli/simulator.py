@@ -25,7 +25,7 @@ from exporter.simulator.simulator import Simulator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.cli.arguments import Arguments
+    from exporter.cli import Arguments
 
 _FILE, _CA = "exporter.yaml", "ca.pem"
 _EXPIRES_IN = 20
@@ -93,8 +93,7 @@ def simulation(options: Mapping[str, Any]) -> SimulatorServer:
         raise ConfigError((f"--scenario: {name!r} is not known; choose one:\n{list_scenarios()}".rstrip(),))
     # An expired secret is one that many tenants share: the case of a provider.
     shared = SCENARIOS[name].secret_expired
-    simulator = Simulator(options["seed"], options["tenants"], name, shared_app=shared)
-    return SimulatorServer(simulator, latency=options.get("latency", 0.0))
+    return SimulatorServer(Simulator(tenants=options["tenants"], scenario=name, shared_app=shared))
 
 
 def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = False) -> Path:

@@ -65,9 +65,7 @@ class Handler(BaseHTTPRequestHandler):
             body=self.rfile.read(int(headers.get("content-length", "0"))),
             now=owner.now(),
         )
-        response = owner.simulator.answer(call)
-        owner.stopping.wait(owner.latency)
-        self.send(response)
+        self.send(owner.simulator.answer(call))
 
     do_POST = do_GET  # noqa: N815 - the name that http.server wants
 
@@ -156,7 +154,6 @@ class SimulatorServer:
 
     Args:
         simulator: which answers.
-        latency: seconds that every answer takes, without delaying the others.
         clock: the time, Unix seconds.
 
     Attributes:
@@ -164,19 +161,15 @@ class SimulatorServer:
         cloud: the addresses, once started.
         ports: what it listens on.
         ca_file: the certificate authority (PEM) for clients to trust; it is gone after `stop()`.
-        latency: may be changed at any time.
         names: the host names that the certificate is valid for, next to the loopback address.
         handler: answers a connection.
-        stopping: set once answers that take their time need not be sent any more.
     """
 
     names: tuple[str, ...] = ("localhost",)
     handler = Handler
 
-    def __init__(self, simulator: Simulator, *, latency: float = 0.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, simulator: Simulator, *, clock: Callable[[], float] = time.time) -> None:
         self.simulator = simulator
-        self.latency = latency
-        self.stopping = threading.Event()
         self.now = clock
         self.ports: list[Port] = []
 
@@ -211,7 +204,6 @@ class SimulatorServer:
 
     def stop(self) -> None:
         """End all connections, close the ports and remove the certificates."""
-        self.stopping.set()
         for port in self.ports:
             port.stop()
         self._folder.cleanup()

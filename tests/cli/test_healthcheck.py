@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from exporter import cli
-from exporter.cli.arguments import parse
+from exporter.cli import parse
 from exporter.cli.healthcheck import run
 from tests.tools import free_address
 from tests.web.serving import running

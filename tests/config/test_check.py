@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.auth.credentials import Credentials
-from exporter.cli import serve
-from exporter.cli.arguments import parse
+from exporter.cli import parse, serve
 from exporter.errors import ConfigError
 from tests.config.loading import AZURE, TENANT, UUID, errors, loaded, written
 

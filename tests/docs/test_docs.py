@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from exporter.cli.arguments import parse
+from exporter.cli import parse
 from exporter.config import load
 from exporter.config.settings import flags
 from exporter.errors import Reason

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, cast
 
 from exporter.simulator import server as shipped
-from tests.full_simulator import slow
 from tests.full_simulator.clouds import on_loopback, real_hosts
 from tests.full_simulator.identity import APP_SERVICE_PATH
+from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from exporter.simulator.simulation import Cloud
+    from exporter.simulator.simulation import Cloud, Response
     from tests.full_simulator.simulator import Simulator
 
+_CHUNK = 65536
 
-class Handler(slow.Handler):
-    """Answers under Microsoft's real names, too."""
+
+class Handler(shipped.Handler):
+    """Answers under Microsoft's real names too, and after the server's latency; sends slow responses."""
+
+    @property
+    def owner(self) -> SimulatorServer:
+        """The server that this connection is one of."""
+        return cast("SimulatorServer", self.server.owner)
 
     def place(self, name: str) -> tuple[Cloud, str]:
         """Return the cloud and its host that answer a request with that Host header."""
-        server = cast("SimulatorServer", self.server.owner)
-        return server.real_hosts.get(name.removesuffix(":443")) or super().place(name)
+        return self.owner.real_hosts.get(name.removesuffix(":443")) or super().place(name)
+
+    def send(self, response: Response) -> None:
+        """Send a response, for as long as the client listens and the server runs."""
+        self._wait(self.owner.latency)
+        if not isinstance(response, SlowResponse):
+            super().send(response)
+            return
+        self._wait(response.delay)
+        head = self.head(response, length=not response.endless)
+        if response.endless:
+            head = head.removesuffix(b"\r\n") + b"Transfer-Encoding: chunked\r\n\r\n"
+        self._write(head, response.drip_headers)
+        if not response.endless:
+            self._write(response.body, response.drip)
+            return
+        body = response.body or b"\0"
+        chunk = body * (1 + _CHUNK // len(body))
+        while True:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+
+    def _write(self, data: bytes, pause: float) -> None:
+        if not pause:
+            self.wfile.write(data)
+            return
+        for byte in data:
+            self.wfile.write(bytes((byte,)))
+            self._wait(pause)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait; end the connection where the server stops meanwhile."""
+        if self.owner.stopping.wait(seconds):
+            raise ConnectionAbortedError
 
 
 class SimulatorServer(shipped.SimulatorServer):
@@ -42,7 +81,9 @@ class SimulatorServer(shipped.SimulatorServer):
         real_names: whether the certificate also names Microsoft's real hosts.
 
     Attributes:
+        latency: may be changed at any time.
         real_hosts: by name, the cloud and the role in which each is answered.
+        stopping: set once answers that take their time need not be sent any more.
     """
 
     simulator: Simulator
@@ -58,7 +99,9 @@ class SimulatorServer(shipped.SimulatorServer):
         clock: Callable[[], float] = time.time,
         real_names: bool = False,
     ) -> None:
-        super().__init__(simulator, latency=latency, clock=clock)
+        super().__init__(simulator, clock=clock)
+        self.latency = latency
+        self.stopping = threading.Event()
         self._cloud_name = cloud
         self._numbers = numbers or {}
         self.real_hosts = real_hosts()
@@ -92,6 +135,11 @@ class SimulatorServer(shipped.SimulatorServer):
     def make_cloud(self) -> Cloud:
         """Return the cloud at these ports."""
         return on_loopback(super().make_cloud(), self._cloud_name)
+
+    def stop(self) -> None:
+        """End answers that take their time, too."""
+        self.stopping.set()
+        super().stop()
 
     def stop_connections(self) -> None:
         """End all connections, as a network that fails; the ports stay open."""

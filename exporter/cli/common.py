@@ -1,4 +1,4 @@
-"""Tenants in commands: chosen by name, processed concurrently."""
+"""What commands share: the level of the log, variables, names of tenants, and one thing done for many."""
 
 from __future__ import annotations
 
@@ -6,16 +6,31 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, TypeVar
 
+from exporter import log
 from exporter.config.errors import nearest, sentence
+from exporter.config.settings import PREFIX
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from exporter.config import Config
 
 _MANY = 10
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def set_up_log(config: Config, level: str) -> None:
+    """Log from `level` on, for commands whose results people read; as `--log.level` or its variable says, if given."""
+    log.set_up(config.log.level if "level" in config.log.model_fields_set else level, config.log.format)
+
+
+def variables_of(environ: Mapping[str, str], *blocks: str) -> dict[str, str]:
+    """Return the variables that set these blocks, or keys of them."""
+    names = tuple(f"{PREFIX}{block.upper()}" for block in blocks)
+    return {name: value for name, value in environ.items() if name.partition("__")[0] in names}
 
 
 def check_names(names: Sequence[str], known: Collection[str], flag: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.cli.tenants import for_each
+from exporter.cli.common import for_each
 
 if TYPE_CHECKING:
     import pytest
