@@ -74,9 +74,6 @@ def storage_errors(doing: str, file: Path | str) -> Iterator[None]:
     """Turn what SQLite, the file system or a value that no file can hold raises inside into a `StorageError`.
 
     It says "cannot {doing}", where, why, and the fix.
-
-    Raises:
-        StorageError: something of that was raised inside.
     """
     try:
         yield
@@ -141,12 +138,8 @@ def _lock(descriptor: int) -> None:
 def make_way(file: Path, now: float) -> bool:
     """Make the place of `file` ready for `connect`: what is damaged is set aside, the logs of a deleted file go.
 
-    Args:
-        file: the database, which need not be there.
-        now: Unix seconds.
-
     Returns:
-        Whether the file was damaged.
+        Whether there was a damaged file, set aside as of `now` (Unix seconds).
 
     Raises:
         OSError: its folder cannot be written.

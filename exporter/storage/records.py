@@ -38,8 +38,6 @@ _READ_SNAPSHOTS = """
     FROM edition JOIN product ON product.edition = edition.id
     WHERE {} ORDER BY refresh_date, edition.id, product_type
 """
-# The last sign of life of a tenant's report: its last poll, else its last call.
-_LAST_SEEN = "coalesce(last_at, (SELECT max(at) FROM call WHERE call.series = series.id), 0)"
 
 
 def write_standing(
@@ -203,12 +201,6 @@ def newest_report(connection: sqlite3.Connection) -> float:
     return float(connection.execute(dates).fetchone()[0] or 0)
 
 
-def release_unseen(connection: sqlite3.Connection, before: float) -> None:
-    """Let go of the held report of every tenant that was not polled since `before` (Unix seconds)."""
-    statement = f"UPDATE series SET held = NULL WHERE held IS NOT NULL AND {_LAST_SEEN} < ?"  # noqa: S608 - a constant
-    connection.execute(statement, (before,))
-
-
 def delete_older(connection: sqlite3.Connection, before: date) -> int:
     """Delete a batch of reports with an older refresh date, held ones aside; return how many there were."""
     return connection.execute(
@@ -221,34 +213,30 @@ def delete_older(connection: sqlite3.Connection, before: date) -> int:
     ).rowcount
 
 
-def delete_unseen(connection: sqlite3.Connection, before: float) -> None:
-    """Delete the tenants that have no report and were not polled since `before` (Unix seconds)."""
-    connection.execute(
-        f"""
-        DELETE FROM series WHERE {_LAST_SEEN} < ? AND held IS NULL
-            AND NOT EXISTS (SELECT 1 FROM edition WHERE edition.series = series.id)
-        """,  # noqa: S608 - a constant
-        (before,),
-    )
+def delete_unseen(connection: sqlite3.Connection, before: float, day: date) -> int:
+    """Delete the tenants' reports that were not polled since `before` (Unix seconds) and have none from `day` on.
+
+    The last sign of life is the last poll, else the last call.
+    """
+    return connection.execute(
+        """
+        DELETE FROM series
+        WHERE coalesce(last_at, (SELECT max(at) FROM call WHERE call.series = series.id), 0) < ?
+            AND NOT EXISTS (SELECT 1 FROM edition WHERE edition.series = series.id AND refresh_date >= ?)
+        """,
+        (before, day.isoformat()),
+    ).rowcount
 
 
 def number(value: object) -> float:
-    """Return a stored number.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Return a stored number; ValueError where it is none."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
 def text(value: str) -> str:
-    """Return a stored text.
-
-    Raises:
-        ValueError: it was not UTF-8.
-    """
+    """Return a stored text; ValueError where it was not UTF-8."""
     value.encode()
     return value
 

@@ -184,20 +184,18 @@ class Storage:
         count, so that a clock that is years ahead deletes nothing.
 
         Returns:
-            How many reports were deleted.
+            How many reports were deleted; of a tenant that is forgotten, the last one.
         """
-        deleted = 0
-        with self._writing("delete old reports") as connection:
+        with self._using("delete old reports") as connection:
             before = max(min(self._clock(), records.newest_report(connection)) - keep_seconds, 0.0)
-            records.release_unseen(connection, before)
-        batch = 1
+        day = datetime.fromtimestamp(before, UTC).date()
+        deleted, batch = 0, 1
         while batch:
             with self._writing("delete old reports") as connection:
-                batch = records.delete_older(connection, datetime.fromtimestamp(before, UTC).date())
+                batch = records.delete_older(connection, day)
             deleted += batch
         with self._writing("delete old tenants") as connection:
-            records.delete_unseen(connection, before)
-        return deleted
+            return deleted + records.delete_unseen(connection, before, day)
 
     def close(self) -> None:
         """Close the file and give the lock back; calling it again does nothing."""

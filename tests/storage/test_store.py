@@ -227,6 +227,15 @@ def test_a_clock_that_is_years_ahead_deletes_nothing(storage: Storage, clock: Cl
     assert len(storage.reports(CONTOSO, date.min)) == 10
 
 
+def test_a_clock_that_is_years_behind_forgets_no_tenant(storage: Storage) -> None:
+    """A tenant whose last poll is dated by such a clock is not taken for one that is gone."""
+    behind, right = good(replace(report(0, START), collected_at=10.0)), good(report(0, START))
+    storage.save(CONTOSO, "contoso", standing(behind), behind.snapshot)
+    storage.save(FABRIKAM, "fabrikam", standing(right), right.snapshot)
+    assert storage.retain(50 * DAY) == 0
+    assert storage.restore()[CONTOSO] == standing(behind)
+
+
 def test_retention_of_more_than_all_time_deletes_nothing(storage: Storage) -> None:
     """A retention longer than the calendar is fine."""
     first = report(0, START)
