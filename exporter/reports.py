@@ -243,29 +243,25 @@ def _position(header: list[str], name: str) -> int:
 
 
 def _json_rows(pages: Sequence[bytes], columns: Iterable[Column]) -> Iterator[Sequence[object] | str]:
+    """Yield each row's cells (date, product type, counts), or why it has none."""
     names = ("reportRefreshDate", "productType", *(column.json for column in columns))
     for page in pages:
-        value = _json_page(page)
-        for row in value:
-            # Text is no count here: JSON has numbers.
+        try:
+            document = json.loads(page.decode("utf-8-sig"), object_pairs_hook=_unambiguous)
+        except UnicodeDecodeError:
+            raise ReportError("it is not UTF-8 text") from None
+        except (ValueError, RecursionError):
+            raise ReportError("it is not JSON") from None
+        rows = document.get("value") if isinstance(document, dict) else None
+        if not isinstance(rows, list):
+            raise ReportError("it is not a JSON object with one array named value")
+        for row in rows:
             if not isinstance(row, dict):
                 yield "it is not an object, or has a key twice"
                 continue
-            cells = [row.get(name) for name in names]
-            yield [*cells[:2], *(None if isinstance(cell, str) else cell for cell in cells[2:])]
-
-
-def _json_page(page: bytes) -> list[Any]:
-    try:
-        document = json.loads(page.decode("utf-8-sig"), object_pairs_hook=_unambiguous)
-    except UnicodeDecodeError:
-        raise ReportError("it is not UTF-8 text") from None
-    except (ValueError, RecursionError):
-        raise ReportError("it is not JSON") from None
-    value = document.get("value") if isinstance(document, dict) else None
-    if not isinstance(value, list):
-        raise ReportError("it is not a JSON object with one array named value")
-    return value
+            # Text is no count here: JSON has numbers.
+            day, product_type, *counts = (row.get(name) for name in names)
+            yield [day, product_type, *(None if isinstance(count, str) else count for count in counts)]
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:

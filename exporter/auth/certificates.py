@@ -60,14 +60,11 @@ def load_certificate(
         CertificateError: a part is missing or unreadable, the password is wrong, or it is no RSA pair.
     """
     of_key = "certificate_file" if key_content is None else "certificate_key_file"
-    if key_content is not None:
-        key = _private_key(key_content, password, of_key, "put the private key into this file, as PEM")
-        certificates = _pem_certificates(content)
-    elif b"-----BEGIN " in content:
-        key = _private_key(content, password, of_key, _ONE_FILE)
-        certificates = _pem_certificates(content)
-    else:
+    if key_content is None and b"-----BEGIN " not in content:
         key, certificates = _pfx(content, password)
+    else:
+        key = _private_key(content if key_content is None else key_content, password, of_key)
+        certificates = _pem_certificates(content)
     if not isinstance(key, RSAPrivateKey):
         fix = "Microsoft's login accepts only RSA certificates: create one with an RSA key of 2048 bits or more"
         raise CertificateError("its key is not RSA", fix, key=of_key)
@@ -109,8 +106,9 @@ def _pem_certificates(content: bytes) -> Sequence[x509.Certificate]:
         raise CertificateError("its certificate cannot be read", _COPY) from None
 
 
-def _private_key(content: bytes, password: bytes, of_key: str, fix: str) -> Any:
+def _private_key(content: bytes, password: bytes, of_key: str) -> Any:
     if b"PRIVATE KEY-----" not in content:
+        fix = _ONE_FILE if of_key == "certificate_file" else "put the private key into this file, as PEM"
         raise CertificateError("it contains no private key", fix, key=of_key)
     try:
         return load_pem_private_key(content, password or None)

@@ -143,7 +143,6 @@ class Backend(httpcore.SyncBackend):
         Each address gets its share of the time that is left: one that swallows everything (a firewall, a broken IPv6)
         leaves time for the others, and all of them together do not outlive the deadline.
         """
-        self._clock.limit(timeout)
         addresses = self._addresses(host, port)
         for left in range(len(addresses), 0, -1):
             share = self._clock.limit(timeout) / left
