@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -101,8 +100,6 @@ class Exporter:
         self._urgent: set[Key] = set()
         self._watch = Watch(lambda: watched(self._config))
         self._microsoft: Microsoft | None = None
-        self._using: Counter[Microsoft] = Counter()
-        self._lock = threading.Lock()
         self._schedule: Schedule | None = None
         self._reloading = threading.RLock()
         self._started_at = clock()
@@ -134,18 +131,11 @@ class Exporter:
 
     def poll(self, tenant: Tenant, key: Key) -> Outcome:
         """Poll a report once, after `connect`: its outcome is stored, rendered soon, counted and logged."""
-        with self._lock:
-            microsoft = self._microsoft
-            if microsoft is None:
-                raise AssertionError("not connected")
-            self._using[microsoft] += 1
+        microsoft = self._microsoft  # held until the end: then the connections close that a reload has replaced
+        if microsoft is None:
+            raise AssertionError("not connected")
         self._urgent.discard(key)
-        try:
-            outcome = self._recorder.poll(microsoft.poller, tenant, key)
-        finally:
-            with self._lock:
-                self._using[microsoft] -= 1
-            self._close_unused(microsoft)
+        outcome = self._recorder.poll(microsoft.poller, tenant, key)
         if microsoft is not self._microsoft and outcome.failure is not None:
             self._urgent.add(key)  # it began before a reload that may have corrected the cause
         self._renderer.changed(key)
@@ -300,11 +290,7 @@ class Exporter:
         if config.storage.path != self._config.storage.path:
             log.warning("a new storage.path takes effect only after a restart", path=str(config.storage.path))
         auth_before = {key: (tenant.auth, tenant.client_id) for tenant, key in self.reports}
-        with self._lock:
-            replaced, self._microsoft = self._microsoft, microsoft
-        self._config, self._tenants = config, tenants
-        if replaced is not None:
-            self._close_unused(replaced)
+        self._config, self._tenants, self._microsoft = config, tenants, microsoft
         self._recorder.adopt(tenants)
         for tenant in tenants:
             auth, is_new_file = (tenant.auth, tenant.client_id), not changed.isdisjoint(tenant.auth.files)
@@ -318,14 +304,6 @@ class Exporter:
         self._renderer.render()
         if self._schedule is not None:
             self._schedule.replace(tenants, config.poll.concurrency)
-
-    def _close_unused(self, microsoft: Microsoft) -> None:
-        """Close what a reload has replaced, once the last poll that began with it has ended."""
-        with self._lock:
-            if microsoft is self._microsoft or self._using[microsoft]:
-                return
-            del self._using[microsoft]
-        microsoft.close()
 
     def _new_microsoft(self, config: Config) -> Microsoft:
         from exporter.microsoft import Microsoft  # noqa: PLC0415 - the web endpoints answer before msal is imported

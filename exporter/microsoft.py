@@ -7,6 +7,7 @@ endpoints answer.
 from __future__ import annotations
 
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from exporter.auth.credentials import Credentials
@@ -49,6 +50,8 @@ class Microsoft:
             transport=transport,
             count=count,
         )
+        # When nobody uses this any more: a reload replaces it while polls go on with it.
+        weakref.finalize(self, self.clients.close)
         self.credentials = Credentials()
         self.tokens = TokenSource(self.clients, self.credentials, clock=clock, folder=config.storage.path)
         self.poller = Poller(self.clients, self.tokens, budget, clock=clock)

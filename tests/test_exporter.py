@@ -15,7 +15,7 @@ from exporter.config import load
 from exporter.errors import Reason
 from exporter.exporter import Exporter
 from exporter.files import Watch
-from exporter.microsoft import Microsoft
+from exporter.http import Clients
 from exporter.state import Failure, Outcome
 from exporter.storage import Storage
 from tests.builders import PLATFORMS, USERS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.config import Config
+    from exporter.microsoft import Microsoft
 
 
 @pytest.fixture
@@ -446,27 +447,27 @@ def test_what_a_reload_replaces_is_closed_after_the_last_poll_that_uses_it(
     server: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A poll keeps its connections over a reload, however long it takes; without a poll they are closed at once."""
-    closed: list[Microsoft] = []
+    closed: list[Clients] = []
 
-    def close(microsoft: Microsoft) -> None:
-        closed.append(microsoft)
+    def close(clients: Clients) -> None:
+        closed.append(clients)
 
-    monkeypatch.setattr(Microsoft, "close", close)
+    monkeypatch.setattr(Clients, "close", close)
     service = Service(configure(server, tmp_path))
     exporter = service.exporter
     exporter.connect()
-    first, (tenant, key) = exporter._microsoft, exporter.reports[0]
-    assert first is not None
+    assert exporter._microsoft is not None
+    first, poller, (tenant, key) = exporter._microsoft.clients, exporter._microsoft.poller, exporter.reports[0]
 
     def reload_during_poll(*_: object) -> Outcome:
         assert exporter.reload()[0]
         assert closed == []
         return Outcome(time.time(), 0.0, failure=Failure(Reason.NETWORK, "no answer", "check the network"))
 
-    monkeypatch.setattr(first.poller, "poll", reload_during_poll)
+    monkeypatch.setattr(poller, "poll", reload_during_poll)
     exporter.poll(tenant, key)
     assert closed == [first]
-    second = exporter._microsoft
+    second = exporter._microsoft.clients
     assert exporter.reload()[0]
     assert closed == [first, second]
     service.stop()

@@ -16,7 +16,6 @@ from tests.soak.errors import ViolationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from exporter.config import Config, Tenant
     from exporter.state import Key, Outcome
@@ -161,13 +160,6 @@ class Process(Exporter):
         wanted = (failures, stale, self._errors_at_start + self.disk.failed)
         if seen != wanted:
             raise ViolationError(f"counters (failures, stale, storage errors): {seen}, not {wanted}")
-
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
-        # The old one is closed at once: nobody polls at this moment, and a timer would wait in real time.
-        old, self._microsoft = self._microsoft, None
-        super()._swap(config, tenants, microsoft, changed)
-        if old is not None:
-            old.close()
 
     def _new_microsoft(self, config: Config) -> Microsoft:
         microsoft = Microsoft(
