@@ -91,9 +91,8 @@ class Graph:
             RedirectError: a Location that may not be followed.
             NetworkError, ReportError: as `Clients.request`; pages that do not end or are too large.
         """
-        settings = self.tenant.report
-        url = f"{self.tenant.cloud.graph}/{settings.api_version}/reports/{function}"
-        if settings.format == "json":
+        url = f"{self.tenant.cloud.graph}/{self.tenant.api_version}/reports/{function}"
+        if self.tenant.report.format == "json":
             url += "?$format=application/json"
         pages: list[bytes] = []
         seen: set[str] = set()
@@ -111,7 +110,7 @@ class Graph:
                 pages.append(answer.body)
                 if sum(map(len, pages)) > MAX_BODY:
                     raise ReportError(f"the report's pages are larger than {MAX_BODY // MIB} MiB")
-                url = self._next_page(answer.body) if settings.format == "json" else ""
+                url = self._next_page(answer.body) if self.tenant.report.format == "json" else ""
                 if not url:
                     return RawReport(tuple(pages), request_id, answer.measured)
         except ExporterError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter.auth.credentials import Credentials
 from exporter.auth.tokens import TokenSource
-from exporter.config.addresses import PROXY_FORM, is_proxy
+from exporter.config.types import PROXY_FORM, is_proxy
 from exporter.errors import ConfigError
 from exporter.http import Clients, Proxy, tls_context
 from exporter.poller import Poller

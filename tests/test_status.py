@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from exporter.config.credential import Auth, ManagedIdentity
+from exporter.config.models import Auth, ManagedIdentity
 from exporter.errors import Reason
 from exporter.exposition import UnknownTenantError
 from exporter.state import Failure, Standing

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from exporter.config.fields import PERSONAL_TENANT
+from exporter.config.types import PERSONAL_TENANT
 from exporter.errors import CredentialsError, ExporterError, TenantError
 from exporter.log import quotable
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from exporter.cli.common import variables_of
 from exporter.config import load
-from exporter.config.addresses import split_host
 from exporter.config.errors import config_error
+from exporter.config.types import split_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from exporter.config.clouds import CLOUDS, Cloud
-from exporter.config.credential import Auth, AuthKind, DeviceCode, ManagedIdentity
-from exporter.config.load import load, watched
+from exporter.config.load import Config, load, watched
 from exporter.config.masked import masked
-from exporter.config.models import Http, Invocation, Log, Poll, Prices, ProductTarget, Report, Storage, Targets, Web
-from exporter.config.result import Config, Tenant
+from exporter.config.models import Auth, Poll, Prices, ProductTarget, Report, Targets, Web
+from exporter.config.tenants import Tenant
 
 __all__ = [
     "CLOUDS",
     "Auth",
-    "AuthKind",
     "Cloud",
     "Config",
-    "DeviceCode",
-    "Http",
-    "Invocation",
-    "Log",
-    "ManagedIdentity",
     "Poll",
     "Prices",
     "ProductTarget",
     "Report",
-    "Storage",
     "Targets",
     "Tenant",
     "Web",

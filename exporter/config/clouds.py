@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import Field, PlainSerializer, PlainValidator
+
+from exporter.config.errors import choose, rule
+from exporter.config.types import HttpsAddress, Kind, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CUSTOM: Final = "custom"
+_CUSTOM: Final = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Cloud:
     @property
     def stored_as(self) -> str:
         """What its reports are stored under: the name, or Graph's address where many clouds share one."""
-        return self.graph if self.name == CUSTOM else self.name
+        return self.graph if self.name == _CUSTOM else self.name
 
 
 CLOUDS: Final[Mapping[str, Cloud]] = MappingProxyType(
@@ -82,9 +87,8 @@ CLOUDS: Final[Mapping[str, Cloud]] = MappingProxyType(
     }
 )
 
-
 # What people call a cloud elsewhere; GCC is the one for US government that lives in the global cloud.
-OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+_OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         **dict.fromkeys(("gcc", "worldwide", "public", "commercial", "azurecloud", "azurepubliccloud"), "global"),
         **dict.fromkeys(("gcc-high", "gcchigh", "gcc high", "gcch", "l4", "usgov-l4", "azureusgovernment"), "usgov"),
@@ -94,12 +98,30 @@ OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def custom(authority: str, graph: str) -> Cloud:
-    """Return the cloud of a gateway or of the simulator: v1.0 by default, no download host but those configured."""
-    return Cloud(CUSTOM, authority, graph, "v1.0", ())
+class CustomCloud(Settings):
+    """A pair of addresses in place of a cloud's name."""
+
+    authority: HttpsAddress = Field(description="the login's address")
+    graph: HttpsAddress = Field(description="Graph's address")
 
 
-def by_authority(host: str) -> Cloud | None:
-    """Return the cloud whose login has this host name; `login.microsoftonline.us` means usgov, never usgov-dod."""
-    wanted = f"https://{host.lower()}"
-    return next((cloud for cloud in CLOUDS.values() if cloud.authority == wanted), None)
+def _cloud(value: object) -> Cloud:
+    if isinstance(value, str) and value in CLOUDS:
+        return CLOUDS[value]
+    if isinstance(value, dict):
+        pair = CustomCloud.model_validate(value)
+        # A gateway or the simulator: no download host but those configured.
+        return Cloud(_CUSTOM, pair.authority, pair.graph, "v1.0", ())
+    fix = "write global, or {authority: …, graph: …}"
+    if isinstance(value, str):
+        known = _OTHER_NAMES.get(value.lower())
+        fix = f"write {known}, the name of this login's cloud" if known else choose(value, tuple(CLOUDS))
+    raise rule(f"is not one of {', '.join(CLOUDS)}, nor a pair of addresses", fix)
+
+
+def print_cloud(cloud: Cloud) -> Any:
+    """Return a cloud as it is written in a file: its name, or its pair of addresses."""
+    return {"authority": cloud.authority, "graph": cloud.graph} if cloud.name == _CUSTOM else cloud.name
+
+
+CloudChoice = Annotated[Cloud, PlainValidator(_cloud), PlainSerializer(print_cloud), Kind("name or map", CustomCloud)]

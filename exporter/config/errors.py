@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PLAIN_KEY: Final = re.compile(r"http2|[A-Za-z_][A-Za-z_-]{0,39}")
-# Maps whose keys are names of products: people need to see which one is meant.
-_NAMED: Final = frozenset({"product_names", "product_types"})
+# Maps whose keys are names of products: people need to see which one is meant, and their case does not matter.
+PRODUCT_MAPS: Final = frozenset({"product_names", "product_types"})
 _LONGEST_NAME: Final = 80
 _RULE: Final = "rule"
 # Set by flags and variables only: a file cannot say where it is, and the rest is the process's, not the reports'.
@@ -99,7 +99,7 @@ def key_path(path: Iterable[str | int]) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += ("." if text else "") + _shown(step, named=parent in _NAMED)
+            text += ("." if text else "") + _shown(step, named=parent in PRODUCT_MAPS)
         parent = step
     return text
 

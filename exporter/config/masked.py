@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
-from pydantic import BaseModel, SecretStr
 
-from exporter.config.addresses import print_cloud, split_url
+from exporter.config.clouds import print_cloud
+from exporter.config.models import Targets
 from exporter.config.settings import flags
+from exporter.config.types import RIVALS
 
 if TYPE_CHECKING:
-    from exporter.config.result import Config, Tenant
+    from pydantic import BaseModel
 
-SECRET: Final = "<secret>"  # noqa: S105 - what stands in a secret's place
+    from exporter.config.load import Config
+    from exporter.config.tenants import Tenant
+
 _BLOCKS: Final = ("poll", "report", "targets", "prices")
-# Of two that say one thing, the first is what holds, and the second is left out.
-_RIVALS: Final = (("schedule", "interval"), ("proxy_file", "proxy"))
-# Here nothing means something: no target.
-_NULLS: Final = frozenset({"ratio"})
 
 
 def masked(config: Config) -> str:
@@ -27,7 +26,7 @@ def masked(config: Config) -> str:
     Every tenant stands in it, also those of tenant files; what only flags and variables set follows as comments.
     """
     root = config.root
-    data = _shown(root.model_dump(mode="json", include={"cloud", "reports", "client_id"}))
+    data = root.model_dump(mode="json", include={"cloud", "reports", "client_id"}, exclude_none=True)
     for name in (*_BLOCKS, "auth", "http", "storage"):
         block = getattr(root, name)
         if block is not None:
@@ -43,33 +42,10 @@ def _printable(line: str) -> str:
     return line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
 
 
-def _shown(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the data without what is not set."""
-    return {key: value for key, value in data.items() if value is not None or key in _NULLS}
-
-
 def _dump(block: BaseModel) -> dict[str, Any]:
-    """Return a block as plain data, its secrets masked."""
-    data = block.model_dump(mode="json")
-    for name in data:
-        value = getattr(block, name)
-        if isinstance(value, SecretStr):
-            data[name] = _masked_url(value.get_secret_value()) if name == "proxy" else SECRET
-        elif isinstance(value, BaseModel):
-            data[name] = _dump(value)
-    for first, second in _RIVALS:
-        if data.get(first) is not None:
-            data.pop(second, None)
-    return _shown(data)
-
-
-def _masked_url(url: str) -> str:
-    """Return a URL with its password masked, if it has one."""
-    parts = split_url(url)
-    if parts is None or parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.partition(':')[0]}:{SECRET}@{host}").geturl()
+    """Return a block as plain data: of two rivals the one that holds, and nothing only where it means no target."""
+    data = block.model_dump(mode="json", exclude_none=not isinstance(block, Targets))
+    return {key: value for key, value in data.items() if not any(key == one and other in data for one, other in RIVALS)}
 
 
 def _tenant(config: Config, tenant: Tenant) -> dict[str, Any]:
@@ -88,18 +64,17 @@ def _tenant(config: Config, tenant: Tenant) -> dict[str, Any]:
         data["reports"] = list(tenant.reports)
     for name in _BLOCKS:
         mine, top = getattr(tenant, name), getattr(root, name)
-        if mine is not top:
-            own = _differences(_dump(mine), _dump(top))
-            if name == "report" and root.report.api_version is None and mine.api_version == tenant.cloud.api_version:
-                own.pop("api_version", None)
-            data |= {name: own} if own else {}
+        if mine is not top and (own := _differences(_dump(mine), _dump(top))):
+            data[name] = own
+    if tenant.report.api_version is None and root.report.api_version is not None:
+        data["report"]["api_version"] = tenant.api_version
     return data
 
 
 def _differences(mine: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """Return what of a tenant's block lies over the top's; what the tenant unsets is null."""
     changed = {key: value for key, value in mine.items() if key not in top or top[key] != value}
-    rivals = {key for pair in _RIVALS for key in pair}
+    rivals = {key for pair in RIVALS for key in pair}
     return changed | {key: None for key in top if key not in mine and key not in rivals}
 
 

@@ -10,47 +10,62 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from exporter.config.addresses import (
-    CloudChoice,
-    DownloadHost,
-    ExternalUrl,
-    ListenAddress,
-    ProxyAddress,
-    RoutePrefix,
-    TelemetryPath,
-)
-from exporter.config.clouds import CLOUDS
-from exporter.config.credential import Auth
+from exporter.config.clouds import CLOUDS, CloudChoice
 from exporter.config.errors import quoted, rule
-from exporter.config.fields import (
+from exporter.config.times import CrontabLine, Duration, TimeZone, within
+from exporter.config.types import (
     Count,
     Currency,
+    Day,
+    DownloadHost,
+    ExternalUrl,
     FilePath,
     Flag,
     Kind,
+    ListenAddress,
     Name,
     Price,
+    ProxyAddress,
     Ratio,
+    RoutePrefix,
+    Secret,
     Settings,
+    TelemetryPath,
     TenantId,
     Text,
     Uuid,
     block,
     setting,
 )
-from exporter.config.times import CrontabLine, Duration, TimeZone, at_least, at_most
 from exporter.reports import DEFAULT_REPORTS, REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-Value = TypeVar("Value")
-
-if TYPE_CHECKING:
     ReportName = str
 else:
     ReportName = Literal[tuple(REPORTS)]
+Value = TypeVar("Value")
 ApiVersion = Literal["v1.0", "beta"]
+AuthKind = Literal["client_secret", "certificate", "federated_token", "managed_identity", "device_code"]
+
+# The keys of `auth` that name a credential, and the kind that each means.
+AUTH_KINDS: Final[dict[str, AuthKind]] = {
+    "client_secret": "client_secret",
+    "client_secret_file": "client_secret",
+    "certificate_file": "certificate",
+    "federated_token_file": "federated_token",
+    "managed_identity": "managed_identity",
+    "device_code": "device_code",
+}
+# These go with `certificate_file` only.
+_CERTIFICATE_KEYS: Final = (
+    "certificate_password",
+    "certificate_password_file",
+    "certificate_key_file",
+    "send_certificate_chain",
+)
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
@@ -82,20 +97,12 @@ ReportNames = Annotated[tuple[ReportName, ...], Field(min_length=1), AfterValida
 class Poll(Settings):
     """When and how Microsoft is asked. All times in seconds."""
 
-    interval: Annotated[Duration, at_least(1)] = setting(HOUR, "time between two polls of a tenant's report")
+    interval: Annotated[Duration, within(1)] = setting(HOUR, "time between two polls of a tenant's report")
     schedule: CrontabLine | None = setting(None, "a crontab line in place of interval")
     timezone: TimeZone = setting("UTC", "the time zone of schedule")
     jitter: Duration = setting(300.0, "a random delay of up to this long, added to each poll")
-    timeout: Annotated[Duration, at_least(1), at_most(HOUR)] = setting(
-        60.0, "one whole poll, retries and waits included"
-    )
+    timeout: Annotated[Duration, within(1, HOUR)] = setting(60.0, "one whole poll, retries and waits included")
     concurrency: Count = setting(16, "polls at the same time, over all tenants", ge=1, le=256)
-
-    @model_validator(mode="after")
-    def _one_rhythm(self) -> Self:
-        if self.schedule is not None and "interval" in self.model_fields_set:
-            raise rule("sets both interval and schedule", "keep one of them", "interval", "schedule")
-        return self
 
 
 class Report(Settings):
@@ -103,7 +110,7 @@ class Report(Settings):
 
     api_version: ApiVersion | None = setting(None, "v1.0 or beta; the default depends on the cloud")
     format: Literal["csv", "json"] = setting("csv", "csv or json (json needs beta)")
-    max_age: Annotated[Duration, at_least(1)] = setting(
+    max_age: Annotated[Duration, within(1)] = setting(
         3 * DAY, "without a good poll for this long, the gauges are withdrawn"
     )
     product_names: Annotated[dict[Text, Text], AfterValidator(_one_casing), Kind("map")] = setting(
@@ -172,18 +179,73 @@ class Http(Settings):
         None, "where reports may be downloaded from: suffixes, or host:port; the default depends on the cloud"
     )
 
+
+def _empty_is_map(value: object) -> object:
+    """`managed_identity:` with nothing after it means one without settings."""
+    return {} if value is None else value
+
+
+class ManagedIdentity(Settings):
+    """The identity of the Azure resource that the exporter runs on."""
+
+    client_id: Uuid | None = setting(None, "a user-assigned identity; left out: the system-assigned one")
+
+
+class DeviceCode(Settings):
+    """A person's delegated sign-in, made with the command `login`."""
+
+
+class Auth(Settings):
+    """One credential. Exactly one kind of it is set."""
+
+    client_secret: Secret | None = setting(None, "the app's client secret (the value, not its ID)")
+    client_secret_file: FilePath | None = setting(None, "a file that holds the client secret")
+    expires: Day | None = setting(None, "when the client secret expires, for the metric and the warning")
+    certificate_file: FilePath | None = setting(None, "certificate and private key, PEM or PFX")
+    certificate_key_file: FilePath | None = setting(None, "the private key, PEM, where it is in a file of its own")
+    send_certificate_chain: Flag | None = setting(
+        None, "true: send the certificates that signed it too (trust by subject name and issuer)"
+    )
+    certificate_password: Secret | None = setting(None, "the password of the certificate's key")
+    certificate_password_file: FilePath | None = setting(None, "a file that holds that password")
+    federated_token_file: FilePath | None = setting(None, "a token of another identity provider (workload identity)")
+    managed_identity: Annotated[ManagedIdentity | None, BeforeValidator(_empty_is_map)] = setting(
+        None, "the Azure resource's own identity"
+    )
+    device_code: Annotated[DeviceCode | None, BeforeValidator(_empty_is_map)] = setting(
+        None, "a person's sign-in by `login`, a last resort"
+    )
+
+    @property
+    def kind(self) -> AuthKind:
+        return next(kind for key, kind in AUTH_KINDS.items() if getattr(self, key) is not None)
+
     @model_validator(mode="after")
-    def _one_proxy(self) -> Self:
-        if self.proxy is not None and self.proxy_file is not None:
-            raise rule("sets both proxy and proxy_file", "keep one of them", "proxy", "proxy_file")
+    def _one_credential(self) -> Self:
+        given = [key for key in AUTH_KINDS if getattr(self, key) is not None]
+        if not given:
+            raise rule("names no credential", f"add one of {', '.join(AUTH_KINDS)}")
+        if len(given) > 1:
+            raise rule(f"names {len(given)} credentials, {' and '.join(given)}", "keep one of them", *given)
+        for key in _CERTIFICATE_KEYS:
+            if getattr(self, key) is not None and self.kind != "certificate":
+                what, fix = f"sets {key} without certificate_file", "remove it, or add certificate_file"
+                raise rule(what, fix, key, "certificate_file")
+        if self.expires is not None and self.kind != "client_secret":
+            raise rule("sets expires, which is for client secrets only", "remove expires", "expires")
         return self
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that this credential is read from."""
+        return tuple(path for key, path in self if key.endswith("_file") and path is not None)
 
 
 class Storage(Settings):
     """Where reports are kept."""
 
     path: FilePath | None = setting(None, "folder of the database; left out: memory only", flag=True)
-    retention: Annotated[Duration, at_least(DAY)] = setting(5 * 365 * DAY, "how long reports are kept")
+    retention: Annotated[Duration, within(DAY)] = setting(5 * 365 * DAY, "how long reports are kept")
 
 
 class WebConfigFile(Settings):

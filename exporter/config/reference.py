@@ -6,11 +6,11 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.config.azure import AUTHORITY_HOST, variables
 from exporter.config.clouds import CLOUDS
 from exporter.config.errors import NOT_IN_FILE
 from exporter.config.models import Root, TenantSettings
 from exporter.config.settings import PREFIX, Setting, settings, settings_of
+from exporter.config.sources import AUTHORITY_HOST, AZURE_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -92,7 +92,8 @@ def _sections() -> Iterator[str]:
     yield "## Flags and variables only\n"
     yield _settings_table(one for one in settings() if one.path[0] in NOT_IN_FILE)
     yield _ONE_TENANT
-    yield _table(("variable", "key of the tenant"), [(f"`{name}`", f"`{key}`") for name, key in variables()])
+    rows = [(f"`{name}`", f"`{'.'.join(path)}`") for name, path in AZURE_VARIABLES.items()]
+    yield _table(("variable", "key of the tenant"), rows)
     yield _AUTHORITY
     yield _CLOUDS
     yield _cloud_table()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_arg
 from pydantic_core import PydanticUndefined
 
 from exporter.config.errors import models_in
-from exporter.config.fields import Kind
 from exporter.config.models import Root
+from exporter.config.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +33,10 @@ class Setting:
         path: its keys from the top.
         kind: what it holds, for people: duration, text, path, …; "map" and "list" are given to variables as JSON.
         item: what a list holds; empty for everything else.
-        default: as pydantic holds it; None where there is none, undefined for a block made of defaults.
+        default: as pydantic holds it; undefined for a block made of defaults.
         help: one line.
-        has_flag: whether a command line flag sets it.
-        model: the model of its own keys, where it is a block; None for a leaf.
+        flag: the command line flag that sets it; empty where there is none.
+        model: the model of its own keys, where it is a block.
     """
 
     path: tuple[str, ...]
@@ -44,12 +44,11 @@ class Setting:
     item: str
     default: Any
     help: str
-    has_flag: bool
+    flag: str
     model: type[BaseModel] | None
 
     @property
     def key(self) -> str:
-        """Its path as one word: `web.listen_address`."""
         return ".".join(self.path)
 
     @property
@@ -61,11 +60,6 @@ class Setting:
     def variable(self) -> str:
         return PREFIX + "__".join(self.path).upper()
 
-    @property
-    def flag(self) -> str:
-        """The command line flag that sets it; empty where there is none."""
-        return "--" + self.key.replace("_", "-") if self.has_flag else ""
-
 
 @cache
 def settings() -> tuple[Setting, ...]:
@@ -75,7 +69,7 @@ def settings() -> tuple[Setting, ...]:
 
 def flags() -> tuple[Setting, ...]:
     """Return the settings that have a command line flag."""
-    return tuple(one for one in settings() if one.has_flag)
+    return tuple(one for one in settings() if one.flag)
 
 
 def settings_of(model: type[BaseModel]) -> tuple[Setting, ...]:
@@ -88,9 +82,8 @@ def _walk(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
         here = (*path, name)
         kind, item, inner = _kind(field)
         extra = field.json_schema_extra
-        has_flag = isinstance(extra, dict) and extra.get("flag") is True
-        default = field.get_default()
-        yield Setting(here, kind, item, default, field.description or "", has_flag, inner)
+        flag = "--" + ".".join(here).replace("_", "-") if isinstance(extra, dict) and extra.get("flag") else ""
+        yield Setting(here, kind, item, field.get_default(), field.description or "", flag, inner)
         if inner is not None:
             yield from _walk(inner, here)
 

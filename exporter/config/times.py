@@ -7,6 +7,7 @@ Crontab lines follow https://man7.org/linux/man-pages/man5/crontab.5.html withou
 
 from __future__ import annotations
 
+import math
 import re
 import zoneinfo
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from exporter.config.errors import nearest, rule
-from exporter.config.fields import Kind, Text
+from exporter.config.types import Kind, Text
 
 _MILLISECONDS: Final = {
     "y": 365 * 86_400_000,
@@ -81,21 +82,12 @@ def _duration(value: object) -> float:
         raise rule(f"is {error}", fix) from None
 
 
-def at_least(low: float) -> AfterValidator:
-    """Return the check that a duration is not shorter than this many seconds."""
+def within(low: float, high: float = math.inf) -> AfterValidator:
+    """Return the check that a duration is neither shorter nor longer than so many seconds."""
 
     def check(seconds: float) -> float:
         if seconds < low:
             raise rule(f"is shorter than {print_duration(low)}", f"write {print_duration(low)} or more")
-        return seconds
-
-    return AfterValidator(check)
-
-
-def at_most(high: float) -> AfterValidator:
-    """Return the check that a duration is not longer than this many seconds."""
-
-    def check(seconds: float) -> float:
         if seconds > high:
             raise rule(f"is longer than {print_duration(high)}", f"write {print_duration(high)} or less")
         return seconds

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.config.addresses import split_host
 from exporter.config.errors import config_error
+from exporter.config.types import split_host
 from exporter.log import get_logger
 from exporter.web.connection import Connections
 from exporter.web.limits import Limits

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from exporter.config.errors import choose, config_error, one_of, rule
-from exporter.config.fields import Settings, is_text
+from exporter.config.types import Settings, is_text
 from exporter.config.yamlfile import parse_file
 from exporter.errors import ConfigError
 from exporter.files import MIB, Watch

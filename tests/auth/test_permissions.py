@@ -10,7 +10,7 @@ import pytest
 
 from exporter.auth.hints import REPORT_ROLES, Token, account_error, advice, consent_url
 from exporter.config import Auth
-from exporter.config.fields import PERSONAL_TENANT
+from exporter.config.types import PERSONAL_TENANT
 from tests.builders import tenant
 from tests.full_simulator import READERS
 

@@ -67,7 +67,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (config.web.listen_address, config.web.telemetry_path, config.web.prefix) == ((":9365",), "/metrics", "")
     assert (config.log.level, config.log.format, config.notices) == ("info", "logfmt", ())
     (tenant,) = config.tenants
-    assert (tenant.report.api_version, tenant.download_hosts) == ("v1.0", (".office.com",))
+    assert (tenant.api_version, tenant.download_hosts) == ("v1.0", (".office.com",))
 
 
 def test_every_kind_of_credential(whole: Config) -> None:

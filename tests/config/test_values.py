@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.addresses import split_host
 from exporter.config.times import parse_crontab, parse_duration, print_duration
+from exporter.config.types import split_host
 
 YEAR = 365 * 86400.0
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import yamlfile
-from exporter.config.fields import Count, Settings, Text, setting
+from exporter.config.types import Count, Settings, Text, setting
 from exporter.config.yamlfile import parse_file, parse_yaml, read_yaml
 from exporter.errors import ConfigError
 

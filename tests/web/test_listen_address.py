@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.config.addresses import split_host
+from exporter.config.types import split_host
 from exporter.errors import ConfigError
 from exporter.web.server import bind, is_loopback
 from tests.web.serving import running
