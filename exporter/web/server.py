@@ -37,6 +37,9 @@ _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _RESERVED_FILES = 512
 """File descriptors left for polls, storage and logs."""
 
+_AT_ONCE = 64
+"""Connections accepted before other events have their turn."""
+
 _PAUSE = 0.01
 """Seconds to wait when no connection can be accepted."""
 
@@ -85,7 +88,6 @@ async def serve(
         for written in web.listen_address:
             listeners.append(Listener(written, connections))
             stack.callback(listeners[-1].close)
-        tasks: list[asyncio.Task[None]] = []
         if web.config.file is None:
             if reachable := [written for written in web.listen_address if not is_loopback(written)]:
                 message = (
@@ -97,16 +99,13 @@ async def serve(
 
             file = WebConfigFile(web.config.file)
             site.apply(await worker.do(file.load))
-            tasks.append(loop.create_task(_follow(file, site, worker, interval)))
-        tasks += [loop.create_task(listener.accept()) for listener in listeners]
-        try:
-            if started is not None:
-                started(tuple(listener.address for listener in listeners))
-            await stop.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            following = loop.create_task(_follow(file, site, worker, interval))
+            stack.callback(following.cancel)
+        for listener in listeners:
+            listener.open()
+        if started is not None:
+            started(tuple(listener.address for listener in listeners))
+        await stop.wait()
 
 
 async def _follow(file: WebConfigFile, site: Site, worker: Worker, interval: float) -> None:
@@ -123,6 +122,7 @@ class Listener:
 
     The event loop's servers keep one TLS context for ever, and report a connection only after its handshake. Here a
     connection counts from the moment it is accepted, and new certificates need no new socket.
+    Not by `sock_accept`: what it has accepted when its task is cancelled is never closed.
 
     Args:
         written: the address, as the flag writes it.
@@ -136,6 +136,8 @@ class Listener:
         self._sock = bind(written)
         self._connections = connections
         self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._silent_until = 0.0
         self._sock.settimeout(0)
         with contextlib.suppress(OSError):
             # Accepted connections inherit both: without them, the kernel holds megabytes for a client that does not
@@ -151,34 +153,46 @@ class Listener:
         host, port = self._sock.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def accept(self) -> None:
-        """Accept connections until this is cancelled."""
-        silent_until = 0.0
-        while True:
-            await asyncio.sleep(0)  # between two of many that wait, other events have their turn
-            try:
-                sock, address = await self._loop.sock_accept(self._sock)
-                is_tcp = _is_tcp(sock)
-                if is_tcp:
-                    # asyncio does this only for sockets that it has created.
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._connections.accept(sock, str(address[0]) if is_tcp else "")
-            except ConnectionError:
-                pass  # the client left before it was accepted
-            except OSError as error:
-                # For example, too many files are open.
-                if self._loop.time() >= silent_until:
-                    silent_until = self._loop.time() + _SILENCE
-                    log.warning("connections cannot be accepted at the moment", error=error.strerror)
-                self._connections.make_room()
-                await asyncio.sleep(_PAUSE)
+    def open(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
-        """Listen no more, and remove the file of a Unix socket."""
+        """Accept no more, and remove the file of a Unix socket."""
+        self._loop.remove_reader(self._sock)
+        if self._pause is not None:
+            self._pause.cancel()
         if not _is_tcp(self._sock):
             with contextlib.suppress(OSError):
                 Path(str(self._sock.getsockname())).unlink()
         self._sock.close()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                # None is waiting, or the client left before it was accepted.
+                return
+            except OSError as error:
+                self._wait(error)
+                return
+            sock.settimeout(0)
+            is_tcp = _is_tcp(sock)
+            if is_tcp:
+                # asyncio does this only for sockets that it has created.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connections.accept(sock, str(address[0]) if is_tcp else "")
+
+    def _wait(self, error: OSError) -> None:
+        """Pause because no connection can be accepted, for example because too many files are open."""
+        now = self._loop.time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            log.warning("connections cannot be accepted at the moment", error=error.strerror)
+        self._connections.make_room()
+        self._loop.remove_reader(self._sock)
+        self._pause = self._loop.call_later(_PAUSE, self.open)
 
 
 def bind(written: str) -> socket.socket:
