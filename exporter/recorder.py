@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exporter.log import get_logger
@@ -11,7 +12,7 @@ from exporter.state import ReportStates
 from exporter.storage import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.config import Tenant
     from exporter.poller import Poller
@@ -49,10 +50,8 @@ class Recorder:
         self._lock = threading.Lock()
         self.states = ReportStates()
         calls: Mapping[Key, Sequence[float]] = {}
-        try:
+        with _storage_errors_logged("the calls to Graph before this start are not known"):
             calls = storage.calls_since(clock() - WINDOW)
-        except StorageError as error:
-            _log_storage("the calls to Graph before this start are not known", error)
         self.budget = Budget(clock, calls, self._record_call, monotonic)
 
     def adopt(self, tenants: Iterable[Tenant]) -> None:
@@ -70,10 +69,8 @@ class Recorder:
             before = self.states.get(key)
             after = before.after(outcome)
             # Stored first, seen afterwards: what has been on /metrics comes back, whenever the process dies.
-            try:
+            with _storage_errors_logged("a poll could not be stored; its numbers are served"):
                 self._storage.save(key, tenant.name, after, outcome.snapshot, tenant.report.max_age)
-            except StorageError as error:
-                _log_storage("a poll could not be stored; its numbers are served", error)
             self.states.record(key, after)
         if outcome.failure is not None:
             self._own.count_failure(outcome.failure.reason)
@@ -90,49 +87,45 @@ class Recorder:
         """
         if not self._storage.needs_repair:
             return False
-        try:
+        repaired = False
+        with _storage_errors_logged("storage still cannot be used; it is tried again every minute"):
             with self._storage.repairing():
                 for key, tenant in self._tenants.items():
                     with self._lock:
                         standing = self.states.get(key)
                         if standing.last is not None or standing.snapshot is not None:
                             self._storage.save(key, tenant.name, standing, None, tenant.report.max_age)
-        except StorageError as error:
-            _log_storage("storage still cannot be used; it is tried again every minute", error)
-            return False
-        with self._lock:
-            self._complete()
-        return True
+            with self._lock:
+                self._complete()
+            repaired = True
+        return repaired
 
     def retain(self, seconds: float) -> None:
         """Delete the stored reports that are older."""
-        try:
-            deleted = self._storage.retain(seconds)
-        except StorageError as error:
-            _log_storage("old reports could not be deleted", error)
-        else:
-            log.debug("old reports were deleted", reports=deleted)
+        with _storage_errors_logged("old reports could not be deleted"):
+            log.debug("old reports were deleted", reports=self._storage.retain(seconds))
 
     def _complete(self) -> None:
-        restored: Mapping[Key, Standing] = {}
-        if any(self.states.get(key).snapshot is None for key in self._tenants):
-            try:
-                restored = self._storage.restore()
-            except StorageError as error:
-                _log_storage("the last reports could not be read from storage; the next polls fetch them again", error)
-        for key, standing in restored.items():
-            if key in self._tenants:
-                self.states.complete(key, standing)
+        if all(self.states.get(key).snapshot is not None for key in self._tenants):
+            return
+        what = "the last reports could not be read from storage; the next polls fetch them again"
+        with _storage_errors_logged(what):
+            for key, standing in self._storage.restore().items():
+                if key in self._tenants:
+                    self.states.complete(key, standing)
 
     def _record_call(self, key: Key, at: float) -> None:
-        try:
+        with _storage_errors_logged("a call to Graph could not be stored"):
             self._storage.record_call(key, at)
-        except StorageError as error:
-            _log_storage("a call to Graph could not be stored", error)
 
 
-def _log_storage(what: str, error: StorageError) -> None:
-    log.error(what, error=error.message, hint=error.hint)
+@contextmanager
+def _storage_errors_logged(what: str) -> Iterator[None]:
+    """Log an error of storage, which stops neither polls nor scrapes."""
+    try:
+        yield
+    except StorageError as error:
+        log.error(what, error=error.message, hint=error.hint)  # noqa: TRY400 - the error says it all
 
 
 def _log(tenant: Tenant, report: str, outcome: Outcome, before: Standing, after: Standing) -> None:

@@ -19,7 +19,7 @@ from exporter.auth.hints import consent_url
 from exporter.errors import Reason
 from exporter.exposition import UnknownTenantError
 from exporter.log import get_logger
-from exporter.metrics import target_of
+from exporter.metrics import expiry_of, target_of
 from exporter.reports import REPORTS
 from exporter.storage import StorageError
 
@@ -258,7 +258,7 @@ def _report(
     earlier: Sequence[Snapshot] | None,
 ) -> ReportStatus:
     snapshot, success, last = standing.snapshot, standing.last_success, standing.last
-    expires = None if success is None else success + tenant.report.max_age
+    expires = expiry_of(tenant, standing)
     shown = snapshot if expires is not None and expired_by < expires else None
     return ReportStatus(
         state=_state(standing),
