@@ -98,7 +98,7 @@ class Recorder:
             with self._lock:
                 self._complete()
             repaired = True
-        return repaired
+        return repaired  # noqa: RET504 - an error ends the block before it is set
 
     def retain(self, seconds: float) -> None:
         """Delete the stored reports that are older."""
