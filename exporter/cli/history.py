@@ -202,9 +202,8 @@ def _moment(flag: str, text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(
-            (f"{flag}: {text!r} is not a date or time; write 2026-01-31 or 2026-01-31T12:00:00Z",)
-        ) from None
+        what, fix = f"{text!r} is not a date or time", "write 2026-01-31 or 2026-01-31T12:00:00Z"
+        raise config_error(flag, what, fix) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

@@ -133,9 +133,9 @@ def snapshots(
 
 def merge(source: sqlite3.Connection, target: sqlite3.Connection, unreadable: Callable[[str], None]) -> None:
     """Write all that `source` holds to `target`, which may hold older and newer reports already."""
-    for number, *key in source.execute("SELECT id, cloud, tenant_id, report FROM series").fetchall():
+    for of_source, *key in source.execute("SELECT id, cloud, tenant_id, report FROM series"):
         series = _series(target, Key(*key))
-        for edition, snapshot in snapshots(source, unreadable, "series = ?", (number,)).items():
+        for edition, snapshot in snapshots(source, unreadable, "series = ?", (of_source,)).items():
             written = _write_edition(target, series, snapshot)
             for times in source.execute(
                 "SELECT published_at, confirmed_at FROM edition WHERE id = ? AND published_at IS NOT NULL", (edition,)
@@ -303,10 +303,10 @@ def _confirm(connection: sqlite3.Connection, edition: int, at: float, max_age: f
     )
 
 
-def _counts(text: str) -> tuple[int, ...]:
-    counts = json.loads(text)
+def _counts(stored: str) -> tuple[int, ...]:
+    counts = json.loads(stored)
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError(f"{text!r} are not counts")
+        raise ValueError(f"{stored!r} are not counts")
     return tuple(counts)
 
 
@@ -322,6 +322,6 @@ def _outcome(columns: Iterable[Any]) -> Outcome | None:
     return Outcome(number(at), number(duration), failure=failure, rejected_rows=rejected, not_before=number(not_before))
 
 
-def _storable(text: str) -> str:
-    """Return `text` as UTF-8 can hold it: a lone surrogate becomes a question mark."""
-    return text.encode(errors="replace").decode()
+def _storable(value: str) -> str:
+    """Return a text as UTF-8 can hold it: a lone surrogate becomes a question mark."""
+    return value.encode(errors="replace").decode()
