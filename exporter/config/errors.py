@@ -49,14 +49,15 @@ _WANTED: Final[Mapping[str, tuple[str, str]]] = {
     "int_from_float": ("a whole number", "write it without a decimal point"),
     "float_type": ("a number", "write it in digits, without quotes"),
     "bool_type": ("true or false", "write true or false, without quotes"),
-    "tuple_type": ("a list", "write it as [one, two] or with a dash before each"),
-    "dict_type": ("a map", "write it as key: value, indented"),
-    "model_type": ("a map", "write its keys indented below it"),
+    "tuple_type": ("a list", 'write it as ["one", "two"] or with a dash before each'),
+    # As YAML and, in a variable, as JSON.
+    "dict_type": ("a map", 'write it as {"key": "value"}'),
+    "model_type": ("a map", 'write it as {"key": "value"}'),
 }
-
 _FIXED: Final[Mapping[str, tuple[str, str]]] = {
     "missing": ("is missing", "add it"),
     "too_short": ("is empty", "name at least one, or leave the key out"),
+    "too_large": ("is too large", "write a smaller number"),
     "finite_number": ("is not a finite number", "write it in digits"),
 }
 # A bound of pydantic: its name among the error's details, what is wrong, and the fix.
@@ -173,6 +174,8 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
         return context["what"], context["fix"]
     if kind == "extra_forbidden":
         return "is not a known key", _unknown(str(detail["loc"][-1]), _known_keys(model, detail["loc"]), model)
+    if kind == "float_type" and type(detail["input"]) is int:
+        kind = "too_large"  # for a float
     if kind in _WANTED:
         wanted, fix = _WANTED[kind]
         return f"must be {wanted}, not {_KINDS.get(type(detail['input']), 'something else')}", fix

@@ -272,6 +272,12 @@ class _Loading:
 
     def _notice_of(self, enabled: list[Tenant]) -> None:
         """Notice what is allowed, but may not be meant."""
+        rare = [one for one in enabled if one.poll.schedule is None and one.report.max_age < one.poll.interval]
+        if rare:
+            self._notices.append(
+                f"{len(rare)} of {len(enabled)} tenants have a report.max_age shorter than poll.interval: "
+                "their gauges are withdrawn between two polls"
+            )
         if in_beta := sum(one.api_version == "beta" for one in enabled):
             self._notices.append(
                 f"{in_beta} of {len(enabled)} tenants are read from Graph's beta, "

@@ -132,6 +132,10 @@ def test_prices(tmp_path: Path) -> None:
             "prices: {currency: EUR, product_types: {Visio: -1}}",
             "prices.product_types.Visio: is less than 0; write 0 or more",
         ),
+        (
+            f"prices: {{currency: EUR, product_types: {{Visio: 1{'0' * 400}}}}}",
+            "prices.product_types.Visio: is too large; write a smaller number",
+        ),
     ):
         (found,) = errors(written(tmp_path, f"{text}\ntenants: [{TENANT}]"), {})
         assert found == f"{tmp_path}/config.yml:{line}"

@@ -184,6 +184,7 @@ def test_empty_variable_counts_as_unset() -> None:
         ("POLL__CONCURRENCY", "many", "must be a whole number, not text; write it in digits, without quotes"),
         ("POLL__CONCURRENCY", "[" * 9_000, "must be a whole number, not text; write it in digits, without quotes"),
         ("POLL", '{"interval": "soon"}', None),
+        ("POLL", "[1]", 'must be a map, not a list; write it as {"key": "value"}'),
         ("LOG__LEVEL", "inf", "is not one of debug, info, warning, error; did you mean info?"),
         ("LOG__LEVEL", "xxxx", "is not one of debug, info, warning, error; write debug, info, warning or error"),
         ("WEB__ENABLE_LIFECYCLE", "maybe", "must be true or false, not text; write true or false, without quotes"),

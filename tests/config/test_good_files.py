@@ -169,6 +169,15 @@ def test_beta_is_reported_once(whole: Config, tmp_path: Path) -> None:
     assert loaded(tmp_path, "").notices == ()
 
 
+def test_numbers_that_end_before_the_next_poll_are_noticed(tmp_path: Path) -> None:
+    """A max_age below the interval is accepted with a notice; an interval that a schedule replaces earns none."""
+    assert loaded(tmp_path, "poll: {interval: 2h}\nreport: {max_age: 1h}").notices == (
+        "1 of 1 tenants have a report.max_age shorter than poll.interval: their gauges are withdrawn between two polls",
+    )
+    assert loaded(tmp_path, "poll: {schedule: 0 * * * *}\nreport: {max_age: 30m}").notices == ()
+    assert loaded(tmp_path, "report: {max_age: 1h}").notices == ()
+
+
 def test_equal_parts_are_one_object(tmp_path: Path) -> None:
     """Tenants with equal settings share them, so that many tenants stay small."""
     entry = "{{tenant_id: t{}.example, cloud: usgov, report: {{max_age: 1d}}, auth: {{client_secret_file: s}}}}"
