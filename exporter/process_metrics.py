@@ -118,9 +118,18 @@ class ProcessMetrics:
 
     def __init__(self, proc: str = "/proc") -> None:
         process = tuple(ProcessCollector(proc=proc, registry=None).collect())
-        self._metrics = (*process, *PlatformCollector(registry=None).collect())
+        metrics = (*process, *PlatformCollector(registry=None).collect())
+        samples = [(sample, metric) for metric in metrics for sample in metric.samples]
         fixed = ("process_start_time_seconds", "python_info")
-        self._fixed = {metric.name: metric.samples[0].value for metric in self._metrics if metric.name in fixed}
+        self._fixed = {sample.name: sample.value for sample, _ in samples if sample.name in fixed}
+        self._series = {
+            openmetrics: {
+                sample.name: header(sample.name, metric.type, metric.documentation, openmetrics=openmetrics).decode()
+                + series(sample.name, sorted(sample.labels.items()))
+                for sample, metric in samples
+            }
+            for openmetrics in (False, True)
+        }
         self._files = f"{proc}/self/fd"
         self._statm: int | None = None
         if process:
@@ -132,14 +141,8 @@ class ProcessMetrics:
     def text(self, *, openmetrics: bool) -> bytes:
         """Return the lines as of now; without what cannot be read."""
         values = self._values()
-        pieces = []
-        for metric in self._metrics:
-            (sample,) = metric.samples
-            if sample.name in values:
-                made = line(series(sample.name, sorted(sample.labels.items())), values[sample.name])
-                kind, help_ = metric.type, metric.documentation
-                pieces += [header(sample.name, kind, help_, openmetrics=openmetrics), made.encode()]
-        return b"".join(pieces)
+        begun = self._series[openmetrics]
+        return "".join(line(begun[name], values[name]) for name in begun if name in values).encode()
 
     def _values(self) -> dict[str, float]:
         if self._statm is None:
