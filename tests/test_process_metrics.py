@@ -16,22 +16,25 @@ from tests.formats import parse_text, text_latest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
 
-def values(process: ProcessMetrics) -> dict[str, float]:
-    """Return the samples."""
-    parsed = parse_text(process.text(openmetrics=False).decode())
-    return {sample.name: sample.value for metric in parsed for sample in metric.samples}
+def values(text: str) -> dict[str, float]:
+    """Return the samples of an exposition."""
+    return {sample.name: sample.value for metric in parse_text(text) for sample in metric.samples}
+
+
+def shown(process: ProcessMetrics) -> dict[str, float]:
+    """Return what the process tells of itself now."""
+    return values(process.text(openmetrics=False).decode())
 
 
 def test_it_tells_what_prometheus_clients_collectors_tell() -> None:
     """Names, types and help are the same in the same order, and so are the numbers, up to their resolution."""
-    registry = CollectorRegistry()
+    registry, process = CollectorRegistry(), ProcessMetrics()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    theirs, ours = text_latest(registry).decode(), ProcessMetrics().text(openmetrics=False).decode()
+    theirs, ours = text_latest(registry).decode(), process.text(openmetrics=False).decode()
     described = [[line for line in text.splitlines() if line.startswith("#")] for text in (ours, theirs)]
     assert described[0] == described[1]
-    mine = values(ProcessMetrics())
-    others = {sample.name: sample.value for metric in parse_text(theirs) for sample in metric.samples}
+    mine, others = values(ours), values(theirs)
     assert mine["process_start_time_seconds"] == others["process_start_time_seconds"]
     assert mine["process_max_fds"] == others["process_max_fds"]
     assert mine["process_cpu_seconds_total"] == pytest.approx(others["process_cpu_seconds_total"], abs=0.1)
@@ -42,9 +45,9 @@ def test_it_tells_what_prometheus_clients_collectors_tell() -> None:
 def test_each_open_file_counts() -> None:
     """A file more is one more."""
     process = ProcessMetrics()
-    before = values(process)["process_open_fds"]
+    before = shown(process)["process_open_fds"]
     with Path(os.devnull).open("rb"):
-        assert values(process)["process_open_fds"] == before + 1
+        assert shown(process)["process_open_fds"] == before + 1
 
 
 def test_it_has_values_when_no_file_can_be_opened() -> None:
@@ -53,14 +56,14 @@ def test_it_has_values_when_no_file_can_be_opened() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        shown = values(process)
+        now = shown(process)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert shown["process_max_fds"] == 0
-    assert shown["process_resident_memory_bytes"] > 0
-    assert shown["process_cpu_seconds_total"] > 0
+    assert now["process_max_fds"] == 0
+    assert now["process_resident_memory_bytes"] > 0
+    assert now["process_cpu_seconds_total"] > 0
 
 
 def test_without_proc_it_tells_nothing(tmp_path: Path) -> None:
     """On a system without /proc there is no metric of the process rather than a wrong one."""
-    assert list(values(ProcessMetrics(proc=str(tmp_path)))) == ["python_info"]
+    assert list(shown(ProcessMetrics(proc=str(tmp_path)))) == ["python_info"]
