@@ -116,10 +116,9 @@ def graph_error(
     return json_response(status, error_document(call, code, message), headers)
 
 
-def unauthorized(call: Call, message: str, challenge: str = "") -> Response:
-    """Return a 401; `challenge` is added to WWW-Authenticate."""
-    value = _CHALLENGE.format(login=call.cloud.login) + challenge
-    return graph_error(call, 401, "InvalidAuthenticationToken", message, (("WWW-Authenticate", value),))
+def unauthorized(call: Call, message: str) -> Response:
+    challenge = _CHALLENGE.format(login=call.cloud.login)
+    return graph_error(call, 401, "InvalidAuthenticationToken", message, (("WWW-Authenticate", challenge),))
 
 
 def throttled(call: Call, retry_after: str) -> Response:

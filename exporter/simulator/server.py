@@ -11,8 +11,9 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, unquote
 
@@ -93,8 +94,8 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-class Port(ThreadingHTTPServer):
-    """The port of one of Microsoft's hosts.
+class Port(ThreadingTCPServer):
+    """The port of one of Microsoft's hosts; not an `HTTPServer`, which asks DNS for this machine's name.
 
     Args:
         owner: whose it is.
@@ -103,6 +104,7 @@ class Port(ThreadingHTTPServer):
         context: for TLS; None: there is none.
     """
 
+    allow_reuse_address = True
     request_queue_size = 1024
     daemon_threads = False  # `server_close()` waits for their end
 
@@ -112,6 +114,7 @@ class Port(ThreadingHTTPServer):
         self._context = context
         self._connections: set[socket.socket] = set()
         super().__init__((_ADDRESS, number), owner.handler)
+        self.number = int(self.server_address[1])
         self._thread = threading.Thread(target=self.serve_forever, args=(_POLL,), name=f"simulator {host}", daemon=True)
 
     def start(self) -> None:
@@ -197,7 +200,7 @@ class SimulatorServer:
 
         Scopes may name Graph by the loopback address or, as unmodified clients do, by its real one.
         """
-        addresses = {port.host: f"https://localhost:{port.server_port}" for port in self.ports}
+        addresses = {port.host: f"https://localhost:{port.number}" for port in self.ports}
         graph = addresses["graph"]
         spellings = (graph, graph.replace("//localhost:", "//127.0.0.1:"), "https://graph.microsoft.com")
         return Cloud(addresses["login"], graph, addresses["download"], dict.fromkeys(spellings, graph))

@@ -126,7 +126,7 @@ class SimulatorServer(shipped.SimulatorServer):
         }
 
     def _number(self, host: str) -> int:
-        return next(port.server_port for port in self.ports if port.host == host)
+        return next(port.number for port in self.ports if port.host == host)
 
     def route(self, target: str) -> tuple[str, int]:
         """Return host and port of the simulation for one of Microsoft's real names, as `host:443`."""
@@ -140,8 +140,3 @@ class SimulatorServer(shipped.SimulatorServer):
         """End answers that take their time, too."""
         self.stopping.set()
         super().stop()
-
-    def stop_connections(self) -> None:
-        """End all connections, as a network that fails; the ports stay open."""
-        for port in self.ports:
-            port.end_connections()

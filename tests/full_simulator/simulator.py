@@ -307,14 +307,6 @@ class Simulator(shipped.Simulator):
         with self.lock:
             self.sign_in_plan = plan
 
-    def decide(self, user_code: str, plan: Plan) -> None:
-        """Decide what the user does with this code; KeyError if there is no such code."""
-        with self.lock:
-            device = next((each for each in self.devices.values() if each.user_code == user_code), None)
-            if device is None:
-                raise KeyError(user_code)
-            device.plan, device.polls = plan, 0
-
     # Limits and records
 
     def open_windows(self) -> None:

@@ -154,7 +154,8 @@ def test_one_that_hangs_keeps_nobody_waiting(over_tls: Plain, server: SimulatorS
             time.sleep(0.01)
         assert other.csv().status_code == 200
         assert not hanging.done()
-        server.stop_connections()
+        for port in server.ports:
+            port.end_connections()
         assert isinstance(hanging.exception(), httpx.TransportError)
 
 
@@ -172,6 +173,13 @@ def test_requests_may_follow_each_other_at_once(server: SimulatorServer, trust: 
 def test_what_is_no_http_is_refused(server: SimulatorServer, trust: ssl.SSLContext) -> None:
     """Nonsense is 400, and the connection ends."""
     assert exchange(server.cloud.graph, trust, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_no_name_server_is_asked(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server starts at once where no name can be resolved."""
+    monkeypatch.setattr(socket, "getfqdn", lambda _name: pytest.fail("it asked for this machine's name"))
+    with SimulatorServer(simulator) as server:
+        assert len(server.ports) == 4
 
 
 def test_a_server_leaves_nothing_behind(simulator: Simulator) -> None:

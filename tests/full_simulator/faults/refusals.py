@@ -35,7 +35,9 @@ def _claims_challenge(call: Call, _good: object) -> Response:
         "Continuous access evaluation resulted in challenge with result: InteractionRequired and code:"
         " TokenIssuedBeforeRevocationTimestamp"
     )
-    return unauthorized(call, message, f', error="insufficient_claims", claims="{claims}"')
+    response = unauthorized(call, message)
+    challenge = f'{dict(response.headers)["WWW-Authenticate"]}, error="insufficient_claims", claims="{claims}"'
+    return replace(response, headers=(*response.headers[:-1], ("WWW-Authenticate", challenge)))
 
 
 def _retry_date(call: Call, _good: object) -> Response:
