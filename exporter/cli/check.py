@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter.auth.hints import consent_url
-from exporter.cli.common import check_names, for_each, set_up_log
+from exporter.cli.common import chosen_tenants, for_each, set_up_log
 from exporter.config import load
 from exporter.errors import ConfigError, Reason
 from exporter.microsoft import Microsoft, check_files
@@ -73,9 +73,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Check and print tables or JSON; return 0 only if every report is ok."""
     config = load(arguments.flags, environ)
     set_up_log(config, "error")
-    known, names = config.tenants, arguments.options["tenant"] or ()
-    check_names(names, {tenant.name for tenant in known}, "--tenant")
-    chosen = [tenant for tenant in known if not names or tenant.name in names]
+    chosen = chosen_tenants(config, arguments.options["tenant"] or (), "--tenant")
     check_offline(config, chosen if arguments.options["offline"] else (), environ)
     if arguments.options["offline"]:
         sys.stdout.write(

@@ -12,9 +12,9 @@ from exporter.config.settings import PREFIX
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from exporter.config import Config
+    from exporter.config import Config, Tenant
 
 _MANY = 10
 
@@ -33,17 +33,18 @@ def variables_of(environ: Mapping[str, str], *blocks: str) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name.partition("__")[0] in names}
 
 
-def check_names(names: Sequence[str], known: Collection[str], flag: str) -> None:
-    """Refuse names of tenants that nobody knows.
+def chosen_tenants(config: Config, names: Sequence[str], flag: str) -> list[Tenant]:
+    """Return the enabled tenants of these names, all of them if there are none.
 
     Args:
+        config: what they are configured in.
         names: as the user typed them.
-        known: the tenants there are.
         flag: what they were given by, for the message.
 
     Raises:
         ConfigError: a name is unknown.
     """
+    known = {tenant.name: tenant for tenant in config.tenants}
     errors = []
     for name in names:
         if name not in known:
@@ -52,6 +53,7 @@ def check_names(names: Sequence[str], known: Collection[str], flag: str) -> None
             errors.append(sentence(flag, f"there is no enabled tenant {name!r}", fix))
     if errors:
         raise ConfigError(tuple(errors))
+    return [tenant for name, tenant in known.items() if not names or name in names]
 
 
 def for_each(

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from exporter.auth.hints import account_error
-from exporter.cli.common import check_names, set_up_log
+from exporter.cli.common import chosen_tenants, set_up_log
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.microsoft import Microsoft
@@ -29,9 +29,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """
     config = load(arguments.flags, environ)
     set_up_log(config, "error")
-    known = {tenant.name: tenant for tenant in config.tenants}
-    check_names([arguments.options["tenant"]], known, "TENANT")
-    tenant = known[arguments.options["tenant"]]
+    (tenant,) = chosen_tenants(config, [arguments.options["tenant"]], "TENANT")
     if tenant.auth.kind != "device_code":
         raise ConfigError((f"{tenant.name}: its auth is {tenant.auth.kind}, not device_code: no sign-in is needed",))
     microsoft = Microsoft(config, Budget(time.time), environ=environ)
