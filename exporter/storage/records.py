@@ -55,12 +55,12 @@ def write_standing(
     """
     last, failure = standing.last, standing.failure
     outcome = (last.at, last.duration, last.rejected_rows, last.not_before) if last else (None,) * 4
-    texts = (
-        map(_storable, (failure.reason, failure.message, failure.hint, failure.request_id)) if failure else (None,) * 4
-    )
+    texts = (failure.reason, failure.message, failure.hint, failure.request_id) if failure else ()
+    # A lone surrogate, which UTF-8 cannot hold, becomes a question mark.
+    storable = [value.encode(errors="replace").decode() for value in texts] or (None,) * 4
     series = _series(connection, key)
     connection.execute(
-        _SAVE_SERIES, (tenant_name, standing.last_success, standing.consecutive_failures, *outcome, *texts, series)
+        _SAVE_SERIES, (tenant_name, standing.last_success, standing.consecutive_failures, *outcome, *storable, series)
     )
     if snapshot is not None and snapshot != standing.snapshot:
         _write_edition(connection, series, snapshot)
@@ -320,8 +320,3 @@ def _outcome(columns: Iterable[Any]) -> Outcome | None:
         failure = Failure(known, text(message), text(hint), text(request_id))
     rejected = None if rejected_rows is None else int(rejected_rows)
     return Outcome(number(at), number(duration), failure=failure, rejected_rows=rejected, not_before=number(not_before))
-
-
-def _storable(value: str) -> str:
-    """Return a text as UTF-8 can hold it: a lone surrogate becomes a question mark."""
-    return value.encode(errors="replace").decode()
