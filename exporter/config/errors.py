@@ -135,14 +135,7 @@ def one_of(words: Sequence[str]) -> str:
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong within some data.
-
-    Attributes:
-        path: where, from the top of the data.
-        what: what is wrong.
-        fix: what to do about it.
-        keys: the keys below `path` that clash, where several do.
-    """
+    """What is wrong at a path within some data, and how to fix it; `keys` are those below the path that clash."""
 
     path: tuple[str | int, ...]
     what: str
@@ -151,12 +144,7 @@ class Finding(NamedTuple):
 
 
 def findings(error: ValidationError, model: type[BaseModel]) -> list[Finding]:
-    """Return what pydantic found, in our words and without any input.
-
-    Args:
-        error: what `model` raised.
-        model: the model that the data were held against; its keys are offered for a misspelt one.
-    """
+    """Return what pydantic found, in our words and without any input; a misspelt key is offered the model's."""
     result: list[Finding] = []
     for detail in error.errors(include_url=False):
         path = detail["loc"]

@@ -13,7 +13,7 @@ from exporter.config.settings import PREFIX, Setting, settings, settings_of
 from exporter.config.sources import AUTHORITY_HOST, AZURE_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 _INTRO: Final = f"""\
 # Configuration reference
@@ -79,24 +79,23 @@ fails with the reason `redirect`, its hint names the host to add to `http.downlo
 
 def reference() -> str:
     """Return the whole page as Markdown."""
-    return "\n".join(_sections())
-
-
-def _sections() -> Iterator[str]:
-    yield _INTRO
-    yield "## Keys of the file\n"
-    yield _settings_table(one for one in settings() if one.path[0] not in NOT_IN_FILE)
-    yield _RULES
-    yield _TENANTS
-    yield _tenant_table()
-    yield "## Flags and variables only\n"
-    yield _settings_table(one for one in settings() if one.path[0] in NOT_IN_FILE)
-    yield _ONE_TENANT
-    rows = [(f"`{name}`", f"`{'.'.join(path)}`") for name, path in AZURE_VARIABLES.items()]
-    yield _table(("variable", "key of the tenant"), rows)
-    yield _AUTHORITY
-    yield _CLOUDS
-    yield _cloud_table()
+    azure = [(f"`{name}`", f"`{'.'.join(path)}`") for name, path in AZURE_VARIABLES.items()]
+    sections = (
+        _INTRO,
+        "## Keys of the file\n",
+        _settings_table(one for one in settings() if one.path[0] not in NOT_IN_FILE),
+        _RULES,
+        _TENANTS,
+        _tenant_table(),
+        "## Flags and variables only\n",
+        _settings_table(one for one in settings() if one.path[0] in NOT_IN_FILE),
+        _ONE_TENANT,
+        _table(("variable", "key of the tenant"), azure),
+        _AUTHORITY,
+        _CLOUDS,
+        _cloud_table(),
+    )
+    return "\n".join(sections)
 
 
 def _settings_table(chosen: Iterable[Setting]) -> str:

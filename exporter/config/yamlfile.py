@@ -42,17 +42,13 @@ def read_yaml(path: Path, *, limit: int = MAX_BYTES, only_text: bool = False) ->
         only_text: every plain value remains text, as where Go reads one into a string; nothing remains None.
     """
     try:
-        raw = read_file(path, limit)
+        text = read_file(path, limit).decode()
     except OSError as error:
-        return Document(
-            None,
-            (sentence(str(path), f"cannot be read: {error.strerror}", "check the path, the file and its permissions"),),
-        )
-    try:
-        text = raw.decode()
+        what, fix = f"cannot be read: {error.strerror}", "check the path, the file and its permissions"
+        return Document(None, (sentence(str(path), what, fix),))
     except UnicodeDecodeError as error:
-        at = raw.count(b"\n", 0, error.start) + 1
-        return Document(None, (sentence(f"{path}:{at}", "is not UTF-8", "save the file as UTF-8"),))
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return Document(None, (sentence(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8"),))
     return parse_yaml(text, str(path), only_text=only_text)
 
 
@@ -79,25 +75,27 @@ def parse_file(model: type[Model], path: Path, *, limit: int, only_text: bool = 
 
 def parse_yaml(text: str, where: str, *, only_text: bool = False) -> Document:
     """Read one YAML text; `where` is its name in the errors."""
+    data = None
     loader = _Loader(text.removeprefix(_BOM), where, only_text=only_text)
     try:
-        return Document(loader.get_single_data(), tuple(loader.errors))
+        data = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         written = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
-        if "\t" in written[: len(written) - len(written.lstrip())]:
-            return Document(None, (*loader.errors, sentence(place, "a tab indents this line", "indent with spaces")))
-        return Document(None, (*loader.errors, sentence(place, *_explain(error))))
+        loader.errors.append(sentence(place, *_explain(error, written)))
     except yaml.YAMLError:
-        problem = sentence(where, "contains a character that YAML does not allow", "save it as plain UTF-8 text")
-        return Document(None, (*loader.errors, problem))
+        what = "contains a character that YAML does not allow"
+        loader.errors.append(sentence(where, what, "save it as plain UTF-8 text"))
     finally:
         loader.dispose()
+    return Document(data, tuple(loader.errors))
 
 
-def _explain(error: yaml.MarkedYAMLError) -> tuple[str, str]:
-    """Return PyYAML's complaint, without the words of the text that it may quote, and the fix."""
+def _explain(error: yaml.MarkedYAMLError, line: str) -> tuple[str, str]:
+    """Return PyYAML's complaint about a line, without the words of the text that it may quote, and the fix."""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "a tab indents this line", "indent with spaces"
     if isinstance(error, _RefusedError):
         return str(error.problem), str(error.note)
     problem = error.problem or "a syntax error"
@@ -109,9 +107,9 @@ def _explain(error: yaml.MarkedYAMLError) -> tuple[str, str]:
 
 
 class _RefusedError(yaml.MarkedYAMLError):
-    """Something that YAML allows and this loader does not: what, where, and how to fix it."""
+    """Something that YAML allows and this loader does not."""
 
-    def __init__(self, what: str, fix: str, mark: Any = None) -> None:
+    def __init__(self, what: str, fix: str, mark: Any) -> None:
         super().__init__(problem=what, problem_mark=mark, note=fix)
 
 
@@ -120,13 +118,7 @@ _BASES: Any = (Composer, yaml.CSafeLoader) if yaml.__with_libyaml__ else (yaml.S
 
 
 class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on the build
-    """The safe loader, with a path for every node and bounds.
-
-    Args:
-        text: the text.
-        where: its name in the errors.
-        only_text: plain values remain text.
-    """
+    """The safe loader, with a path for every node and bounds; see `read_yaml`."""
 
     def __init__(self, text: str, where: str, *, only_text: bool) -> None:
         _BASES[-1].__init__(self, text)
@@ -142,9 +134,8 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
         """Compose a node within the bounds; `index` is its place in a list, or its key's node."""
         event = self.peek_event()
         if len(self._path) > _MAX_DEPTH:
-            raise _RefusedError(
-                f"is nested more than {_MAX_DEPTH} levels deep", "no key needs more than a few", event.start_mark
-            )
+            what = f"is nested more than {_MAX_DEPTH} levels deep"
+            raise _RefusedError(what, "no key needs more than a few", event.start_mark)
         before = self._values
         self._values += 1
         if parent is not None:
@@ -154,16 +145,14 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
             self._path.pop()
         if isinstance(event, yaml.AliasEvent):
             if node not in self._sizes:
-                raise _RefusedError(
-                    "refers to an anchor that contains it", "define the &anchor before it", event.start_mark
-                )
+                what = "refers to an anchor that contains it"
+                raise _RefusedError(what, "define the &anchor before it", event.start_mark)
             self._values += self._sizes[node]
         elif event.anchor is not None:
             self._sizes[node] = self._values - before
         if self._values > _MAX_VALUES:
-            raise _RefusedError(
-                f"expands to more than {_MAX_VALUES:,} values", "use fewer anchors, or more files", event.start_mark
-            )
+            what = f"expands to more than {_MAX_VALUES:,} values"
+            raise _RefusedError(what, "use fewer anchors, or more files", event.start_mark)
         return node
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
@@ -178,9 +167,8 @@ class _Loader(*_BASES):  # type: ignore[misc]  # what it is made of depends on t
             if key.tag not in {f"{_TAG}str", f"{_TAG}merge"}:
                 self._error("?", "a key is not text", "put the key in quotes")
             elif key.value in first and key.tag == f"{_TAG}str":
-                self._error(
-                    key.value, f"the key appears twice, in lines {first[key.value]} and {at}", "keep one of the two"
-                )
+                what = f"the key appears twice, in lines {first[key.value]} and {at}"
+                self._error(key.value, what, "keep one of the two")
             else:
                 first[key.value] = at
                 kept.append((key, value))
