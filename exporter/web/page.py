@@ -140,10 +140,6 @@ def _targeted(tenant: TenantStatus) -> list[tuple[float, float]]:
     return [(one.ratio, one.target) for one in products if one.ratio is not None and one.target is not None]
 
 
-def _is_below(tenant: TenantStatus) -> bool:
-    return any(ratio < target for ratio, target in _targeted(tenant))
-
-
 _ORDERS: dict[str, tuple[str, Callable[[TenantStatus], float]]] = {
     "state": ("Failing first", lambda tenant: list(_STATES).index(tenant.state)),
     "name": ("Name", lambda _: 0),
@@ -163,7 +159,7 @@ def _overview(status: Status, view: View) -> Html:
     chosen = {
         "": named,
         **{state: [one for one in named if one.state == state] for state in _STATES},
-        "below": [one for one in named if _is_below(one)],
+        "below": [one for one in named if any(ratio < target for ratio, target in _targeted(one))],
     }
     order = _ORDERS[view.sort][1]
     found = sorted(chosen[view.state], key=lambda one: (order(one), one.name.casefold()))

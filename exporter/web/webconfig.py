@@ -22,7 +22,7 @@ from exporter.log import get_logger
 from exporter.web.site import Security
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -256,17 +256,15 @@ class WebConfig(_Section):
             raise rule(what, f"add {_HTTP2_SUITES[0]} or set http_server_config.http2: false", "tls_server_config")
         return self
 
-    def remarks(self) -> tuple[str, ...]:
-        """Return a sentence for each setting that is accepted but works differently here."""
-        remarks = []
+    def remarks(self) -> Iterator[str]:
+        """Yield a sentence for each setting that is accepted but works differently here."""
         if self.tls is None and self.tls_server_config is not None:
-            remarks.append("tls_server_config names no certificate: TLS is off, as in the exporter-toolkit")
+            yield "tls_server_config names no certificate: TLS is off, as in the exporter-toolkit"
         http = self.http_server_config
         if self.tls is not None and http.http2 and "http2" in http.model_fields_set:
-            remarks.append("http2: true is accepted, and served as HTTP/1.1")
+            yield "http2: true is accepted, and served as HTTP/1.1"
         if self.tls is not None and self.tls.client_auth_type == "RequestClientCert":
-            remarks.append("client_auth_type RequestClientCert is accepted, but no certificate is requested")
-        return tuple(remarks)
+            yield "client_auth_type RequestClientCert is accepted, but no certificate is requested"
 
 
 class WebConfigFile:
