@@ -37,6 +37,12 @@ def ask_with(plain: Plain, token: str) -> httpx.Response:
     return plain.ask_token(client_secret="", client_assertion=token, client_assertion_type=JWT_BEARER)
 
 
+def signed(plain: Plain, pair: Pair, now: float, *, path: str = "", **how: str) -> str:
+    """Return an assertion for the tenant's token endpoint, or for another path of the login host."""
+    audience = f"{plain.cloud.login}/{path or f'{plain.tenant.tenant_id}/oauth2/v2.0/token'}"
+    return assertion(pair, plain.tenant.client_id, audience, now, **how)
+
+
 def test_an_application_token_says_who_may_do_what(plain: Plain, clock: Clock) -> None:
     """The access token is a JWT with tid, appid, aud, exp and roles."""
     answer = plain.ask_token().json()
@@ -128,20 +134,13 @@ def test_a_registered_certificate_is_as_good_as_a_secret(
     """Both algorithms, both thumbprints and every spelling of the audience are taken."""
     simulator.register_certificate(plain.tenant, pair.certificate)
     path = audience.format(id=plain.tenant.tenant_id, domain=plain.tenant.domain)
-    token = assertion(
-        pair,
-        plain.tenant.client_id,
-        f"{plain.cloud.login}/{path}",
-        clock(),
-        algorithm=algorithm,
-        thumbprint=thumbprint,
-    )
+    token = signed(plain, pair, clock(), path=path, algorithm=algorithm, thumbprint=thumbprint)
     assert ask_with(plain, token).status_code == 200
 
 
 def test_a_certificate_that_is_not_registered_is_refused(plain: Plain, clock: Clock, pair: Pair) -> None:
     """700027 names the thumbprint."""
-    answer = ask_with(plain, assertion(pair, plain.tenant.client_id, _audience(plain), clock()))
+    answer = ask_with(plain, signed(plain, pair, clock()))
     assert_aadsts(answer, 700027, 401, "invalid_client")
     assert f"'{pair.thumbprint}'" in answer.json()["error_description"]
 
@@ -149,41 +148,38 @@ def test_a_certificate_that_is_not_registered_is_refused(plain: Plain, clock: Cl
 def test_a_signature_is_checked(plain: Plain, simulator: Simulator, clock: Clock, pair: Pair) -> None:
     """An assertion that another key signed under the registered thumbprint is refused."""
     simulator.register_certificate(plain.tenant, pair.certificate)
-    made = assertion(pair, plain.tenant.client_id, _audience(plain), clock())
-    answer = ask_with(plain, made[:-8] + "AAAAAAAA")
+    answer = ask_with(plain, signed(plain, pair, clock())[:-8] + "AAAAAAAA")
     assert_aadsts(answer, 700027, 401, "invalid_client")
     assert "signature failed" in answer.json()["error_description"]
 
 
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
 def test_an_algorithm_of_the_senders_choice_is_not_taken(
-    plain: Plain, simulator: Simulator, clock: Clock, pair: Pair
+    plain: Plain, simulator: Simulator, clock: Clock, pair: Pair, algorithm: str
 ) -> None:
     """An assertion that says it is signed by nothing, or by something else, is refused."""
     simulator.register_certificate(plain.tenant, pair.certificate)
-    for algorithm in ("none", "HS256"):
-        answer = ask_with(
-            plain, assertion(pair, plain.tenant.client_id, _audience(plain), clock(), algorithm=algorithm)
-        )
-        assert_aadsts(answer, 700027, 401, "invalid_client")
+    answer = ask_with(plain, signed(plain, pair, clock(), algorithm=algorithm))
+    assert_aadsts(answer, 700027, 401, "invalid_client")
 
 
 def test_an_expired_certificate_is_refused(plain: Plain, simulator: Simulator, clock: Clock) -> None:
     """A registered certificate past its end is 700027, with that reason."""
     old = make_pair(until=datetime.fromtimestamp(clock(), UTC) - timedelta(days=1))
     simulator.register_certificate(plain.tenant, old.certificate)
-    answer = ask_with(plain, assertion(old, plain.tenant.client_id, _audience(plain), clock()))
+    answer = ask_with(plain, signed(plain, old, clock()))
     assert_aadsts(answer, 700027, 401, "invalid_client")
     assert "expired" in answer.json()["error_description"]
 
 
-@pytest.mark.parametrize(("late", "code"), [(0, 200), (800, 200), (1000, 700024), (-1000, 700024)])
+@pytest.mark.parametrize(("late", "code"), [(0, None), (800, None), (1000, 700024), (-1000, 700024)])
 def test_an_assertion_has_its_time(
-    *, plain: Plain, simulator: Simulator, clock: Clock, pair: Pair, late: float, code: int
+    *, plain: Plain, simulator: Simulator, clock: Clock, pair: Pair, late: float, code: int | None
 ) -> None:
     """An assertion of ten minutes is taken until five minutes after its end, and not before its start."""
     simulator.register_certificate(plain.tenant, pair.certificate)
-    answer = ask_with(plain, assertion(pair, plain.tenant.client_id, _audience(plain), clock() - late))
-    if code == 200:
+    answer = ask_with(plain, signed(plain, pair, clock() - late))
+    if code is None:
         assert answer.status_code == 200
     else:
         assert_aadsts(answer, code, 401, "invalid_client")
@@ -194,10 +190,9 @@ def test_an_assertion_for_somebody_else_is_refused(
 ) -> None:
     """The audience must be this tenant's endpoint."""
     simulator.register_certificate(plain.tenant, pair.certificate)
-    audience = f"{plain.cloud.login}/{simulator.tenants[1].tenant_id}/oauth2/v2.0/token"
-    assert_aadsts(
-        ask_with(plain, assertion(pair, plain.tenant.client_id, audience, clock())), 700023, 401, "invalid_client"
-    )
+    elsewhere = f"{simulator.tenants[1].tenant_id}/oauth2/v2.0/token"
+    answer = ask_with(plain, signed(plain, pair, clock(), path=elsewhere))
+    assert_aadsts(answer, 700023, 401, "invalid_client")
 
 
 def test_a_federated_token_is_as_good_as_a_secret(plain: Plain, simulator: Simulator, clock: Clock) -> None:
@@ -228,7 +223,3 @@ def test_an_old_federated_token_is_refused(plain: Plain, simulator: Simulator, c
     token = federated_assertion(FEDERATION, clock())
     clock.sleep(4000)
     assert_aadsts(ask_with(plain, token), 700024, 401, "invalid_client")
-
-
-def _audience(plain: Plain) -> str:
-    return f"{plain.cloud.login}/{plain.tenant.tenant_id}/oauth2/v2.0/token"

@@ -43,14 +43,21 @@ def confidential(over_tls: Plain, session: requests.Session, credential: object)
     return result
 
 
-def public(over_tls: Plain, session: requests.Session) -> msal.PublicClientApplication:
-    """Return a public client of msal, as device codes need it."""
-    return msal.PublicClientApplication(
+def sign_in(
+    over_tls: Plain, session: requests.Session, simulator: Simulator, plan: Plan
+) -> tuple[msal.PublicClientApplication, dict[str, Any]]:
+    """Return a public client of msal, and what it gets by a device code when the user does as planned."""
+    simulator.poll_interval = 0
+    simulator.plan_sign_in(plan)
+    app = msal.PublicClientApplication(
         over_tls.tenant.client_id,
         authority=f"{over_tls.cloud.login}/{over_tls.tenant.tenant_id}",
         instance_discovery=False,
         http_client=session,
     )
+    flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/Reports.Read.All"])
+    assert flow["user_code"] in flow["message"]
+    return app, app.acquire_token_by_device_flow(flow)
 
 
 def test_a_client_secret(over_tls: Plain, session: requests.Session) -> None:
@@ -98,40 +105,22 @@ def test_a_federated_token(over_tls: Plain, session: requests.Session, server: S
     assert over_tls.csv(result["access_token"]).status_code == 200
 
 
-def test_a_device_code_and_its_refresh_token(
-    over_tls: Plain, session: requests.Session, server: SimulatorServer
-) -> None:
-    """A person approves after two polls; the delegated token reads the report and is refreshed silently."""
-    simulator = server.simulator
-    simulator.poll_interval = 0
-    simulator.plan_sign_in(Plan(Decision.APPROVED, polls=2))
-    app = public(over_tls, session)
-    scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
-    flow = app.initiate_device_flow(scopes)
-    assert flow["user_code"] in flow["message"]
-    result = app.acquire_token_by_device_flow(flow)
+def test_a_device_code_and_its_refresh_token(over_tls: Plain, session: requests.Session, simulator: Simulator) -> None:
+    """A person approves after two polls; the token reads the report, and is refreshed silently until it is revoked."""
+    app, result = sign_in(over_tls, session, simulator, Plan(Decision.APPROVED, polls=2))
     claims = read_claims(result["access_token"])
     assert "Reports.Read.All" in claims["scp"].split()
     assert "4a5d8f65-41da-4de4-8968-e035b65339cf" in claims["wids"]
     assert over_tls.csv(result["access_token"]).status_code == 200
     (account,) = app.get_accounts()
     assert account["username"] == f"reader@{over_tls.tenant.domain}"
+    scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
     renewed = app.acquire_token_silent(scopes, account, force_refresh=True)
     assert renewed["access_token"] != result["access_token"]
     assert over_tls.csv(renewed["access_token"]).status_code == 200
-
-
-def test_a_revoked_refresh_token(over_tls: Plain, session: requests.Session, server: SimulatorServer) -> None:
-    """After revocation nothing is refreshed."""
-    simulator = server.simulator
-    simulator.poll_interval = 0
-    simulator.plan_sign_in(Plan(Decision.APPROVED))
-    app = public(over_tls, session)
-    scopes = [f"{over_tls.cloud.graph}/Reports.Read.All"]
-    app.acquire_token_by_device_flow(app.initiate_device_flow(scopes))
     simulator.revoke_tokens(over_tls.tenant)
-    result = app.acquire_token_silent_with_error(scopes, app.get_accounts()[0], force_refresh=True)
-    assert (result["error"], result["error_codes"]) == ("invalid_grant", [50173])
+    refused = app.acquire_token_silent_with_error(scopes, account, force_refresh=True)
+    assert (refused["error"], refused["error_codes"]) == ("invalid_grant", [50173])
 
 
 @pytest.mark.parametrize(
@@ -143,14 +132,10 @@ def test_a_revoked_refresh_token(over_tls: Plain, session: requests.Session, ser
     ],
 )
 def test_a_sign_in_that_comes_to_nothing(
-    *, over_tls: Plain, session: requests.Session, server: SimulatorServer, decision: Decision, name: str, code: int
+    *, over_tls: Plain, session: requests.Session, simulator: Simulator, decision: Decision, name: str, code: int
 ) -> None:
     """Declined, expired and blocked by Conditional Access are distinguished."""
-    simulator = server.simulator
-    simulator.poll_interval = 0
-    app = public(over_tls, session)
-    simulator.plan_sign_in(Plan(decision, polls=1))
-    result = app.acquire_token_by_device_flow(app.initiate_device_flow([f"{over_tls.cloud.graph}/.default"]))
+    _, result = sign_in(over_tls, session, simulator, Plan(decision, polls=1))
     assert (result["error"], result["error_codes"]) == (name, [code])
 
 
@@ -166,36 +151,28 @@ def test_a_device_code_lives_for_fifteen_minutes(plain: Plain, simulator: Simula
 
 
 @pytest.mark.parametrize(
-    ("plan", "status"),
-    [(Plan(Decision.APPROVED, roles=()), 403), (Plan(Decision.APPROVED, personal=True), 403)],
+    "plan",
+    [Plan(Decision.APPROVED, roles=()), Plan(Decision.APPROVED, personal=True)],
     ids=["without a role", "personal account"],
 )
 def test_not_everybody_may_read_reports(
-    *, over_tls: Plain, session: requests.Session, server: SimulatorServer, plan: Plan, status: int
+    over_tls: Plain, session: requests.Session, simulator: Simulator, plan: Plan
 ) -> None:
     """A user without one of the report's roles, and a personal account, get a token that Graph refuses."""
-    simulator = server.simulator
-    simulator.poll_interval = 0
-    simulator.plan_sign_in(plan)
-    app = public(over_tls, session)
-    flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/Reports.Read.All"])
-    token = app.acquire_token_by_device_flow(flow)["access_token"]
-    assert over_tls.graph(token).status_code == status
+    _, result = sign_in(over_tls, session, simulator, plan)
+    token = result["access_token"]
+    assert over_tls.graph(token).status_code == 403
     if plan.personal:
         assert read_claims(token)["tid"] == "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 
 def test_a_person_cannot_give_what_the_tenant_did_not(
-    over_tls: Plain, session: requests.Session, server: SimulatorServer
+    over_tls: Plain, session: requests.Session, simulator: Simulator
 ) -> None:
     """Without consent a delegated token lacks the scope, and Graph refuses it."""
-    simulator = server.simulator
-    simulator.poll_interval = 0
-    simulator.plan_sign_in(Plan(Decision.APPROVED))
     simulator.set_scenario(over_tls.tenant, "no-consent")
-    app = public(over_tls, session)
-    flow = app.initiate_device_flow([f"{over_tls.cloud.graph}/.default"])
-    answer = over_tls.graph(app.acquire_token_by_device_flow(flow)["access_token"])
+    _, result = sign_in(over_tls, session, simulator, Plan(Decision.APPROVED))
+    answer = over_tls.graph(result["access_token"])
     assert (answer.status_code, error(answer)["message"]) == (403, "Invalid scope claims/roles.")
 
 
