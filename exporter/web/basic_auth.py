@@ -8,17 +8,14 @@ import hashlib
 import hmac
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import bcrypt
 
 from exporter.web.worker import BusyError, Worker
 
-T = TypeVar("T", bound=Hashable)
-
-Users = Mapping[bytes, bytes]
-"""Bcrypt hashes by user name."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
 
 _LONGEST = 72
 """Bytes of a password that bcrypt uses; the rest is cut off, as Go does when it checks one."""
@@ -42,27 +39,25 @@ class Passwords:
     An unknown user takes as long as the most expensive known one.
     """
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Mapping[bytes, bytes]) -> None:
         self.use(users)
-        self._wrong_from: _Memory[str] = _Memory(_ADDRESSES)
+        self._wrong_from = _Memory(_ADDRESSES)
         self._worker = Worker("web-passwords", limit=_WAITING)
         self._reserved = Worker("web-passwords-reserved", limit=_RESERVED)
         self._under_way: dict[bytes, asyncio.Task[bool]] = {}
         self._from: Counter[str] = Counter()
 
-    def use(self, users: Users) -> None:
-        """Check against these users, at least one, from now on, and forget all results."""
+    def use(self, users: Mapping[bytes, bytes]) -> None:
+        """Check against these bcrypt hashes by user name, at least one, from now on, and forget all results."""
         self._users = users
         self._key = os.urandom(32)
-        self._right: _Memory[bytes] = _Memory(_REMEMBERED)
-        self._wrong: _Memory[bytes] = _Memory(_REMEMBERED)
+        self._right = _Memory(_REMEMBERED)
+        self._wrong = _Memory(_REMEMBERED)
 
     async def check(self, authorization: str | None, client: str) -> bool:
-        """Return whether a request's Authorization header has a known user and the right password.
+        """Return whether an Authorization header, if any, has a known user and the right password.
 
-        Args:
-            authorization: the header; None if there was none.
-            client: which client a new check is counted for.
+        A new check is counted for `client`.
 
         Raises:
             BusyError: too many checks are waiting, or too many of this client's.
@@ -131,20 +126,20 @@ class Passwords:
         return hmac.digest(self._key, whole, hashlib.sha256), is_right
 
 
-class _Memory(Generic[T]):
+class _Memory:
     """A set of bounded size that forgets the least recently used items."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._held: OrderedDict[T, None] = OrderedDict()
+        self._held: OrderedDict[Hashable, None] = OrderedDict()
 
-    def __contains__(self, item: T) -> bool:
+    def __contains__(self, item: Hashable) -> bool:
         if item not in self._held:
             return False
         self._held.move_to_end(item)
         return True
 
-    def add(self, item: T) -> None:
+    def add(self, item: Hashable) -> None:
         self._held[item] = None
         self._held.move_to_end(item)
         if len(self._held) > self._size:

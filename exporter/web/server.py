@@ -78,8 +78,6 @@ async def serve(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_error)
     async with contextlib.AsyncExitStack() as stack:
-        worker = Worker("web-config", limit=1)
-        stack.callback(worker.end)
         site = Site(source, web)
         stack.callback(site.end)
         connections = Connections(site, limits, _room(limits.connections))
@@ -97,6 +95,8 @@ async def serve(
         else:
             from exporter.web.webconfig import WebConfigFile  # noqa: PLC0415 - models that most starts do without
 
+            worker = Worker("web-config", limit=1)
+            stack.callback(worker.end)
             file = WebConfigFile(web.config.file)
             site.apply(await worker.do(file.load))
             following = loop.create_task(_follow(file, site, worker, interval))

@@ -296,7 +296,7 @@ def test_a_flood_at_a_high_cost_starves_nobody(certificates: Certificates) -> No
 
 def test_what_is_remembered_is_bounded() -> None:
     """The memory forgets what was used longest ago."""
-    memory = basic_auth._Memory[bytes](2)
+    memory = basic_auth._Memory(2)
     memory.add(b"a")
     memory.add(b"b")
     assert b"a" in memory
