@@ -161,7 +161,7 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     if kind == _RULE:
         return context["what"], context["fix"]
     if kind == "extra_forbidden":
-        return "is not a known key", _unknown(str(detail["loc"][-1]), _known_keys(model, detail["loc"]), model)
+        return "is not a known key", _unknown(detail["loc"], model)
     if kind == "float_type" and type(detail["input"]) is int:
         kind = "too_large"  # for a float
     if kind in _WANTED:
@@ -176,9 +176,15 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     return _FIXED.get(kind, (f"is not accepted ({kind.replace('_', ' ')})", "see docs/configuration.md"))
 
 
-def _unknown(key: str, keys: Sequence[str], model: type[BaseModel]) -> str:
-    deeper = (path for path in _deeper(model) if path.rpartition(".")[2] == key)
-    match = nearest(key, keys) or next(deeper, None)
+def _unknown(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    """Return the fix of an unknown key: one like it next to it, the same elsewhere in the model, or all next to it."""
+    here = model
+    for step in path[:-1]:
+        field = here.model_fields.get(str(step))
+        here = (field and model_in(field)) or here
+    keys = [key for key in here.model_fields if len(path) > 1 or key not in NOT_IN_FILE]
+    elsewhere = (known for known in _key_paths(model) if known.rpartition(".")[2] == path[-1])
+    match = nearest(str(path[-1]), keys) or next(elsewhere, None)
     if match and match.partition(".")[0] in NOT_IN_FILE:
         return f"use --{match.replace('_', '-')}"
     if match:
@@ -186,29 +192,21 @@ def _unknown(key: str, keys: Sequence[str], model: type[BaseModel]) -> str:
     return f"remove it, or use one of {', '.join(keys)}" if keys else "remove it"
 
 
-def _deeper(model: type[BaseModel]) -> Iterator[str]:
+def _key_paths(model: type[BaseModel]) -> Iterator[str]:
     """Yield the dotted paths of the keys within a model's blocks."""
     for name, field in model.model_fields.items():
-        for inner in models_in(field)[:1]:
-            yield from (f"{name}.{key}" for key in (*inner.model_fields, *_deeper(inner)))
+        if inner := model_in(field):
+            yield from (f"{name}.{key}" for key in (*inner.model_fields, *_key_paths(inner)))
 
 
-def _known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[str, ...]:
-    """Return the keys that are known next to the last step of a path within a model."""
-    for step in path[:-1]:
-        field = model.model_fields.get(str(step))
-        inner = models_in(field) if field is not None else ()
-        model = inner[0] if inner else model
-    return tuple(key for key in model.model_fields if len(path) > 1 or key not in NOT_IN_FILE)
-
-
-def models_in(field: FieldInfo) -> tuple[type[BaseModel], ...]:
-    """Return the models whose keys a field may hold."""
+def model_in(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of the keys that a field may hold, if it has some."""
     marked = (getattr(mark, "model", None) for mark in field.metadata)
-    return (*(model for model in marked if model is not None), *_models_of(field.annotation))
+    return next(filter(None, marked), None) or next(_models_of(field.annotation), None)
 
 
-def _models_of(annotation: Any) -> tuple[type[BaseModel], ...]:
+def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return (annotation,)
-    return tuple(model for arg in get_args(annotation) for model in _models_of(arg))
+        yield annotation
+    for arg in get_args(annotation):
+        yield from _models_of(arg)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_arg
 
 from pydantic_core import PydanticUndefined
 
-from exporter.config.errors import models_in
+from exporter.config.errors import model_in
 from exporter.config.models import Root
 from exporter.config.types import Kind
 
@@ -90,11 +90,10 @@ def _walk(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
 
 def _kind(field: FieldInfo) -> tuple[str, str, type[BaseModel] | None]:
     """Return what a field holds, what the items of its list are, and the model of its keys if it has some."""
-    model = next(iter(models_in(field)), None)
     for mark in reversed(field.metadata):
         if isinstance(mark, Kind):
             return mark.name, "", mark.model
-    return (*_kind_of(field.annotation), model)
+    return (*_kind_of(field.annotation), model_in(field))
 
 
 def _kind_of(annotation: Any) -> tuple[str, str]:
