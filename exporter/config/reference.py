@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.config.clouds import CLOUDS
-from exporter.config.errors import NOT_IN_FILE
 from exporter.config.models import Root, TenantSettings
 from exporter.config.settings import PREFIX, Setting, settings, settings_of
 from exporter.config.sources import AUTHORITY_HOST, AZURE_VARIABLES
@@ -83,12 +82,12 @@ def reference() -> str:
     sections = (
         _INTRO,
         "## Keys of the file\n",
-        _settings_table(one for one in settings() if one.path[0] not in NOT_IN_FILE),
+        _settings_table(one for one in settings() if one.in_file),
         _RULES,
         _TENANTS,
         _tenant_table(),
         "## Flags and variables only\n",
-        _settings_table(one for one in settings() if one.path[0] in NOT_IN_FILE),
+        _settings_table(one for one in settings() if not one.in_file),
         _ONE_TENANT,
         _table(("variable", "key of the tenant"), azure),
         _AUTHORITY,
@@ -104,8 +103,8 @@ def _settings_table(chosen: Iterable[Setting]) -> str:
     for one in chosen:
         if one.model is not None and one.has_defaults:
             continue  # a block: its keys say it all
-        name = f"`{one.flag}`" if one.path[0] in NOT_IN_FILE else f"`{one.key}`"
-        variable = f"`{one.variable}`" + (f", `{one.flag}`" if one.flag and one.path[0] not in NOT_IN_FILE else "")
+        name = f"`{one.key if one.in_file else one.flag}`"
+        variable = f"`{one.variable}`" + (f", `{one.flag}`" if one.flag and one.in_file else "")
         rows.append((name, _kind(one), _default(_at(defaults, one.path)), one.help, variable))
     return _table(("key", "type", "default", "what it does", "variable"), rows)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_arg
 
 from pydantic_core import PydanticUndefined
 
-from exporter.config.errors import model_in
+from exporter.config.errors import NOT_IN_FILE, model_in
 from exporter.config.models import Root
 from exporter.config.types import Kind
 
@@ -50,6 +50,10 @@ class Setting:
     @property
     def key(self) -> str:
         return ".".join(self.path)
+
+    @property
+    def in_file(self) -> bool:
+        return self.path[0] not in NOT_IN_FILE
 
     @property
     def has_defaults(self) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.config.clouds import CLOUDS, Cloud
-from exporter.config.errors import NOT_IN_FILE, Finding, key_path, nearest, sentence
+from exporter.config.errors import Finding, key_path, nearest, sentence
 from exporter.config.settings import PREFIX, Setting, flags, settings
 from exporter.config.types import split_url
 
@@ -181,7 +181,7 @@ def rooted(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 @cache
 def _path_keys() -> tuple[tuple[str, str], ...]:
     """Return the keys of a file that hold paths, each in its block."""
-    paths = (one.path for one in settings() if one.kind == "path" and one.path[0] not in NOT_IN_FILE)
+    paths = (one.path for one in settings() if one.kind == "path" and one.in_file)
     return tuple((block, key) for block, key in paths)
 
 

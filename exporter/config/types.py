@@ -23,17 +23,17 @@ from pydantic import (
 
 from exporter.config.errors import rule
 
-UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
+_UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
 # Where Microsoft puts personal accounts; they have no such report.
 # https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
-_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})+")
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+")
 PROXY_FORM: Final = "write it as http://user:password@proxy.example.com:3128, with the password percent-encoded"
-_SUFFIX: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\.{LABEL})+")
-_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
+_SUFFIX: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\.{_LABEL})+")
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 # sun_path of unix(7), less the byte that ends it.
 _LONGEST_SOCKET: Final = 107
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
@@ -135,7 +135,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 def _uuid(value: str) -> str:
     if not _UUID.fullmatch(value.lower()):
-        raise rule("is not a UUID", UUID_FIX)
+        raise rule("is not a UUID", _UUID_FIX)
     return value.lower()
 
 
@@ -145,7 +145,7 @@ def _tenant_id(value: str) -> str:
         raise rule("is the tenant of personal Microsoft accounts", "use the tenant of a work or school organisation")
     if _UUID.fullmatch(lower) or _DOMAIN.fullmatch(lower):
         return lower
-    raise rule("is neither a UUID nor a domain", f"{UUID_FIX} or as contoso.onmicrosoft.com")
+    raise rule("is neither a UUID nor a domain", f"{_UUID_FIX} or as contoso.onmicrosoft.com")
 
 
 def _currency(value: str) -> str:
@@ -160,9 +160,10 @@ def _print_path(path: Path) -> str:
 
 
 def _print_proxy(url: SecretStr) -> str:
-    parts = urlsplit(url.get_secret_value())
+    text = url.get_secret_value()
+    parts = urlsplit(text)
     if parts.password is None:
-        return parts.geturl()
+        return text
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user.partition(':')[0]}:{SECRET}@{host}").geturl()
 
@@ -225,14 +226,11 @@ def _telemetry_path(value: str) -> str:
     return value
 
 
-def is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536
-
-
 def split_host(value: str) -> tuple[str, str] | None:
     """Return host and port of `host:port`, `[::1]:port` or `:port`, without the brackets; None for everything else."""
     host, colon, port = value.rpartition(":")
-    if not colon or not is_port(port):
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
+    if not colon or not is_port:
         return None
     if host.startswith("[") and host.endswith("]"):
         try:
