@@ -188,8 +188,9 @@ def _allowed(base: str, location: str, hosts: tuple[str, ...]) -> str:
         raise no("its Location contains a user name")
     entry = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     suffixes = tuple(one for one in hosts if one.startswith("."))
-    # A suffix means names, which never end with a digit: an address is listed with its port.
-    named = port == _HTTPS and host.endswith(suffixes) and not host[-1].isdigit()
+    # A suffix means names. An address, which is listed with its port, has colons or ends with a number, be it hex.
+    is_address = ":" in host or host.rpartition(".")[2][:1].isdigit()
+    named = port == _HTTPS and host.endswith(suffixes) and not is_address
     if entry not in hosts and not named:
         raise no(
             f"host {entry} is not among http.download_hosts ({', '.join(hosts) or 'none'})",

@@ -390,6 +390,17 @@ def test_a_download_may_move_within_its_host(harness: Harness) -> None:
     assert failure.reason is Reason.REDIRECT
 
 
+@pytest.mark.parametrize("host", ["[::1%25.office.com]", "[fe80::1%.office.com]", "127.0.0.1", "0x7f.0xa"])
+def test_an_address_is_no_name_below_a_suffix(harness: Harness, host: str) -> None:
+    """An address that happens to end like an allowed suffix, by its zone or its last number, is not followed."""
+    away = Response(302, (("Location", f"https://{host}/data/download/x"),))
+    address = Fault("address", Stage.GRAPH, "an address", lambda _call, _good: away)
+    harness.simulator.inject(harness.simulator.tenants[0], address)
+    failure = harness.poll(replace(harness.tenant(), download_hosts=(".office.com", ".1", ".0xa"))).failure
+    assert failure is not None
+    assert f"add the line  - {host}:443  under" in failure.hint
+
+
 @pytest.mark.parametrize(
     ("fault", "hint"),
     [

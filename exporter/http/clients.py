@@ -247,11 +247,9 @@ def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str) 
     response = line.handle_request(request)
     headers = response.headers
     answer = Answer(response.status_code, headers, b"", "content-length" in headers or "transfer-encoding" in headers)
-    surplus: list[httpcore.ConnectionInterface] = []
     try:
         body = _body(response, endpoint)
-        surplus = _with_surplus(line)
-        if surplus:
+        if _with_surplus(line):
             raise httpx.RemoteProtocolError("unexpected bytes follow the answer")
         return replace(answer, body=body)
     except (ExporterError, httpx.HTTPError) as error:
@@ -261,6 +259,7 @@ def _exchange(line: httpx.BaseTransport, request: httpx.Request, endpoint: str) 
             error.request_id = answer.request_id
         raise
     finally:
+        surplus = _with_surplus(line)  # behind an answer that could not be read, too
         response.close()
         for connection in surplus:
             connection.close()

@@ -146,6 +146,35 @@ def test_bytes_that_nobody_asked_for_are_no_answer(*, late: bool) -> None:
         clients.close()
 
 
+@pytest.mark.parametrize("status", [200, 302, 429, 503])
+def test_bytes_behind_an_answer_that_cannot_be_read_are_no_answer(status: int) -> None:
+    """A kept connection whose answer was refused, or whose body did not matter, hands on nothing that follows it."""
+    half = gzip.compress(b"report")[:-3]
+    stray = HEAD + b"Content-Length: 5\r\n\r\nstray"
+    head = b"HTTP/1.1 %d X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % (status, len(half))
+    answers = iter([head + half + stray, HEAD + b"Content-Length: 2\r\n\r\nok"])
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(next(answers, b""))
+        connection.recv(65536)
+
+    clients = Clients()
+    with serving(handle) as port:
+
+        def ask() -> Answer:
+            url = f"http://localhost:{port}/"
+            return clients.request("GET", url, endpoint="graph", deadline=Deadline(10))
+
+        if status == httpx.codes.OK:
+            with pytest.raises(NetworkError, match="gzip ends too early"):
+                ask()
+        else:
+            assert ask().status_code == status
+        assert ask().body == b"ok"
+        clients.close()
+
+
 @pytest.mark.parametrize(
     ("rest", "kind", "message"),
     [
