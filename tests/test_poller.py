@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.config import Tenant
-    from exporter.simulator.simulation import Call
+    from exporter.simulator.state import Call
 
 OK = None
 # Fault → how a poll ends in which every call meets it, and how many calls to Graph that poll makes; a transient one is

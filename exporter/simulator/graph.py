@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 
 from exporter.simulator.login import encode_part, read_signed, sign
 from exporter.simulator.reports import BY_FUNCTION, REPORTS
-from exporter.simulator.simulation import Response, json_response
+from exporter.simulator.state import Response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.simulator.reports import Report
-    from exporter.simulator.simulation import Call
+    from exporter.simulator.state import Call
 
 SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 _JSON = "application/json"

@@ -13,13 +13,13 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from exporter.simulator.simulation import PERMISSION, json_response
+from exporter.simulator.state import PERMISSION, json_response
 from exporter.simulator.tenants import digest, make_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.simulator.simulation import Call, Response
+    from exporter.simulator.state import Call, Response
     from exporter.simulator.tenants import Tenant
 
 LIFETIME = 3599

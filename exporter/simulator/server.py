@@ -23,15 +23,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from exporter.simulator.simulation import Call, Cloud
+from exporter.simulator.state import Call, Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
-    from exporter.simulator.simulation import Response
     from exporter.simulator.simulator import Simulator
+    from exporter.simulator.state import Response
 
 _ADDRESS = "127.0.0.1"
 _POLL = 0.02

@@ -17,13 +17,13 @@ from exporter.simulator.graph import (
 )
 from exporter.simulator.login import answer_login
 from exporter.simulator.reports import BOM
-from exporter.simulator.simulation import Response, Simulation
+from exporter.simulator.state import Response, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from exporter.simulator.reports import Line
-    from exporter.simulator.simulation import Call, Fault
+    from exporter.simulator.state import Call, Fault
 
 _OK = 200
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"

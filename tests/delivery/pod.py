@@ -408,7 +408,7 @@ class Pod:
 def _simulator() -> Simulator:
     """Return the simulation of the tenant that the `ci/` files name."""
     tenant = replace(Simulator(tenants=1).tenants[0], tenant_id=_TENANT, client_id=_CLIENT, secret=_SECRET)
-    with mock.patch("exporter.simulator.simulation.make_tenants", return_value=(tenant,)):
+    with mock.patch("exporter.simulator.state.make_tenants", return_value=(tenant,)):
         return Simulator(tenants=1)
 
 

@@ -7,7 +7,7 @@ a state that tests change and read.
 from __future__ import annotations
 
 from exporter.simulator.scenarios import SCENARIOS
-from exporter.simulator.simulation import Cloud, Response
+from exporter.simulator.state import Cloud, Response
 from exporter.simulator.tenants import Tenant
 from tests.full_simulator.assertions import Federation, federated_assertion, read_claims
 from tests.full_simulator.clouds import CLOUDS, real_hosts

@@ -21,7 +21,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificate
 from exporter.simulator.login import Aadsts, encode_part
 
 if TYPE_CHECKING:
-    from exporter.simulator.simulation import Call
+    from exporter.simulator.state import Call
     from exporter.simulator.tenants import Tenant
 
 # What AKS workload identity and every other federation puts in an assertion's `aud`.

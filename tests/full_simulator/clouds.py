@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from exporter.simulator.simulation import Cloud
+from exporter.simulator.state import Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from exporter.simulator.login import read_signed
 from tests.full_simulator.login import PERSONAL_TENANT
 
 if TYPE_CHECKING:
-    from exporter.simulator.simulation import Call, Response
+    from exporter.simulator.state import Call, Response
 
 
 def answer_graph(call: Call) -> Response:

@@ -10,12 +10,12 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from exporter.simulator.login import LIFETIME, application_claims, sign
-from exporter.simulator.simulation import json_response
+from exporter.simulator.state import json_response
 from exporter.simulator.tenants import make_uuid
 from tests.full_simulator.login import full
 
 if TYPE_CHECKING:
-    from exporter.simulator.simulation import Call, Response
+    from exporter.simulator.state import Call, Response
 
 APP_SERVICE_PATH = "/msi/token"
 _IMDS_PATH = "/metadata/identity/oauth2/token"

@@ -22,7 +22,7 @@ from exporter.simulator.login import (
     refusal,
     sign,
 )
-from exporter.simulator.simulation import PERMISSION, json_response
+from exporter.simulator.state import PERMISSION, json_response
 from exporter.simulator.tenants import make_uuid
 from tests.full_simulator.assertions import RefusedError, check_assertion
 from tests.full_simulator.devices import BLOCKED, LIFETIME, ORDINARY_USER, Decision, make_device
@@ -30,7 +30,7 @@ from tests.full_simulator.devices import BLOCKED, LIFETIME, ORDINARY_USER, Decis
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.simulator.simulation import Call, Response
+    from exporter.simulator.state import Call, Response
     from exporter.simulator.tenants import Tenant
     from tests.full_simulator.simulator import Simulator
 

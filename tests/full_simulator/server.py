@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from exporter.simulator.simulation import Cloud, Response
+    from exporter.simulator.state import Cloud, Response
     from tests.full_simulator.simulator import Simulator
 
 _CHUNK = 65536

@@ -11,7 +11,7 @@ from exporter.simulator import simulator as shipped
 from exporter.simulator.graph import SECRET_HEADERS
 from exporter.simulator.reports import refresh_date
 from exporter.simulator.scenarios import SCENARIOS
-from exporter.simulator.simulation import PERMISSION
+from exporter.simulator.state import PERMISSION
 from exporter.simulator.tenants import digest
 from tests.full_simulator.assertions import Proofs
 from tests.full_simulator.devices import WAITING, Device, Plan
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from exporter.simulator.reports import Line, Report, Row
     from exporter.simulator.scenarios import Scenario
-    from exporter.simulator.simulation import Call, Response
-    from exporter.simulator.simulation import Fault as Answer
+    from exporter.simulator.state import Call, Response
+    from exporter.simulator.state import Fault as Answer
     from exporter.simulator.tenants import Tenant
     from tests.full_simulator.assertions import Federation
     from tests.full_simulator.faults import Fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.simulator.simulation import Response
+from exporter.simulator.state import Response
 
 
 @dataclass(frozen=True, slots=True)

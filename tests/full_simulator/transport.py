@@ -8,14 +8,14 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from exporter.simulator.simulation import Call
+from exporter.simulator.state import Call
 from tests.full_simulator.clouds import IMDS, real_hosts
 from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.simulator.simulation import Response
+    from exporter.simulator.state import Response
     from tests.full_simulator.simulator import Simulator
 
 

@@ -87,7 +87,7 @@ class Run:
         rows = lru_cache(maxsize=256)(make_rows)
         with (
             mock.patch("time.time", self.time.now),
-            mock.patch("exporter.simulator.simulation.make_rows", rows),
+            mock.patch("exporter.simulator.state.make_rows", rows),
             mock.patch("exporter.exposition._GROUP", 8),
         ):
             try:

@@ -8,16 +8,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from exporter.simulator.reports import BOM
-from exporter.simulator.simulation import Response
 from exporter.simulator.simulator import with_bytes, with_first_count, with_lines
+from exporter.simulator.state import Response
 from tests.full_simulator.faults.fault import Fault, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.simulator.reports import Line
-    from exporter.simulator.simulation import Call
-    from exporter.simulator.simulation import Fault as Answer
+    from exporter.simulator.state import Call
+    from exporter.simulator.state import Fault as Answer
 
 _OK = 200
 _JSON = (("Content-Type", "application/json"),)

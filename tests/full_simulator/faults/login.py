@@ -13,8 +13,8 @@ from exporter.simulator.login import (
     form_fields,
     refusal,
 )
-from exporter.simulator.simulation import Response, json_response
 from exporter.simulator.simulator import html
+from exporter.simulator.state import Response, json_response
 from tests.full_simulator.assertions import WRONG_CERTIFICATE
 from tests.full_simulator.devices import BLOCKED
 from tests.full_simulator.faults.fault import Fault, Stage
@@ -22,7 +22,7 @@ from tests.full_simulator.faults.fault import Fault, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.simulation import Call
+    from exporter.simulator.state import Call
 
 
 _NO_PRINCIPAL = Aadsts(

@@ -10,13 +10,13 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from exporter.simulator.graph import error_document, graph_error, throttled, unauthorized, unknown_segment, xml_error
-from exporter.simulator.simulation import Response
 from exporter.simulator.simulator import always, html, refused
+from exporter.simulator.state import Response
 from tests.full_simulator.faults.fault import Fault, Stage
 
 if TYPE_CHECKING:
-    from exporter.simulator.simulation import Call
-    from exporter.simulator.simulation import Fault as Answer
+    from exporter.simulator.state import Call
+    from exporter.simulator.state import Fault as Answer
 
 _CLAIMS = b'{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}'
 _NO_JSON = "JSON format is not supported."

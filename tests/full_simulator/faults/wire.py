@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from exporter.simulator.simulation import Response
 from exporter.simulator.simulator import compressed
+from exporter.simulator.state import Response
 from tests.full_simulator.faults.fault import Fault, Stage
 from tests.full_simulator.slow import SlowResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.simulation import Call
-    from exporter.simulator.simulation import Fault as Answer
+    from exporter.simulator.state import Call
+    from exporter.simulator.state import Fault as Answer
 
 _BOMB_CHUNK, _BOMB_CHUNKS = bytes(1 << 20), 256
 _FLOOD = tuple((f"x-flood-{number}", "0" * 100) for number in range(5000))
