@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.simulator import simulation
+    from exporter.simulator import state
 
 
 class Stage(StrEnum):
@@ -38,4 +38,4 @@ class Fault:
     name: str
     stage: Stage
     summary: str
-    answer: simulation.Fault
+    answer: state.Fault
