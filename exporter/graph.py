@@ -96,14 +96,15 @@ class Graph:
             url += "?$format=application/json"
         pages: list[bytes] = []
         seen: set[str] = set()
-        request_id = ""
+        first_id = request_id = ""
         try:
             while True:
                 if url in seen or len(pages) == _MAX_PAGES:
                     raise ReportError("the report's pages do not end")
                 seen.add(url)
                 answer = self._call(url, token)
-                request_id = request_id or answer.request_id
+                request_id = answer.request_id
+                first_id = first_id or request_id
                 if answer.status_code in _REDIRECTS:
                     # Not documented for JSON; what it leads to is held to the same rules.
                     answer = self._download(answer)
@@ -112,7 +113,7 @@ class Graph:
                     raise ReportError(f"the report's pages are larger than {MAX_BODY // MIB} MiB")
                 url = self._next_page(answer.body) if self.tenant.report.format == "json" else ""
                 if not url:
-                    return RawReport(tuple(pages), request_id, answer.measured)
+                    return RawReport(tuple(pages), first_id, answer.measured)
         except ExporterError as error:
             error.request_id = error.request_id or request_id
             raise

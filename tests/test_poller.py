@@ -316,6 +316,24 @@ def test_a_next_page_that_cannot_be_read_is_no_end(harness: Harness, link: objec
     assert outcome.failure.reason is Reason.REDIRECT
 
 
+def test_a_page_that_is_refused_has_its_own_request_id(harness: Harness) -> None:
+    """The request-id of a failure is that of the page which caused it, not of a good one before it."""
+    graph = harness.server.cloud.graph
+
+    def page(call: Call, _good: object) -> Response:
+        second = "second" in call.query
+        link = "https://elsewhere.example/" if second else f"{graph}{call.path}?{urlencode(call.query)}&second=1"
+        whole = json.loads(call.data(call.lines()))
+        answer = json.dumps(whole | {"@odata.nextLink": link}).encode()
+        return Response(200, (("request-id", "of the second" if second else "of the first"),), answer)
+
+    harness.simulator.inject(harness.simulator.tenants[0], Fault("pages", Stage.GRAPH, "pages", page), times=None)
+    failure = harness.poll(harness.tenant(version="beta", form="json")).failure
+    assert failure is not None
+    assert failure.reason is Reason.REDIRECT
+    assert failure.request_id.endswith("of the second")
+
+
 def test_each_page_is_a_call_of_the_budget(harness: Harness) -> None:
     """Pages are calls to Graph: each is taken from the budget before it is asked for."""
     clock = Clock(harness.server.now())

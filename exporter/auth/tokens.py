@@ -133,22 +133,23 @@ class TokenSource:
         if until <= self._clock():
             document = ""
         http = LoginHttp(tenant, self._clients, lambda: deadline, self._clock, document)
-        with _unexpected_answers(tenant):
-            match tenant.auth.kind:
-                case "managed_identity":
-                    answer = identity.acquire(tenant, self._clients, deadline, self._clock)
-                case "device_code":
-                    answer = self._sign_in(tenant, http).acquire(fresh=fresh)
-                case _:
-                    application = msal.ConfidentialClientApplication(
-                        tenant.client_id, client_credential=credential.value, **http.application_arguments()
-                    )
-                    answer = application.acquire_token_for_client([f"{tenant.cloud.graph}/.default"])
-            token = self._token(tenant, answer)
-        if http.document != document:
-            # Only one that led to a token is cached: that of a broken gateway is gone as soon as the gateway is fixed.
-            self._documents[authority] = (http.document, self._clock() + _DAY)
-        return token
+        try:
+            with _unexpected_answers(tenant):
+                match tenant.auth.kind:
+                    case "managed_identity":
+                        answer = identity.acquire(tenant, self._clients, deadline, self._clock)
+                    case "device_code":
+                        answer = self._sign_in(tenant, http).acquire(fresh=fresh)
+                    case _:
+                        application = msal.ConfidentialClientApplication(
+                            tenant.client_id, client_credential=credential.value, **http.application_arguments()
+                        )
+                        answer = application.acquire_token_for_client([f"{tenant.cloud.graph}/.default"])
+                return self._token(tenant, answer)
+        finally:
+            if http.proven and http.document != document:
+                # That of a broken gateway leads nowhere, and is gone as soon as the gateway is fixed.
+                self._documents[authority] = (http.document, self._clock() + _DAY)
 
     def _sign_in(self, tenant: Tenant, http: LoginHttp) -> SignIn:
         if self._folder is None:
@@ -176,7 +177,8 @@ class LoginHttp:
     A throttled or failing host, and answers that MSAL would not understand, never reach MSAL: they are raised here as
     errors of `exporter.errors`.
 
-    `document` is the tenant's discovery document: empty where it must be requested, and here from then on.
+    `document` is the tenant's discovery document: empty where it must be requested, and here from then on. It is
+    `proven` once it led to a token or to a refusal.
     """
 
     def __init__(
@@ -188,6 +190,7 @@ class LoginHttp:
         document: str = "",
     ) -> None:
         self.document = document
+        self.proven = False
         self._tenant = tenant
         self._clients = clients
         self._deadline = deadline
@@ -212,7 +215,8 @@ class LoginHttp:
         """
         # MSAL's assertions are bytes, which httpx would write as Python does.
         form = {name: value.decode() if isinstance(value, bytes) else value for name, value in data.items()}
-        answer, _document = self._request("POST", url, headers=headers, data=form)
+        answer, document = self._request("POST", url, headers=headers, data=form)
+        self.proven = "access_token" in document or is_refusal(document)
         return answer
 
     def get(self, url: str, *, headers: Any = None, **_: Any) -> Answer:

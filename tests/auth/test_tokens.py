@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exporter.auth.credentials import Credentials
 from exporter.auth.hints import Token
 from exporter.auth.tokens import TokenSource
-from exporter.errors import ExporterError, Reason, ServerError
+from exporter.errors import CredentialsError, ExporterError, Reason, ServerError
 from exporter.http import Clients, Deadline
 from exporter.quota import Budget
 from exporter.state import Standing
@@ -96,6 +96,16 @@ def test_a_discovery_document_that_leads_to_no_token_is_not_kept() -> None:
     with pytest.raises(ExporterError):
         virtual.token()
     assert virtual.token().claims["tid"] == virtual.tenants[0].tenant_id
+
+
+def test_the_discovery_document_of_a_refused_tenant_is_kept() -> None:
+    """However often Microsoft refuses a tenant's credential, its addresses are asked for once a day."""
+    virtual = Virtual()
+    virtual.simulator.inject("contoso", "token-wrong-secret", times=None)
+    for _ in range(5):
+        with pytest.raises(CredentialsError):
+            virtual.token()
+    assert (virtual.calls(), virtual.calls(Stage.DISCOVERY)) == (5, 1)
 
 
 def test_each_tenant_of_a_shared_app_has_its_own_token() -> None:
