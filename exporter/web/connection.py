@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -172,14 +173,17 @@ class Connection:
         return self._writer, first
 
     async def _serve(self, writer: asyncio.StreamWriter, first: Request | None) -> None:
-        seconds = self._limits.request
+        seconds, until = self._limits.request, 0.0
         while (request := first or await self._read(writer, seconds)) is not None:
             # A client may close its sending side early.
             ended = self._stream.at_eof() and not self._reader.reading
             last = not request.keep_alive or self._all.draining or ended
             async with asyncio.timeout(self._limits.response):
                 if self._delivery is not None:
-                    await self._wait_until_delivered(writer.transport)
+                    # Else it would note that this connection is idle.
+                    self._delivery.cancel()
+                    async with asyncio.timeout_at(until):
+                        await self._wait_until_delivered(writer.transport)
                 response = request.refusal or await self._answer(request)
                 await self._send(writer, request, response, last=last)
                 last |= self._all.draining
@@ -325,10 +329,16 @@ def _chunks(head: bytes, body: Sequence[bytes], size: int) -> Iterator[Sequence[
 
 
 def _unsent(sock: socket.socket) -> int:
-    """Return how many bytes the other end has not acknowledged; 0 where the system does not say."""
+    """Return how many bytes the other end has not acknowledged, but may; 0 where the system does not say."""
     if sys.platform == "win32":
         return 0
     try:
-        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+        unsent = int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+        if not unsent:
+            return 0
+        # The system still counts them after a reset, which asyncio does not notice once the client has half-closed.
+        errors = select.poll()
+        errors.register(sock, 0)
+        return 0 if any(events & select.POLLERR for _, events in errors.poll(0)) else unsent
     except (OSError, ValueError):
         return 0

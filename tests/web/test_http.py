@@ -45,6 +45,7 @@ def server() -> Iterator[Running]:
         (b"\r\n\r\nGET /metrics HTTP/1.1\r\nHost: h\r\n" + LAST, 200),
         (b"GET /metrics HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n" + LAST + b"abc", 200),
         (b"GET /metrics HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" + LAST + b"1\r\na\r\n0\r\n\r\n", 200),
+        (GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET + LAST, 200),
         (b"GET /metrics HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n", 200),
         (b"GET /../metrics HTTP/1.1\r\nHost: h\r\n" + LAST, 404),
         (b"GET //metrics HTTP/1.1\r\nHost: h\r\n" + LAST, 404),
@@ -349,6 +350,44 @@ def test_an_error_gives_its_slot_back() -> None:
         for path in ("/metrics?", "/api/v1/status?"):
             assert client.get(path + "a&" * 300).status_code == 400
         assert httpx.get(f"{server.url}/metrics").status_code == 200
+
+
+def test_a_client_that_has_left_gives_its_slot_back() -> None:
+    """An answer to a client that closed its connection before keeps nobody out, though it is never acknowledged."""
+    source = Fake(hold=threading.Event())
+    with running(source, scrapes=1, grace=60.0) as server, httpx.Client(base_url=server.url) as client:
+        assert source.hold is not None
+        with server.connect() as sock:
+            sock.sendall(GET.replace(b"/metrics", b"/api/v1/status") + b"\r\n")
+            assert client.get("/-/healthy").status_code == 200
+        assert client.get("/-/healthy").status_code == 200
+        source.hold.set()
+        until(lambda: client.get("/api/v1/status").status_code == 200, 10)
+
+
+def test_stopping_answers_what_was_sent_ahead() -> None:
+    """A request that was sent before the previous answer had arrived is answered, too."""
+    source = Fake((b"a" * 20_000_000,), hold=threading.Event())
+    with running(source, stop=20.0) as server, server.connect() as sock:
+        assert source.hold is not None
+        sock.sendall(GET + b"\r\n" + GET.replace(b"/metrics", b"/api/v1/status") + b"\r\n")
+        got = sock.recv(1000)
+        while len(got.partition(b"\r\n\r\n")[2]) < 20_000_000:
+            got += sock.recv(1_000_000)
+        time.sleep(0.3)  # by now, the server knows that it has arrived
+        server.loop.call_soon_threadsafe(server.stop.set)
+        until(lambda: is_closed(server))
+        source.hold.set()
+        assert status(drain(sock)) == 200
+
+
+def is_closed(server: Running) -> bool:
+    """Return whether nobody is accepted any more."""
+    try:
+        server.connect().close()
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_stopping_lets_answers_end() -> None:
