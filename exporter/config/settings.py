@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from pydantic_core import PydanticUndefined
-
 from exporter.config.errors import NOT_IN_FILE, model_in
 from exporter.config.models import Root
 from exporter.config.types import Kind
@@ -56,29 +54,19 @@ class Setting:
         return self.path[0] not in NOT_IN_FILE
 
     @property
-    def has_defaults(self) -> bool:
-        """Whether this is a block that is always there: it takes its defaults where it is not set."""
-        return self.default is PydanticUndefined
-
-    @property
     def variable(self) -> str:
         return PREFIX + "__".join(self.path).upper()
 
 
 @cache
-def settings() -> tuple[Setting, ...]:
-    """Return every setting, blocks before their keys, in the order of the models."""
-    return settings_of(Root)
+def settings(model: type[BaseModel] = Root) -> tuple[Setting, ...]:
+    """Return every setting of a model, blocks before their keys, in the order of the models."""
+    return tuple(_walk(model, ()))
 
 
 def flags() -> tuple[Setting, ...]:
     """Return the settings that have a command line flag."""
     return tuple(one for one in settings() if one.flag)
-
-
-def settings_of(model: type[BaseModel]) -> tuple[Setting, ...]:
-    """Return the settings of one model, blocks before their keys."""
-    return tuple(_walk(model, ()))
 
 
 def _walk(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:

@@ -1,23 +1,26 @@
-"""docs/configuration.md, made from the models: `python -m exporter.config.reference` prints it."""
+"""docs/configuration.md, made from the models of the configuration."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import PydanticUndefined
 
 from exporter.config.clouds import CLOUDS
 from exporter.config.models import Root, TenantSettings
-from exporter.config.settings import PREFIX, Setting, settings, settings_of
+from exporter.config.settings import PREFIX, Setting, settings
 from exporter.config.sources import AUTHORITY_HOST, AZURE_VARIABLES
+from tests.docs.markdown import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 _INTRO: Final = f"""\
 # Configuration reference
 
-<!-- Made by `python -m exporter.config.reference` from the code; a test keeps both the same. -->
+<!-- Made from the code by tests/docs; `pytest tests/docs --update-golden` writes it. -->
 
 Every setting has a variable, most have a key in the configuration file (`--config.file`, YAML), and those of the
 process have a flag. A flag overrides a variable, a variable the file, the file the default. All errors are reported at
@@ -97,12 +100,17 @@ def reference() -> str:
     return "\n".join(sections)
 
 
+def is_block(one: Setting) -> bool:
+    """Whether a setting is a map that is always there: it takes its keys' defaults where it is not set."""
+    return one.model is not None and one.default is PydanticUndefined
+
+
 def _settings_table(chosen: Iterable[Setting]) -> str:
     defaults = Root().model_dump(mode="json")
     rows = []
     for one in chosen:
-        if one.model is not None and one.has_defaults:
-            continue  # a block: its keys say it all
+        if is_block(one):
+            continue  # its keys say it all
         name = f"`{one.key if one.in_file else one.flag}`"
         variable = f"`{one.variable}`" + (f", `{one.flag}`" if one.flag and one.in_file else "")
         rows.append((name, _kind(one), _default(_at(defaults, one.path)), one.help, variable))
@@ -131,7 +139,7 @@ def _default(value: Any) -> str:
 def _tenant_table() -> str:
     rows = [
         (f"`{one.path[0]}`", _kind(one), "`true`" if one.path[0] == "enabled" else "", one.help)
-        for one in settings_of(TenantSettings)
+        for one in settings(TenantSettings)
         if len(one.path) == 1
     ]
     return _table(("key", "type", "default", "what it does"), rows)
@@ -151,5 +159,14 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-if __name__ == "__main__":
-    sys.stdout.write(reference())
+def test_the_reference_is_the_codes_own(golden: Callable[[Path, str], None]) -> None:
+    """The page is what the code says."""
+    golden(ROOT / "docs" / "configuration.md", reference())
+
+
+def test_every_setting_is_in_it() -> None:
+    """Each setting's variable, and its flag if it has one, stand in the page; blocks aside, whose keys do."""
+    page = reference()
+    for one in settings():
+        assert is_block(one) or f"`{one.variable}`" in page
+        assert not one.flag or f"`{one.flag}`" in page
