@@ -91,7 +91,7 @@ def read_standings(connection: sqlite3.Connection, unreadable: Callable[[str], N
                 _outcome(outcome),
                 int(consecutive_failures),
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             unreadable(f"the stored state of {tenant_id}'s {report} cannot be read and is left out: {error}")
     return standings
 
@@ -235,8 +235,10 @@ def number(value: object) -> float:
     return float(value)
 
 
-def text(value: str) -> str:
-    """Return a stored text; ValueError where it was not UTF-8."""
+def text(value: object) -> str:
+    """Return a stored text; ValueError where it is none or was not UTF-8."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")  # noqa: TRY004 - of the file, not of the program
     value.encode()
     return value
 

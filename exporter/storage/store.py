@@ -51,6 +51,7 @@ class Storage:
         self._connection = database.connect_memory()
         self._in_use = ExitStack()  # closes the connection and gives the lock back
         self._in_use.callback(self._connection.close)
+        self._waits = True  # for another program's lock
         self.file: Path | None = None
         # Of the file and its lock.
         self._places: Mapping[Path, tuple[int, int] | None] = {}
@@ -119,6 +120,7 @@ class Storage:
         with self._guard:
             if not self._in_place():
                 self._continue_in_memory()
+            self._waits = True
         try:
             if self.file is None and self.path is not None:
                 self._use_file(self.path)
@@ -253,6 +255,7 @@ class Storage:
     def _fail(self, error: StorageError) -> None:
         self.errors += 1
         self.problem = error.message
+        self._waits = False
 
     @contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -260,8 +263,8 @@ class Storage:
             try:
                 with storage_errors(doing, self._where()):
                     self._refuse_replaced(doing)
-                    # Only the first operation that meets another program's lock waits for it.
-                    wait = 0 if self.problem else database.BUSY_TIMEOUT
+                    # Of all operations since the last repair, only the first that meets a lock waits for it.
+                    wait = database.BUSY_TIMEOUT if self._waits else 0
                     self._connection.execute(f"PRAGMA busy_timeout = {wait * 1000:.0f}")
                     yield self._connection
             except StorageError as error:

@@ -349,10 +349,13 @@ def test_a_version_with_fewer_columns_keeps_the_numbers_of_one_with_more(storage
         "UPDATE product SET counts = '[\"1\",2,3]'",
         "UPDATE product SET counts = '[-1,2,3]'",
         "UPDATE product SET product_type = CAST(x'ff41' AS TEXT)",
+        "UPDATE product SET product_type = CAST(product_type AS BLOB)",
+        "UPDATE edition SET request_id = CAST(request_id AS BLOB)",
         "UPDATE edition SET refresh_date = 'yesterday'",
         "UPDATE edition SET collected_at = 'noon'",
         "UPDATE series SET last_at = 'noon'",
         "UPDATE series SET last_success = 'noon'",
+        "UPDATE series SET failures_in_row = 9e999",
     ],
 )
 def test_an_unreadable_row_costs_only_itself(storage: Storage, folder: Path, damage: str) -> None:
@@ -382,6 +385,7 @@ def test_an_unreadable_row_costs_only_itself(storage: Storage, folder: Path, dam
         "UPDATE edition SET confirmed_at = 'noon'",
         "UPDATE series SET last_success = 'noon'",
         "UPDATE series SET tenant = CAST(x'ff41' AS TEXT)",
+        "UPDATE series SET tenant = CAST(tenant AS BLOB)",
         "UPDATE withdrawal SET until = 'noon'",
         "UPDATE call SET at = 'noon'",
     ],
@@ -528,6 +532,21 @@ def test_another_programs_lock_holds_nobody_up(folder: Path, storage: Storage) -
     with storage.repairing():
         storage.save(CONTOSO, "contoso", standing(failed(START)), None)
     assert not storage.problem
+
+
+def test_a_repair_waits_for_a_lock_that_is_given_back(folder: Path, storage: Storage) -> None:
+    """A program that locks the file for moments, again and again, keeps no repair from its end."""
+    outcome = good(report(1, START))
+    with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="database is locked"):
+            storage.save(CONTOSO, "contoso", standing(outcome), outcome.snapshot)
+        with storage.repairing():
+            soon = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+            soon.start()
+            storage.save(CONTOSO, "contoso", standing(outcome), None)
+        soon.join()
+    assert storage.up
 
 
 def test_two_storages_have_two_identities(folder: Path, clock: Clock) -> None:
