@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from exporter import __version__
-from exporter.auth.hints import consent_url
-from exporter.errors import Reason
+from exporter.auth.hints import consent_fixing
+from exporter.errors import Reason  # noqa: TC001 - pydantic reads the annotations
 from exporter.exposition import UnknownTenantError
 from exporter.log import get_logger
 from exporter.metrics import expiry_of, target_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from exporter.config import Config, Tenant
     from exporter.reports import Report
-    from exporter.state import Failure, Key, ReportStates, Snapshot, Standing
+    from exporter.state import Key, ReportStates, Snapshot, Standing
     from exporter.storage import Storage
 
 log = get_logger(__name__)
@@ -181,20 +181,10 @@ def status(
     reload_error: str,
     next_poll: Callable[[Tenant, Key], float],
 ) -> Status:
-    """Return what is known of all tenants, or of one and the history of its reports.
+    """Return what is known of all enabled tenants, or of `only` one and the history of its reports.
 
-    Args:
-        config: the configuration in force.
-        tenants: the enabled tenants.
-        states: where their reports stand.
-        storage: for the history.
-        only: the one tenant's name; None for all.
-        now: Unix seconds, as all times.
-        expired_by: numbers that expire before are withdrawn.
-        started_at: when the process started.
-        reloaded_at: when the configuration in force was loaded.
-        reload_error: why the last reload failed; empty where it did not.
-        next_poll: when a tenant's report is polled next.
+    All times are Unix seconds; numbers that expire before `expired_by` are withdrawn. `reload_error` is empty where the
+    last reload did not fail.
 
     Raises:
         UnknownTenantError: `only` is not configured.
@@ -257,20 +247,24 @@ def _report(
     next_poll: float,
     earlier: Sequence[Snapshot] | None,
 ) -> ReportStatus:
-    snapshot, success, last = standing.snapshot, standing.last_success, standing.last
+    snapshot, last, failure = standing.snapshot, standing.last, standing.failure
     expires = expiry_of(tenant, standing)
     shown = snapshot if expires is not None and expired_by < expires else None
     return ReportStatus(
         state=_state(standing),
         refresh_date=snapshot.refresh_date if snapshot is not None else None,
-        last_success=_known(success),
+        last_success=_known(standing.last_success),
         last_poll=_known(last.at if last is not None else None),
         next_poll=_moment(next_poll),
         data_expires=_known(expires),
         consecutive_failures=standing.consecutive_failures,
         rejected_rows=(last.rejected_rows if last is not None else None) or 0,
         request_id=snapshot.request_id if snapshot is not None else "",
-        failure=None if standing.failure is None else _failure(tenant, standing.failure),
+        failure=None
+        if failure is None
+        else FailureStatus(
+            failure.reason, failure.message, failure.hint, failure.request_id, consent_fixing(tenant, failure) or None
+        ),
         products=() if shown is None else _products(tenant, report, shown, earlier),
     )
 
@@ -296,12 +290,6 @@ def _products(
 def _ratio(counts: Mapping[str, int]) -> float | None:
     assigned, activated = counts.get("assigned_users"), counts.get("activated_users")
     return activated / assigned if assigned and activated is not None else None
-
-
-def _failure(tenant: Tenant, failure: Failure) -> FailureStatus:
-    url = consent_url(tenant)
-    is_fix = url and tenant.client_id and (failure.reason is Reason.PERMISSION or url in failure.hint)
-    return FailureStatus(failure.reason, failure.message, failure.hint, failure.request_id, url if is_fix else None)
 
 
 def _moment(at: float) -> datetime:

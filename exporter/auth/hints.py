@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from exporter.config.types import PERSONAL_TENANT
-from exporter.errors import CredentialsError, ExporterError, TenantError
+from exporter.errors import CredentialsError, ExporterError, Reason, TenantError
 from exporter.log import quotable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.config import Tenant
+    from exporter.state import Failure
 
 _TENANT_NOT_FOUND = 90002
 _LONGEST = 200
@@ -245,3 +246,9 @@ def consent_url(tenant: Tenant) -> str:
         return ""
     place = f"{tenant.cloud.authority}/{quote(tenant.tenant_id, safe='')}"
     return f"{place}/adminconsent?client_id={quote(tenant.client_id, safe='')}"
+
+
+def consent_fixing(tenant: Tenant, failure: Failure) -> str:
+    """Return where an administrator consents if that fixes the failure, else nothing."""
+    url = consent_url(tenant) if tenant.client_id else ""
+    return url if failure.reason is Reason.PERMISSION or url in failure.hint else ""

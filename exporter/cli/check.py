@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import textwrap
 import threading
@@ -12,18 +11,19 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from exporter.auth.hints import consent_url
+from exporter.auth.hints import consent_fixing, consent_url
 from exporter.cli.common import chosen_tenants, for_each, set_up_log
 from exporter.config import load
 from exporter.errors import ConfigError, Reason
 from exporter.microsoft import Microsoft, check_files
 from exporter.quota import Budget
 from exporter.reports import REPORTS
-from exporter.state import Failure, Standing
+from exporter.state import Failure, Outcome, Standing
 from exporter.web.webconfig import WebConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import TextIO
 
     from exporter.cli import Arguments
     from exporter.config import Config, Tenant
@@ -36,37 +36,30 @@ _UNREACHABLE = 3
 """After so many tenants of a cloud that could not be reached, and none that could, the others are not tried."""
 
 _WIDTH, _HEAD = 80, 9
-_NO_CONSENT = re.compile(r"AADSTS(?:65001|700016|7000229)\b")
-"""The login's refusals of an app without consent in the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one report of a tenant.
+    """What was found about one report of a tenant, as `--format json` has it.
 
     Attributes:
-        tenant: the tenant's name.
-        tenant_id: its id.
-        report: which report.
         token: whether a token was given.
         permission: whether the token carries the permission; None where that is not known.
-        refresh_date: the report's date, where it was read.
+        refresh_date: the report's date; empty where it was not read.
         rows: its counts by column, for each product type.
-        rejected_rows: how many rows could not be read.
-        failure: what is wrong; None if nothing is.
         consent_url: where an administrator grants the permission; empty if it is there.
     """
 
     tenant: str
     tenant_id: str
     report: str
-    token: bool = False
-    permission: bool | None = None
-    refresh_date: str = ""
-    rows: Mapping[str, Mapping[str, int]] | None = None
-    rejected_rows: int = 0
-    failure: Failure | None = None
-    consent_url: str = ""
+    token: bool
+    permission: bool | None
+    refresh_date: str
+    rows: Mapping[str, Mapping[str, int]] | None
+    rejected_rows: int
+    failure: Failure | None
+    consent_url: str
 
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
@@ -88,7 +81,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         lambda one: examination.examine(*one),
         concurrency=config.poll.concurrency,
         title="checking",
-        done=lambda finding: _show_failure(finding, to_stderr=as_json),
+        done=lambda finding: _show_failure(finding, sys.stderr if as_json else sys.stdout),
     )
     microsoft.close()
     ok = [finding for finding in findings if finding.failure is None]
@@ -103,10 +96,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
 def check_offline(config: Config, tenants: Iterable[Tenant], environ: Mapping[str, str]) -> None:
     """Print the configuration's notices, and read every file that `serve` would use, without any request.
 
-    Args:
-        config: the configuration.
-        tenants: whose credentials are read, too.
-        environ: for HTTPS_PROXY and NO_PROXY.
+    Of the credentials, those of `tenants` are read.
 
     Raises:
         ConfigError: some cannot be used; all are named.
@@ -127,11 +117,7 @@ def check_offline(config: Config, tenants: Iterable[Tenant], environ: Mapping[st
 
 
 class _Examination:
-    """Reads reports, and stops trying a cloud that cannot be reached at all.
-
-    Args:
-        microsoft: whose poller and tokens.
-    """
+    """Reads reports, and stops trying a cloud that cannot be reached at all."""
 
     def __init__(self, microsoft: Microsoft) -> None:
         self._microsoft = microsoft
@@ -141,35 +127,17 @@ class _Examination:
 
     def examine(self, tenant: Tenant, key: Key) -> Finding:
         """Read the report once, and note what its token says."""
-        cloud = tenant.cloud.authority
-        with self._lock:
-            tried = self._unreachable[cloud]
-            reached = cloud in self._reached or not tried
-        if tried >= _UNREACHABLE and not reached:
-            message = f"{tenant.name}: not tried: {tried} tenants of this cloud could not be reached"
-            untried = Failure(Reason.NETWORK, message, "fix the first failure, then check again")
-            return Finding(tenant.name, tenant.tenant_id, key.report, failure=untried)
-        timeout = min(tenant.poll.timeout, _TIMEOUT if reached else _SHORT_TIMEOUT)
-        poll = tenant.poll.model_copy(update={"timeout": timeout})
-        outcome = self._microsoft.poller.poll(replace(tenant, poll=poll), key, Standing())
-        failure = outcome.failure
-        with self._lock:
-            if failure is not None and failure.reason is Reason.NETWORK:
-                self._unreachable[cloud] += 1
-            else:
-                self._reached.add(cloud)
+        outcome = self._poll(tenant, key)
+        report, failure, snapshot = REPORTS[key.report], outcome.failure, outcome.snapshot
+        columns = [column.name for column in report.columns]
         token = self._microsoft.tokens.held(tenant)
-        permission = None
-        if token is not None and token.permissions is not None:
-            permission = REPORTS[key.report].permission in token.permissions
-        refused = failure is not None and (
-            failure.reason is Reason.PERMISSION or _NO_CONSENT.search(failure.message) is not None
-        )
-        snapshot, columns = outcome.snapshot, [column.name for column in REPORTS[key.report].columns]
+        granted = token.permissions if token is not None else None
+        permission = None if granted is None else report.permission in granted
+        consent = consent_fixing(tenant, failure) if failure is not None else ""
         return Finding(
-            tenant.name,
-            tenant.tenant_id,
-            key.report,
+            tenant=tenant.name,
+            tenant_id=tenant.tenant_id,
+            report=key.report,
             token=token is not None,
             permission=permission,
             refresh_date=snapshot.refresh_date.isoformat() if snapshot else "",
@@ -178,11 +146,30 @@ class _Examination:
             else None,
             rejected_rows=outcome.rejected_rows or 0,
             failure=failure,
-            consent_url=consent_url(tenant) if refused or permission is False else "",
+            consent_url=consent_url(tenant) if permission is False else consent,
         )
 
+    def _poll(self, tenant: Tenant, key: Key) -> Outcome:
+        cloud = tenant.cloud.authority
+        with self._lock:
+            tried = self._unreachable[cloud]
+            reached = cloud in self._reached or not tried
+        if tried >= _UNREACHABLE and not reached:
+            message = f"{tenant.name}: not tried: {tried} tenants of this cloud could not be reached"
+            untried = Failure(Reason.NETWORK, message, "fix the first failure, then check again")
+            return Outcome(0.0, 0.0, failure=untried)
+        timeout = min(tenant.poll.timeout, _TIMEOUT if reached else _SHORT_TIMEOUT)
+        poll = tenant.poll.model_copy(update={"timeout": timeout})
+        outcome = self._microsoft.poller.poll(replace(tenant, poll=poll), key, Standing())
+        with self._lock:
+            if outcome.failure is not None and outcome.failure.reason is Reason.NETWORK:
+                self._unreachable[cloud] += 1
+            else:
+                self._reached.add(cloud)
+        return outcome
 
-def _show_failure(finding: Finding, *, to_stderr: bool) -> None:
+
+def _show_failure(finding: Finding, out: TextIO) -> None:
     failure = finding.failure
     if failure is None:
         return
@@ -201,7 +188,6 @@ def _show_failure(finding: Finding, *, to_stderr: bool) -> None:
             break_long_words=False,  # an address is kept whole, to be copied
             break_on_hyphens=False,
         )
-    out = sys.stderr if to_stderr else sys.stdout
     out.write("\n".join([*lines, "", ""]))
     out.flush()
 
