@@ -39,12 +39,9 @@ _COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What the command line said.
+    """What the command line said: the command, the configuration's flags that were given, and the command's own.
 
-    Attributes:
-        command: which command.
-        flags: the configuration's flags that were given, by their path.
-        options: the command's own.
+    A flag of the configuration has its path as its name: `web.config.file`.
     """
 
     command: str
@@ -53,11 +50,7 @@ class Arguments:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code.
-
-    Args:
-        argv: the words after the program's name; none, or flags only, mean `serve`.
-    """
+    """Run one command and return its exit code; `argv` is without the program's name."""
     arguments = parse(argv)
     # Each command is a module that is imported only when it runs: `serve` answers sooner without the others.
     command = importlib.import_module(f"exporter.cli.{arguments.command}")
@@ -82,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Return what `argv` says.
+    """Return what `argv` says; none, or flags only, mean `serve`.
 
     Raises:
         SystemExit: with 2 where it is wrong, with 0 after --help and --version.

@@ -36,13 +36,8 @@ def variables_of(environ: Mapping[str, str], *blocks: str) -> dict[str, str]:
 def chosen_tenants(config: Config, names: Sequence[str], flag: str) -> list[Tenant]:
     """Return the enabled tenants of these names, all of them if there are none.
 
-    Args:
-        config: what they are configured in.
-        names: as the user typed them.
-        flag: what they were given by, for the message.
-
     Raises:
-        ConfigError: a name is unknown.
+        ConfigError: a name is unknown; the message says that `flag` gave it.
     """
     known = {tenant.name: tenant for tenant in config.tenants}
     errors = []
@@ -66,12 +61,7 @@ def for_each(
 ) -> list[Result]:
     """Return `do` of every item, in the items' order; show progress on stderr if that is a terminal and there are many.
 
-    Args:
-        items: what for.
-        do: what to do, called from several threads.
-        concurrency: how many at the same time.
-        title: what is being done, for the progress line.
-        done: called in this thread with each result, as they come.
+    `do` is called in `concurrency` threads, `done` in this one, with each result as it comes.
     """
     shown = len(items) > _MANY and sys.stderr.isatty()
     pool = ThreadPoolExecutor(concurrency)

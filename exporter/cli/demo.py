@@ -65,14 +65,9 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
 
 
 def seed_history(config: Config, simulator: Simulator, now: float) -> int:
-    """Store what the simulated tenants' reports said on the days before `now`; return how many days.
+    """Store what the simulated tenants' reports said on the days before `now` (Unix seconds); return how many days.
 
     Thousands of tenants get fewer days, so that the demonstration starts soon.
-
-    Args:
-        config: with `storage.path` set.
-        simulator: whose numbers.
-        now: Unix seconds.
     """
     days = max(1, min(_DAYS, _MOST_REPORTS // len(config.tenants)))
     with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:

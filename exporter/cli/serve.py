@@ -66,11 +66,7 @@ def serve_forever(
 ) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
-    Args:
-        config: what to do.
-        reload: reads the configuration again.
-        environ: for proxies and systemd.
-        started: called with the addresses once they answer.
+    `reload` reads the configuration again; `started` is called with the addresses once they answer.
 
     Raises:
         ConfigError: an address or a file cannot be used, or another process holds the storage.

@@ -99,11 +99,8 @@ def simulation(options: Mapping[str, Any]) -> SimulatorServer:
 def write_configuration(server: SimulatorServer, folder: Path, *, demo: bool = False) -> Path:
     """Write the configuration of an exporter for a started simulation, and its CA, into `folder`; return its path.
 
-    Args:
-        server: the simulation.
-        folder: where to.
-        demo: whether to show all there is: storage in the folder, prices, and for the first tenant both reports and
-            a secret with its date of expiry.
+    That of `demo` shows all there is: storage in the folder, prices, and for the first tenant both reports and a secret
+    with its date of expiry.
     """
     ca_file = folder / _CA
     ca_file.write_bytes(server.ca_file.read_bytes())

@@ -80,13 +80,7 @@ def headers() -> dict[str, str]:
 
 
 def render(status: Status, view: View, telemetry_path: str) -> bytes:
-    """Return the page.
-
-    Args:
-        status: from `Source.status`; of one tenant if `view.tenant` is set.
-        view: what the reader chose.
-        telemetry_path: the path of the metrics, without the prefix.
-    """
+    """Return the page; `status` is of one tenant if `view.tenant` is set, `telemetry_path` without the prefix."""
     if view.tenant is None:
         main, title = _overview(status, view), TITLE
     else:

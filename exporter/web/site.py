@@ -57,13 +57,7 @@ class Source(Protocol):
 
 
 class _Route(NamedTuple):
-    """An endpoint.
-
-    Attributes:
-        answer: makes its response.
-        methods: its HTTP methods.
-        open: needs no password.
-    """
+    """An endpoint; an `open` one needs no password."""
 
     answer: Callable[[Request], Awaitable[Response]]
     methods: tuple[str, ...] = _READ
@@ -88,15 +82,7 @@ class Security:
 
 
 class Site:
-    """All endpoints.
-
-    Args:
-        source: what they show and do.
-        web: their paths, and whether `/-/reload` is enabled.
-
-    Attributes:
-        security: what connections and requests must comply with at present.
-    """
+    """All endpoints; `security` is what connections and requests must comply with at present."""
 
     def __init__(self, source: Source, web: Web) -> None:
         self.security = Security()

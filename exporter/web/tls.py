@@ -141,7 +141,9 @@ def _load_identity(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
 
 
 def _verify_clients(made: ssl.SSLContext, tls: Tls, path: Path) -> None:
-    made.verify_mode = ssl.CERT_REQUIRED if tls.demands_certificate else ssl.CERT_OPTIONAL
+    # Whose names are checked must have a certificate.
+    required = tls.client_auth_type == "RequireAndVerifyClientCert" or tls.client_allowed_sans is not None
+    made.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     # As in Go, any certificate in the bundle is trusted, self-signed or not.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not tls.client_ca and not tls.client_ca_file:
@@ -193,11 +195,11 @@ def _why(error: Exception) -> str:
     reason = getattr(error, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
         return "they do not belong together"
-    if isinstance(error, ssl.SSLError) and error.library == "SSL" and reason:
+    if not isinstance(error, ssl.SSLError):
+        return str(error)
+    if error.library == "SSL" and reason:
         return f"OpenSSL refuses them ({reason})"  # for example a key that is too short
-    if isinstance(error, ssl.SSLError):
-        return f"this is not a valid PEM file of that kind ({reason or 'unreadable'})"
-    return str(error)
+    return f"this is not a valid PEM file of that kind ({reason or 'unreadable'})"
 
 
 def _error(path: Path, key: str, what: str, fix: str) -> ConfigError:

@@ -182,12 +182,6 @@ class Tls(_Section):
         return self.client_auth_type in _VERIFYING
 
     @property
-    def demands_certificate(self) -> bool:
-        """Whether a client must have a certificate, as it must if its names are checked."""
-        required = self.client_auth_type == "RequireAndVerifyClientCert" or self.client_allowed_sans is not None
-        return self.verifies_clients and required
-
-    @property
     def suites(self) -> frozenset[str]:
         """The cipher suites that apply; none if only TLS 1.3 is offered, which has its own."""
         return frozenset(self.cipher_suites) if self.min_version < "TLS13" else frozenset()
