@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import (
@@ -23,12 +23,16 @@ from pydantic import (
 
 from exporter.config.errors import rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _UUID_FIX: Final = "write it as 00000000-0000-0000-0000-000000000000"
 # Where Microsoft puts personal accounts; they have no such report.
 # https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
 PERSONAL_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+")
 PROXY_FORM: Final = "write it as http://user:password@proxy.example.com:3128, with the password percent-encoded"
@@ -88,20 +92,15 @@ def is_text(value: str) -> bool:
     return True
 
 
-def _text(value: str) -> str:
-    if not is_text(value):
-        raise rule(
-            "contains half a character (a lone surrogate), which is not valid in UTF-8", "write the whole character"
-        )
-    if not value.strip():
-        raise rule("is empty", "write something, or leave the key out")
-    return value
+def must(holds: Callable[[Any], object], what: str, fix: str) -> AfterValidator:
+    """Return a check; `what` is wrong with a value for which `holds` says no."""
 
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise rule(what, fix)
+        return value
 
-def _name(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise rule("contains a control character", "use printable characters")
-    return value
+    return AfterValidator(check)
 
 
 def _date(value: object) -> date:
@@ -133,12 +132,6 @@ def _secret(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
-def _uuid(value: str) -> str:
-    if not _UUID.fullmatch(value.lower()):
-        raise rule("is not a UUID", _UUID_FIX)
-    return value.lower()
-
-
 def _tenant_id(value: str) -> str:
     lower = value.lower()
     if lower == PERSONAL_TENANT:
@@ -146,12 +139,6 @@ def _tenant_id(value: str) -> str:
     if _UUID.fullmatch(lower) or _DOMAIN.fullmatch(lower):
         return lower
     raise rule("is neither a UUID nor a domain", f"{_UUID_FIX} or as contoso.onmicrosoft.com")
-
-
-def _currency(value: str) -> str:
-    if not _CURRENCY.fullmatch(value):
-        raise rule("is not an ISO 4217 code", "write three capital letters, such as EUR")
-    return value
 
 
 def _print_path(path: Path) -> str:
@@ -194,12 +181,6 @@ def is_proxy(url: str) -> bool:
     if parts is None or parts.scheme not in {"http", "https"} or parts.port == 0:
         return False
     return parts.path in {"", "/"} and not parts.query and not parts.fragment
-
-
-def _proxy(value: SecretStr) -> SecretStr:
-    if not is_proxy(value.get_secret_value()):
-        raise rule("is not the address of a proxy", PROXY_FORM)
-    return value
 
 
 def _external_url(value: str) -> str:
@@ -266,20 +247,40 @@ def _download_host(value: str) -> str:
     return lower
 
 
-Text = Annotated[str, Field(strict=True), AfterValidator(_text), Kind("text")]
-Name = Annotated[Text, AfterValidator(_name)]
+Utf8 = Annotated[
+    str,
+    Field(strict=True),
+    must(
+        is_text,
+        "contains half a character (a lone surrogate), which is not valid in UTF-8",
+        "write the whole character",
+    ),
+]
+Text = Annotated[Utf8, must(str.strip, "is empty", "write something, or leave the key out"), Kind("text")]
+Name = Annotated[
+    Text, must(lambda value: not _CONTROL.search(value), "contains a control character", "use printable characters")
+]
 Flag = Annotated[bool, Field(strict=True), Kind("true or false")]
 Count = Annotated[int, Field(strict=True), Kind("number")]
 Ratio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False), Kind("number, or null")]
 Price = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Kind("number")]
-Currency = Annotated[Text, AfterValidator(_currency), Kind("currency")]
+Currency = Annotated[
+    Text,
+    must(_CURRENCY.fullmatch, "is not an ISO 4217 code", "write three capital letters, such as EUR"),
+    Kind("currency"),
+]
 Day = Annotated[date, PlainValidator(_date), PlainSerializer(date.isoformat), Kind("date")]
 FilePath = Annotated[Path, PlainValidator(_path), PlainSerializer(_print_path), Kind("path")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), PlainSerializer(lambda _: SECRET), Kind("secret")]
-Uuid = Annotated[Text, AfterValidator(_uuid), Kind("UUID")]
+Uuid = Annotated[Text, AfterValidator(str.lower), must(_UUID.fullmatch, "is not a UUID", _UUID_FIX), Kind("UUID")]
 TenantId = Annotated[Text, AfterValidator(_tenant_id), Kind("UUID or domain")]
 HttpsAddress = Annotated[Text, AfterValidator(_https), Kind("https address")]
-ProxyAddress = Annotated[Secret, AfterValidator(_proxy), PlainSerializer(_print_proxy), Kind("secret")]
+ProxyAddress = Annotated[
+    Secret,
+    must(lambda value: is_proxy(value.get_secret_value()), "is not the address of a proxy", PROXY_FORM),
+    PlainSerializer(_print_proxy),
+    Kind("secret"),
+]
 ExternalUrl = Annotated[Text, AfterValidator(_external_url), Kind("web address")]
 RoutePrefix = Annotated[str, Field(strict=True), AfterValidator(_route_prefix), Kind("path of a URL")]
 TelemetryPath = Annotated[Text, AfterValidator(_telemetry_path), Kind("path of a URL")]

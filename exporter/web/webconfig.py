@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from exporter.config.errors import choose, config_error, one_of, rule
-from exporter.config.types import Settings, is_text
+from exporter.config.types import Settings, Utf8, must
 from exporter.config.yamlfile import parse_file
 from exporter.errors import ConfigError
 from exporter.files import MIB, Watch
@@ -22,7 +22,7 @@ from exporter.log import get_logger
 from exporter.web.site import Security
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -65,17 +65,6 @@ _ZERO: Final = re.compile(r"[+-]?(?:0+|(?:0+(?:\.0*)?(?:ns|us|µs|ms|s|m|h))+)\Z
 _INTEGER: Final = re.compile(r"[+-]?\d+\Z", re.ASCII)
 
 
-def _must(holds: Callable[[Any], object], what: str, fix: str) -> AfterValidator:
-    """Return a check; `what` is wrong with a value for which `holds` says no."""
-
-    def check(value: Any) -> Any:
-        if not holds(value):
-            raise rule(what, fix)
-        return value
-
-    return AfterValidator(check)
-
-
 def _flag(value: object) -> object:
     return value in _TRUE if isinstance(value, str) and value in _TRUE | _FALSE else value
 
@@ -116,27 +105,18 @@ def _header(*allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Text = Annotated[
-    str,
-    Field(strict=True),
-    _must(
-        is_text,
-        "contains half a character (a lone surrogate), which is not valid in UTF-8",
-        "write the whole character",
-    ),
-]
 _Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
-_Version = Annotated[_Text, AfterValidator(_version)]
-_Suite = Annotated[_Text, AfterValidator(_suite)]
-_Curve = Annotated[_Text, _must(CURVES.__contains__, "is an unknown curve", f"write {one_of(tuple(CURVES))}")]
-_OneCurve = _must(
+_Version = Annotated[Utf8, AfterValidator(_version)]
+_Suite = Annotated[Utf8, AfterValidator(_suite)]
+_Curve = Annotated[Utf8, must(CURVES.__contains__, "is an unknown curve", f"write {one_of(tuple(CURVES))}")]
+_OneCurve = must(
     lambda curves: len(set(curves)) < 2,
     "several curves are not supported here",
     "name one, or leave it out and let OpenSSL choose",
 )
 _Hash = Annotated[
     Any,
-    _must(
+    must(
         lambda value: isinstance(value, str) and _HASH.match(value),
         "is not a bcrypt hash ($2a$, $2b$ or $2y$, cost 04 to 31, 60 characters)",
         "make one with htpasswd -nBC 10",
@@ -156,14 +136,14 @@ class _Section(Settings):
 class Tls(_Section):
     """How connections are encrypted; a file takes precedence over the same value inline."""
 
-    cert: _Text = ""
-    key: _Text = Field("", repr=False)
-    client_ca: _Text = ""
-    cert_file: _Text = ""
-    key_file: _Text = ""
-    client_ca_file: _Text = ""
-    client_auth_type: Annotated[_Text, AfterValidator(_policy)] = ""
-    client_allowed_sans: tuple[_Text, ...] | None = None
+    cert: Utf8 = ""
+    key: Utf8 = Field("", repr=False)
+    client_ca: Utf8 = ""
+    cert_file: Utf8 = ""
+    key_file: Utf8 = ""
+    client_ca_file: Utf8 = ""
+    client_auth_type: Annotated[Utf8, AfterValidator(_policy)] = ""
+    client_allowed_sans: tuple[Utf8, ...] | None = None
     min_version: _Version = "TLS12"
     max_version: _Version = "TLS13"
     cipher_suites: tuple[_Suite, ...] = ()
@@ -209,11 +189,11 @@ _Headers: Any = create_model(
     "_Headers",
     __base__=_Section,
     **{
-        "Strict-Transport-Security": (Annotated[_Text, _header()], ""),
-        "X-Content-Type-Options": (Annotated[_Text, _header("nosniff")], ""),
-        "X-Frame-Options": (Annotated[_Text, _header("deny", "sameorigin")], ""),
-        "X-XSS-Protection": (Annotated[_Text, _header()], ""),
-        "Content-Security-Policy": (Annotated[_Text, _header()], ""),
+        "Strict-Transport-Security": (Annotated[Utf8, _header()], ""),
+        "X-Content-Type-Options": (Annotated[Utf8, _header("nosniff")], ""),
+        "X-Frame-Options": (Annotated[Utf8, _header("deny", "sameorigin")], ""),
+        "X-XSS-Protection": (Annotated[Utf8, _header()], ""),
+        "Content-Security-Policy": (Annotated[Utf8, _header()], ""),
     },
 )  # type: ignore[call-overload]  # the names are headers
 
@@ -224,8 +204,8 @@ class _Http(_Section):
 
 
 class _RateLimit(_Section):
-    interval: Annotated[_Text, _must(_ZERO.match, "rate limits are not supported here", "remove the section")] = "0"
-    burst: Annotated[_Text, _must(_INTEGER.match, "must be a whole number", "write it in digits")] = "0"
+    interval: Annotated[Utf8, must(_ZERO.match, "rate limits are not supported here", "remove the section")] = "0"
+    burst: Annotated[Utf8, must(_INTEGER.match, "must be a whole number", "write it in digits")] = "0"
 
 
 class WebConfig(_Section):
@@ -233,7 +213,7 @@ class WebConfig(_Section):
 
     tls_server_config: Tls | None = None
     http_server_config: _Http = _Http()
-    basic_auth_users: dict[_Text, _Hash] = Field({}, repr=False)
+    basic_auth_users: dict[Utf8, _Hash] = Field({}, repr=False)
     rate_limit: _RateLimit = _RateLimit()
 
     @property
