@@ -51,7 +51,7 @@ def open_storage(config: Config) -> Storage:
         ConfigError: another process holds it.
     """
     try:
-        return Storage.open(config.storage.path, clock=time.time)
+        return Storage.open(config.root.storage.path, clock=time.time)
     except StorageLockedError as error:
         raise ConfigError((error.message, error.hint)) from None
 
@@ -152,7 +152,7 @@ class Exporter:
         with self._reloading:
             self.connect()
             self._schedule = Schedule(self._due, self.poll, clock=self._clock, monotonic=self._monotonic)
-            self._schedule.replace(self._tenants, self._config.poll.concurrency)
+            self._schedule.replace(self._tenants, self._config.root.poll.concurrency)
             self._schedule.start()
 
     def stop(self) -> None:
@@ -169,7 +169,7 @@ class Exporter:
             (1.0, self._notice_clock),
             (_CHECK, self._reload_if_changed),
             (60.0, self._repair_storage),
-            (86400.0, lambda: self._recorder.retain(self._config.storage.retention)),
+            (86400.0, lambda: self._recorder.retain(self._config.root.storage.retention)),
             (86400.0, self._warn_of_expiry),
         )
 
@@ -287,8 +287,8 @@ class Exporter:
             return True, f"reloaded (tenants: {len(tenants)})"
 
     def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
-        if config.storage.path != self._config.storage.path:
-            log.warning("a new storage.path takes effect only after a restart", path=str(config.storage.path))
+        if config.root.storage.path != self._config.root.storage.path:
+            log.warning("a new storage.path takes effect only after a restart", path=str(config.root.storage.path))
         auth_before = {key: (tenant.auth, tenant.client_id) for tenant, key in self.reports}
         self._config, self._tenants, self._microsoft = config, tenants, microsoft
         self._recorder.adopt(tenants)
@@ -303,7 +303,7 @@ class Exporter:
         self._renderer.replace(tenants)
         self._renderer.render()
         if self._schedule is not None:
-            self._schedule.replace(tenants, config.poll.concurrency)
+            self._schedule.replace(tenants, config.root.poll.concurrency)
 
     def _new_microsoft(self, config: Config) -> Microsoft:
         from exporter.microsoft import Microsoft  # noqa: PLC0415 - the web endpoints answer before msal is imported

@@ -43,9 +43,9 @@ class Microsoft:
         count: Callable[[str, str], None] = lambda _endpoint, _code: None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        proxy = config.http.proxy
+        proxy = config.root.http.proxy
         self.clients = Clients(
-            tls=None if transport else tls_context(config.http.ca_file),
+            tls=None if transport else tls_context(config.root.http.ca_file),
             proxy=proxy_from(proxy.get_secret_value() if proxy else None, environ),
             transport=transport,
             count=count,
@@ -53,7 +53,7 @@ class Microsoft:
         # When nobody uses this any more: a reload replaces it while polls go on with it.
         weakref.finalize(self, self.clients.close)
         self.credentials = Credentials()
-        self.tokens = TokenSource(self.clients, self.credentials, clock=clock, folder=config.storage.path)
+        self.tokens = TokenSource(self.clients, self.credentials, clock=clock, folder=config.root.storage.path)
         self.poller = Poller(self.clients, self.tokens, budget, clock=clock)
 
     def close(self) -> None:

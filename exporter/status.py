@@ -216,7 +216,7 @@ def status(
         version=__version__,
         time=_moment(now),
         started=_moment(started_at),
-        config_file=None if config.config_file is None else str(config.config_file),
+        config_file=None if config.root.config.file is None else str(config.root.config.file),
         storage=StorageStatus(None if storage.path is None else str(storage.path), storage.problem or None),
         reload=ReloadStatus(_moment(reloaded_at), reload_error or None),
         summary=Summary(len(tenants), counts["ok"], counts["failing"], counts["pending"]),

@@ -79,7 +79,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     findings = for_each(
         [(tenant, key) for tenant in chosen for key in tenant.keys],
         lambda one: examination.examine(*one),
-        concurrency=config.poll.concurrency,
+        concurrency=config.root.poll.concurrency,
         title="checking",
         done=lambda finding: _show_failure(finding, sys.stderr if as_json else sys.stdout),
     )
@@ -104,8 +104,8 @@ def check_offline(config: Config, tenants: Iterable[Tenant], environ: Mapping[st
     for notice in config.notices:
         sys.stderr.write(f"note: {notice}\n")
     checks: list[Callable[[], object]] = [lambda: check_files(config, tenants, environ)]
-    if config.web.config.file is not None:
-        checks.append(WebConfigFile(config.web.config.file).load)
+    if config.root.web.config.file is not None:
+        checks.append(WebConfigFile(config.root.web.config.file).load)
     errors: list[str] = []
     for check in checks:
         try:

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 def set_up_log(config: Config, level: str) -> None:
     """Log from `level` on, for commands whose results people read; as `--log.level` or its variable says, if given."""
-    log.set_up(config.log.level if "level" in config.log.model_fields_set else level, config.log.format)
+    log.set_up(config.root.log.level if "level" in config.root.log.model_fields_set else level, config.root.log.format)
 
 
 def variables_of(environ: Mapping[str, str], *blocks: str) -> dict[str, str]:

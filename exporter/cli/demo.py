@@ -50,10 +50,10 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         variables = variables_of(environ, "web", "log")
         proxies = {"HTTPS_PROXY": "", "ALL_PROXY": "", "https_proxy": "", "all_proxy": ""}  # loopback needs none
         config = load(flags, variables)
-        if "listen_address" not in config.web.model_fields_set:
+        if "listen_address" not in config.root.web.model_fields_set:
             flags["web.listen_address"] = [DEMO_ADDRESS]
             config = load(flags, variables)
-        log.set_up(config.log.level, config.log.format)
+        log.set_up(config.root.log.level, config.root.log.format)
         days = seed_history(config, server.simulator, time.time()) if SCENARIOS[scenario].has_past else 0
 
         def started(addresses: tuple[str, ...]) -> None:
@@ -70,7 +70,7 @@ def seed_history(config: Config, simulator: Simulator, now: float) -> int:
     Thousands of tenants get fewer days, so that the demonstration starts soon.
     """
     days = max(1, min(_DAYS, _MOST_REPORTS // len(config.tenants)))
-    with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
+    with closing(Storage.open(config.root.storage.path, clock=lambda: now)) as storage:
         for tenant, simulated in zip(config.tenants, simulator.tenants, strict=True):
             for key in tenant.keys:
                 standing = Standing()
@@ -89,7 +89,7 @@ def _past_report(simulator: Simulator, tenant: Tenant, report: str, at: float) -
 
 
 def _what_to_try(address: str, config: Config, what: str, path: Path) -> str:
-    web = config.web
+    web = config.root.web
     curl, scheme = "curl", "http"
     if web.config.file is not None and WebConfigFile(web.config.file).load().context is not None:
         curl, scheme = "curl --insecure", "https"

@@ -28,7 +28,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Ask once; return 0 if the exporter is healthy."""
     # Only what `--web.…` sets: a configuration file that is wrong at this moment says nothing about the process.
     flags = {path: value for path, value in arguments.flags.items() if path.startswith("web.")}
-    web = load(flags, variables_of(environ, "web"), need_tenants=False).web
+    web = load(flags, variables_of(environ, "web"), need_tenants=False).root.web
     written = web.listen_address[0]
     tcp = split_host(written)
     if tcp is not None and not int(tcp[1]):

@@ -39,13 +39,13 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     """Print the history; return the exit code."""
     config = load(arguments.flags, environ, need_tenants=False)
     set_up_log(config, "warning")
-    if config.storage.path is None:
+    if config.root.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
     since = _moment("--since", options["since"] or "1970-01-01")
     until = _moment("--until", options["until"] or "9999-12-31")
     step, extra_labels = _step(options["step"]), _labels(options["label"] or ())
-    with History(config.storage.path) as history:
+    with History(config.root.storage.path) as history:
         chosen = history.series(config.configured, options["tenant"] or ())
         out: TextIO = sys.stdout
         if isinstance(out, io.TextIOWrapper):

@@ -31,7 +31,7 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
         outcomes = for_each(
             exporter.reports,
             lambda one: exporter.poll(*one),
-            concurrency=config.poll.concurrency,
+            concurrency=config.root.poll.concurrency,
             title="polling",
         )
         exporter.render_first()

@@ -42,8 +42,8 @@ _COLLECT = (5_000, 10, 400)
 
 def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     config = load(arguments.flags, environ)
-    log.set_up(config.log.level, config.log.format)
-    wanted = config.invocation
+    log.set_up(config.root.log.level, config.root.log.format)
+    wanted = config.root.config
     if wanted.check:
         from exporter.cli.check import check_offline  # noqa: PLC0415 - msal and httpx, which `serve` imports later
 
@@ -94,7 +94,7 @@ class _Service:
         started: Callable[[tuple[str, ...]], None],
     ) -> None:
         self._exporter = exporter
-        self._web = config.web
+        self._web = config.root.web
         self._systemd = systemd
         self._started = started
         self._periodic = PeriodicTasks(exporter.periodic_tasks())

@@ -23,8 +23,7 @@ from exporter.config.sources import (
     azure_cloud,
     azure_given,
     azure_tenant,
-    from_environment,
-    from_flags,
+    from_outside,
     rooted,
 )
 from exporter.config.tenants import Resolver, Tenant, overlay, validated, version_finding
@@ -35,7 +34,6 @@ from exporter.files import read_value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from exporter.config.models import Invocation, Log, Poll, Storage, Web
 
 _TENANTS: Final = frozenset({"tenants", "tenant_files"})
 _NO_TENANTS: Final = (
@@ -64,35 +62,6 @@ class Config:
     def tenants(self) -> tuple[Tenant, ...]:
         """The enabled tenants."""
         return tuple(tenant for tenant in self.configured if tenant.enabled)
-
-    @property
-    def poll(self) -> Poll:
-        return self.root.poll
-
-    @property
-    def http(self) -> Http:
-        return self.root.http
-
-    @property
-    def storage(self) -> Storage:
-        return self.root.storage
-
-    @property
-    def web(self) -> Web:
-        return self.root.web
-
-    @property
-    def log(self) -> Log:
-        return self.root.log
-
-    @property
-    def invocation(self) -> Invocation:
-        """The flags `--config.*`."""
-        return self.root.config
-
-    @property
-    def config_file(self) -> Path | None:
-        return self.root.config.file
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenants: bool = True) -> Config:
@@ -126,7 +95,9 @@ def watched(config: Config) -> tuple[Path, ...]:
     files: dict[Path, None] = dict.fromkeys(config.files)
     for _, _, _, paths in _tenant_files(config.root):
         files.update(dict.fromkeys(paths))
-    files.update(dict.fromkeys(path for path in (config.http.proxy_file, config.http.ca_file) if path is not None))
+    files.update(
+        dict.fromkeys(path for path in (config.root.http.proxy_file, config.root.http.ca_file) if path is not None)
+    )
     for tenant in config.configured:
         files.update(dict.fromkeys(path for path in tenant.auth.files if path != tenant.auth.federated_token_file))
     return tuple(files)
@@ -164,16 +135,15 @@ class _Loading:
         self._environ = environ
         self._notices: list[str] = []
         self._files: list[Path] = []
-        by_flag, by_variable = from_flags(flags), from_environment(environ)
-        self.errors: list[str] = [*by_flag.errors, *by_variable.errors]
+        above = from_outside(flags, environ)
+        self.errors: list[str] = above.errors
         # Whether some tenants are not known because of an error: then it is no error that there are none.
-        self._broken = bool(_TENANTS & (by_flag.unread | by_variable.unread))
-        above = overlay(by_variable.data, by_flag.data)
-        config = above.get("config")
+        self._broken = bool(_TENANTS & above.unread)
+        config = above.data.get("config")
         file = config.get("file") if isinstance(config, dict) else None
         data = self._file(Path(file)) if isinstance(file, str) else {}
-        self._places = Places(file if isinstance(file, str) else NO_FILE, by_variable.origins | by_flag.origins)
-        self._data = overlay(data, above)
+        self._places = Places(file if isinstance(file, str) else NO_FILE, above.origins)
+        self._data = overlay(data, above.data)
 
     def _file(self, path: Path) -> dict[str, Any]:
         """Return what the configuration file sets."""

@@ -108,7 +108,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Layer:
-    """What one source sets.
+    """What variables and flags set.
 
     Attributes:
         data: the settings, nested as in the file.
@@ -185,8 +185,14 @@ def _path_keys() -> tuple[tuple[str, str], ...]:
     return tuple((block, key) for block, key in paths)
 
 
-def from_environment(environ: Mapping[str, str]) -> Layer:
-    """Return what the variables under our prefix set; an empty variable counts as unset."""
+def from_outside(flags_given: Mapping[str, object], environ: Mapping[str, str]) -> Layer:
+    """Return what the variables under our prefix set, and the flags on top of them.
+
+    An empty variable counts as unset; a flag that was not given is None, an empty list, or missing.
+
+    Raises:
+        KeyError: no flag has this path.
+    """
     layer = Layer()
     known = {one.variable: one for one in settings()}
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
@@ -199,6 +205,13 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
             match = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in (*known, TENANT_NAME)])
             fix = f"did you mean {PREFIX}{match}?" if match else "remove it; docs/configuration.md lists the known ones"
             layer.errors.append(sentence(name, "is not a known variable", fix))
+    by_key = {one.key: one for one in flags()}
+    for key, value in flags_given.items():
+        one = by_key[key]
+        if isinstance(value, str):
+            layer.put_text(one, value, one.flag)
+        elif value is not None and value != []:
+            layer.put(one.path, value, one.flag)
     return layer
 
 
@@ -209,23 +222,6 @@ def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
     """
     match = _SERVICE_LINK.fullmatch(name)
     return match is not None and f"{match[1]}_SERVICE_HOST" in environ
-
-
-def from_flags(given: Mapping[str, object]) -> Layer:
-    """Return what the command line sets; a flag that was not given is None, an empty list, or missing.
-
-    Raises:
-        KeyError: no flag has this path.
-    """
-    layer = Layer()
-    known = {one.key: one for one in flags()}
-    for path, value in given.items():
-        one = known[path]
-        if isinstance(value, str):
-            layer.put_text(one, value, one.flag)
-        elif value is not None and value != []:
-            layer.put(one.path, value, one.flag)
-    return layer
 
 
 def azure_given(environ: Mapping[str, str]) -> tuple[str, ...]:

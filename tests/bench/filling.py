@@ -77,11 +77,11 @@ def configure(
 def fill(configuration: Path, *, live: int = 0) -> None:
     """Store a good report of six product types for each tenant but the first `live`, as if polled a moment ago."""
     config = load({"config.file": str(configuration)}, {})
-    if config.storage.path is None:
+    if config.root.storage.path is None:
         raise AssertionError("the configuration has no storage")
     now = time.time()
     rng = random.Random(0)
-    with closing(Storage.open(config.storage.path, clock=lambda: now)) as storage:
+    with closing(Storage.open(config.root.storage.path, clock=lambda: now)) as storage:
         for tenant in config.tenants[live:]:
             snapshot = _report(rng, now)
             standing = Standing().after(Outcome(now, 0.25, snapshot, rejected_rows=0))

@@ -145,7 +145,7 @@ def test_tenant_files_by_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_list_of_one() -> None:
     """A list of one text may be given as that text."""
-    assert load({}, {**TENANTS, f"{PREFIX}WEB__LISTEN_ADDRESS": "[::1]:9365"[5:]}).web.listen_address == (":9365",)
+    assert load({}, {**TENANTS, f"{PREFIX}WEB__LISTEN_ADDRESS": "[::1]:9365"[5:]}).root.web.listen_address == (":9365",)
     assert load({}, {**TENANTS, f"{PREFIX}REPORTS": "activations_user_counts"}).root.reports == (
         "activations_user_counts",
     )
@@ -154,13 +154,13 @@ def test_list_of_one() -> None:
 def test_single_key_lies_on_its_block() -> None:
     """A key's own variable beats the JSON of the block that it stands in."""
     environ = {**TENANTS, f"{PREFIX}POLL": '{"interval": "2h", "jitter": "1m"}', f"{PREFIX}POLL__JITTER": "2m"}
-    poll = load({}, environ).poll
+    poll = load({}, environ).root.poll
     assert (poll.interval, poll.jitter) == (7200.0, 120.0)
 
 
 def test_empty_variable_counts_as_unset() -> None:
     """An empty variable, as templates leave behind, changes nothing."""
-    assert load({}, {**TENANTS, f"{PREFIX}POLL__INTERVAL": "", f"{PREFIX}NO_SUCH": ""}).poll.interval == 3600.0
+    assert load({}, {**TENANTS, f"{PREFIX}POLL__INTERVAL": "", f"{PREFIX}NO_SUCH": ""}).root.poll.interval == 3600.0
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_precedence(given: int, tmp_path: Path) -> None:
     by_flag, by_variable, by_file = given & 4, given & 2, given & 1
     flags = written(tmp_path, f"tenants: [{TENANT}]" + ("\nstorage: {path: /by-file}" if by_file else ""))
     environ = {f"{PREFIX}STORAGE__PATH": "/by-variable"} if by_variable else {}
-    found = load({**flags, "storage.path": "/by-flag" if by_flag else None}, environ).storage.path
+    found = load({**flags, "storage.path": "/by-flag" if by_flag else None}, environ).root.storage.path
     expected = "/by-flag" if by_flag else "/by-variable" if by_variable else "/by-file" if by_file else "None"
     assert str(found) == expected
 
@@ -270,10 +270,10 @@ tenants: [{TENANT}]
         f"{PREFIX}HTTP__PROXY": "http://proxy.example:3128",
     }
     config = load(written(tmp_path, text), environ)
-    assert (config.poll.interval, config.poll.schedule) == (1800.0, None)
+    assert (config.root.poll.interval, config.root.poll.schedule) == (1800.0, None)
     assert config.root.auth is not None
     assert (config.root.auth.kind, config.root.auth.expires) == ("certificate", None)
-    assert config.http.proxy_file is None
+    assert config.root.http.proxy_file is None
 
 
 def test_config_file_by_variable(tmp_path: Path) -> None:
@@ -307,9 +307,9 @@ def test_flags_as_argparse_gives_them() -> None:
     config = load(
         {"web.listen_address": ["127.0.0.1:0", "unix:/run/x.sock"], "config.check": True, "log.level": None}, TENANTS
     )
-    assert config.web.listen_address == ("127.0.0.1:0", "unix:/run/x.sock")
-    assert (config.invocation.check, config.log.level) == (True, "info")
-    assert load({"web.listen_address": []}, TENANTS).web.listen_address == (":9365",)
+    assert config.root.web.listen_address == ("127.0.0.1:0", "unix:/run/x.sock")
+    assert (config.root.config.check, config.root.log.level) == (True, "info")
+    assert load({"web.listen_address": []}, TENANTS).root.web.listen_address == (":9365",)
 
 
 def test_bad_flags() -> None:
@@ -345,7 +345,7 @@ def test_unknown_flag_path() -> None:
 )
 def test_web_prefix(prefix: str | None, url: str | None, expected: str) -> None:
     """The prefix of all paths is the one given, or else the path of the external URL, as in Prometheus."""
-    assert load({"web.route_prefix": prefix, "web.external_url": url}, TENANTS).web.prefix == expected
+    assert load({"web.route_prefix": prefix, "web.external_url": url}, TENANTS).root.web.prefix == expected
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/%2D/healthy", "/api/v1/status", "/a b", "metrics", "/", "/a?b"])
@@ -379,8 +379,8 @@ def test_proxy_from_a_file(tmp_path: Path) -> None:
     """The proxy's address may stand in a file, which is read with the configuration."""
     (tmp_path / "proxy").write_text("http://me:s3cret~@proxy.example:3128\n", encoding="utf-8")
     config = loaded(tmp_path, "http: {proxy_file: proxy}")
-    assert config.http.proxy is not None
-    assert config.http.proxy.get_secret_value() == "http://me:s3cret~@proxy.example:3128"
+    assert config.root.http.proxy is not None
+    assert config.root.http.proxy.get_secret_value() == "http://me:s3cret~@proxy.example:3128"
     (tmp_path / "proxy").write_text("me:s3cret~@proxy.example", encoding="utf-8")
     found = errors({"config.file": str(tmp_path / "config.yml")}, {})
     assert found == (

@@ -29,8 +29,12 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> Config:
 def test_values(whole: Config) -> None:
     """Every key of the file arrives with its value, durations in seconds."""
     assert (whole.root.cloud.name, whole.root.cloud.graph) == ("global", "https://graph.microsoft.com")
-    assert (whole.poll.interval, whole.poll.schedule, whole.poll.timezone) == (HOUR, None, "Europe/Berlin")
-    assert (whole.poll.jitter, whole.poll.timeout, whole.poll.concurrency) == (300.0, 60.0, 16)
+    assert (whole.root.poll.interval, whole.root.poll.schedule, whole.root.poll.timezone) == (
+        HOUR,
+        None,
+        "Europe/Berlin",
+    )
+    assert (whole.root.poll.jitter, whole.root.poll.timeout, whole.root.poll.concurrency) == (300.0, 60.0, 16)
     assert (whole.root.report.api_version, whole.root.report.format, whole.root.report.max_age) == (
         "v1.0",
         "csv",
@@ -43,16 +47,19 @@ def test_values(whole: Config) -> None:
         "Visio Online Plan 2": 0.3,
         "Project": None,
     }
-    assert whole.http.proxy is not None
-    assert whole.http.proxy.get_secret_value() == "http://user:p4ssword~@proxy.example:3128"
-    assert (whole.http.ca_file, whole.http.download_hosts) == (Path("ca.pem"), (".office.com", "files.example:8443"))
-    assert (whole.storage.path, whole.storage.retention) == (Path("data"), 5 * 365 * 24 * HOUR)
+    assert whole.root.http.proxy is not None
+    assert whole.root.http.proxy.get_secret_value() == "http://user:p4ssword~@proxy.example:3128"
+    assert (whole.root.http.ca_file, whole.root.http.download_hosts) == (
+        Path("ca.pem"),
+        (".office.com", "files.example:8443"),
+    )
+    assert (whole.root.storage.path, whole.root.storage.retention) == (Path("data"), 5 * 365 * 24 * HOUR)
 
 
 def test_defaults(tmp_path: Path) -> None:
     """A file that names a tenant and nothing else has the documented defaults."""
     config = loaded(tmp_path, "")
-    assert (config.poll.interval, config.poll.jitter, config.poll.timeout) == (HOUR, 300.0, 60.0)
+    assert (config.root.poll.interval, config.root.poll.jitter, config.root.poll.timeout) == (HOUR, 300.0, 60.0)
     assert (config.root.report.api_version, config.root.report.format, config.root.report.max_age) == (
         None,
         "csv",
@@ -63,9 +70,13 @@ def test_defaults(tmp_path: Path) -> None:
         25,
         {},
     )
-    assert (config.storage.path, config.storage.retention) == (None, 5 * 365 * 24 * HOUR)
-    assert (config.web.listen_address, config.web.telemetry_path, config.web.prefix) == ((":9365",), "/metrics", "")
-    assert (config.log.level, config.log.format, config.notices) == ("info", "logfmt", ())
+    assert (config.root.storage.path, config.root.storage.retention) == (None, 5 * 365 * 24 * HOUR)
+    assert (config.root.web.listen_address, config.root.web.telemetry_path, config.root.web.prefix) == (
+        (":9365",),
+        "/metrics",
+        "",
+    )
+    assert (config.root.log.level, config.root.log.format, config.notices) == ("info", "logfmt", ())
     (tenant,) = config.tenants
     assert (tenant.api_version, tenant.download_hosts) == ("v1.0", (".office.com",))
 
@@ -140,16 +151,16 @@ tenant_files: [more/*.yml]
 """
     flags = written(tmp_path, text)
     config = load(flags, {"OFFICE365_EXPORTER_HTTP__CA_FILE": "ca.pem"})
-    assert config.storage.path == tmp_path / "data"
+    assert config.root.storage.path == tmp_path / "data"
     assert [tenant.auth.client_secret_file for tenant in config.tenants] == [tmp_path / "a", tmp_path / "more" / "b"]
-    assert config.http.ca_file == Path("ca.pem")
-    assert load({**flags, "storage.path": "here"}, {}).storage.path == Path("here")
+    assert config.root.http.ca_file == Path("ca.pem")
+    assert load({**flags, "storage.path": "here"}, {}).root.storage.path == Path("here")
 
 
 def test_empty_blocks_mean_nothing(tmp_path: Path) -> None:
     """A key with nothing after it is as good as none."""
     config = loaded(tmp_path, f"poll:\nreport:\nhttp:\ntenant_files:\nauth:\ntenants: [{TENANT}]")
-    assert config.poll.interval == HOUR
+    assert config.root.poll.interval == HOUR
     assert [tenant.name for tenant in config.tenants] == ["contoso"]
 
 
@@ -214,7 +225,7 @@ def test_masked_flags_and_proxy(tmp_path: Path) -> None:
         "web.enable_lifecycle": True,
     }
     config = load(flags, {"OFFICE365_EXPORTER_HTTP__PROXY": "http://proxy.example:3128"})
-    assert config.web.config.file == tmp_path / "web.yml"
+    assert config.root.web.config.file == tmp_path / "web.yml"
     assert f"# --web.config.file={tmp_path}/web.yml\n# --web.enable-lifecycle\n" in masked(config)
     assert "  proxy: http://proxy.example:3128\n" in masked(config)
     text = masked(load(flags, {"OFFICE365_EXPORTER_HTTP__PROXY_FILE": str(tmp_path / "proxy")}))
