@@ -16,7 +16,7 @@ import yaml
 from exporter.cli.simulator import write_configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Any
@@ -58,14 +58,15 @@ class Running:
     Args:
         words: the command line; `--web.listen-address=127.0.0.1:0` is added.
         log: where its stderr goes.
+        start: what the command line begins with.
         more: variables of its environment.
     """
 
-    def __init__(self, *words: str, log: Path, **more: str) -> None:
+    def __init__(self, *words: str, log: Path, start: Sequence[str] = COMMAND, **more: str) -> None:
         self._log = log
         with log.open("w", encoding="utf-8") as stderr:
             self.process = subprocess.Popen(
-                [*COMMAND, *words, "--web.listen-address=127.0.0.1:0"],
+                [*start, *words, "--web.listen-address=127.0.0.1:0"],
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env=environment(**more),

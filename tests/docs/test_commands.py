@@ -8,11 +8,9 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 import trustme
 import yaml
@@ -22,7 +20,7 @@ from tests.delivery.manifests import refusals
 from tests.docs.markdown import PAGES, ROOT, Block, blocks
 from tests.full_simulator import Simulator, SimulatorServer
 from tests.process import ALL_POLLED, Running, configure, environment
-from tests.tools import free_address, require
+from tests.tools import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,24 +167,11 @@ def test_the_quick_start_serves(simulated: tuple[Path, dict[str, str]], programs
     """The command of the README serves the tenant under its name, and keeps its reports in a folder of one's own."""
     (name,) = {line for block in SHELL for line in block.text.splitlines() if "OFFICE365_EXPORTER_TENANT_NAME=" in line}
     (command,) = {block.text.strip() for block in SHELL if "$HOME" in block.text}
-    address = free_address()
-    with subprocess.Popen(
-        ["bash", "-c", f"{name}\nexec {command}"],
-        env=environment(
-            PATH=programs, HOME=str(tmp_path), OFFICE365_EXPORTER_WEB__LISTEN_ADDRESS=address, **simulated[1]
-        ),
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            transport = httpx.HTTPTransport(retries=20)
-            with httpx.Client(transport=transport, base_url=f"http://{address}", timeout=60) as client:
-                while not re.search(
-                    r'^office365_activations_up\{.*tenant="contoso"\} 1\.0$', client.get("/metrics").text, re.MULTILINE
-                ):
-                    time.sleep(0.05)
-        finally:
-            process.terminate()
-    assert process.returncode == 0
+    start = ("bash", "-c", f'{name}\nexec {command} "$@"', "bash")
+    variables = {"PATH": programs, "HOME": str(tmp_path), **simulated[1]}
+    with Running(start=start, log=tmp_path / "log", **variables) as running:
+        running.wait_until(r'^office365_activations_up\{.*tenant="contoso"\} 1\.0$')
+        assert running.stop()[0] == 0
     (folder,) = tmp_path.glob(".local/state/*")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert (folder / "office365-activations.db").exists()
