@@ -166,7 +166,7 @@ class _Loading:
         """Return the configuration; where `errors` is not empty, it must not be used."""
         root, found = validated(Root, self._data)
         self.errors += [self._places.line(finding) for finding in found]
-        wrong = frozenset(str(finding.path[0]) for finding in found)
+        wrong = frozenset(Root.model_fields) & {str(finding.path[0]) for finding in found}
         self._broken |= bool(_TENANTS & wrong)
         entries = [Entry(self._places, index, raw) for index, raw in enumerate(root.tenants)]
         entries += self._file_entries(root)

@@ -98,3 +98,13 @@ def test_one_tenant_id_behind_two_gateways(tmp_path: Path) -> None:
     assert (one.keys[0].cloud, two.keys[0].cloud) == ("https://one.example", "https://two.example")
     (line,) = errors(written(tmp_path, f"tenants: [{', '.join(entries)}]"), {})
     assert "is already configured by" in line
+
+
+def test_a_tenant_id_at_the_top_hides_no_other_error(tmp_path: Path) -> None:
+    """A key of a tenant that stands at the top is an error, and so is its lack in the tenant."""
+    text = f"tenant_id: contoso.example\ntenants: [{TENANT.replace('tenant_id: contoso.example, ', '')}]"
+    file = written(tmp_path, text)
+    assert [line.split("; ")[0] for line in errors(file, {})] == [
+        f"{tmp_path}/config.yml:tenant_id: is not a known key",
+        f"{tmp_path}/config.yml:tenants[0].tenant_id: is missing (tenant contoso)",
+    ]
