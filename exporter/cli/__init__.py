@@ -136,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--format", choices=("table", "json"), default="table", help="output format (default: table)")
     made["once"].add_argument("--output", metavar="FILE", help="write to FILE (atomically), not to stdout")
     history.add_argument("--format", choices=("csv", "openmetrics"), default="csv", help="(default: csv)")
-    history.add_argument("--since", metavar="DATE", help="from this date or time on (ISO 8601)")
-    history.add_argument("--until", metavar="DATE", help="up to this date or time (ISO 8601)")
+    history.add_argument("--since", default="1970-01-01", metavar="DATE", help="from this date or time on (ISO 8601)")
+    history.add_argument("--until", default="9999-12-31", metavar="DATE", help="up to this date or time (ISO 8601)")
     history.add_argument(
         "--step", default="4m", metavar="DURATION", help="OpenMetrics: time between two repeated samples (default: 4m)"
     )

@@ -42,8 +42,8 @@ def run(arguments: Arguments, environ: Mapping[str, str]) -> int:
     if config.root.storage.path is None:
         raise config_error("storage.path", "is not set", "without storage there is no history")
     options = arguments.options
-    since = _moment("--since", options["since"] or "1970-01-01")
-    until = _moment("--until", options["until"] or "9999-12-31")
+    since = _moment("--since", options["since"])
+    until = _moment("--until", options["until"])
     step, extra_labels = _step(options["step"]), _labels(options["label"] or ())
     with History(config.root.storage.path) as history:
         chosen = history.series(config.configured, options["tenant"] or ())

@@ -228,9 +228,13 @@ def delete_unseen(connection: sqlite3.Connection, before: float, day: date) -> i
     ).rowcount
 
 
+_YEAR_9999 = 253_370_764_800.0
+"""Unix seconds; no time is written beyond it."""
+
+
 def number(value: object) -> float:
-    """Return a stored number; ValueError where it is none."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    """Return a stored number of seconds; ValueError where it is none."""
+    if not isinstance(value, int | float) or not abs(value) < _YEAR_9999:
         raise ValueError(f"{value!r} is not a number")
     return float(value)
 

@@ -338,6 +338,7 @@ def test_remarks_on_the_web_configuration_go_to_stderr(tmp_path: Path) -> None:
     [
         (("history",), "storage.path: is not set"),
         (("history", "--storage.path=x", "--since", "yesterday"), "--since: 'yesterday' is not a date"),
+        (("history", "--storage.path=x", "--until", ""), "--until: '' is not a date"),
         (("history", "--storage.path=x", "--format=openmetrics", "--label", "job"), "--label: 'job' has no value"),
         (
             ("history", "--storage.path=x", "--format=openmetrics", "--step", "often"),

@@ -381,6 +381,7 @@ def test_an_unreadable_row_costs_only_itself(storage: Storage, folder: Path, dam
         "UPDATE product SET product_type = CAST(x'ff41' AS TEXT)",
         "UPDATE edition SET refresh_date = 'yesterday'",
         "UPDATE edition SET collected_at = 'noon'",
+        "UPDATE edition SET collected_at = 1e300",
         "UPDATE edition SET published_at = 'noon'",
         "UPDATE edition SET confirmed_at = 'noon'",
         "UPDATE series SET last_success = 'noon'",
