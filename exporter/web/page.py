@@ -256,9 +256,8 @@ def _numbers(report: ReportStatus, now: datetime) -> Html | None:
     """Return the table of a report's products, or that its numbers were withdrawn."""
     products = report.products
     if not products:
-        withdrawn = report.data_expires is not None and report.data_expires <= now
         text = f"The numbers were withdrawn: no poll has succeeded since {moment(report.last_success, now)}."
-        return tag("p", text) if withdrawn else None
+        return tag("p", text) if report.refresh_date else None
     columns = list(products[0].counts)
     has_ratio = not _is_by_platform(report)
     head = [tag("th", _USERS.get(column, column.replace("_", " ")), scope="col") for column in columns]

@@ -77,6 +77,18 @@ def test_a_failing_tenant_keeps_its_numbers_until_they_are_withdrawn() -> None:
     )
 
 
+def test_a_page_says_that_numbers_are_withdrawn_whatever_the_clock() -> None:
+    """Numbers that a clock set back has withdrawn before their time are said to be, and those never read are not."""
+    of = status({"contoso": reported()})
+    report = replace(of.tenants[0].reports["activations_user_counts"], products=())
+    never = replace(report, refresh_date=None, data_expires=of.time)
+    pages = [
+        page(replace(of, tenants=(replace(of.tenants[0], reports={"activations_user_counts": one}),)))
+        for one in (report, never)
+    ]
+    assert ["The numbers were withdrawn" in shown for shown in pages] == [True, False]
+
+
 def test_numbers_ratio_and_target() -> None:
     """A product has its three numbers and its ratio as a bar against the target, where one applies."""
     rows = (
