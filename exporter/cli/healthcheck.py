@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -57,8 +58,7 @@ def _ask(written: str, path: str, *, may_be_tls: bool) -> int | None:
                 return None
             if error.reason not in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
                 raise
-    with _connect(written) as plain:
-        return _get(plain, path)
+    return _get(written, path)
 
 
 def _ask_encrypted(written: str, path: str) -> int:
@@ -67,13 +67,11 @@ def _ask_encrypted(written: str, path: str) -> int:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with _connect(written) as plain, context.wrap_socket(plain) as encrypted:
-            return _get(encrypted, path)
+        return _get(written, path, context)
     except (ssl.SSLEOFError, ConnectionError):
         # In TLS 1.3 a missing client certificate is refused after the handshake, and the alert can be lost.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        with _connect(written) as plain, context.wrap_socket(plain) as encrypted:
-            return _get(encrypted, path)
+        return _get(written, path, context)
 
 
 def _connect(written: str) -> socket.socket:
@@ -86,8 +84,10 @@ def _connect(written: str) -> socket.socket:
     return socket.create_connection((_LOOPBACK.get(tcp[0], tcp[0]), int(tcp[1])), _TIMEOUT)
 
 
-def _get(connection: socket.socket, path: str) -> int:
-    client = http.client.HTTPConnection("localhost")
-    client.sock = connection
-    client.request("GET", path, headers={"Connection": "close"})
-    return client.getresponse().status
+def _get(written: str, path: str, context: ssl.SSLContext | None = None) -> int:
+    with contextlib.closing(http.client.HTTPConnection("localhost")) as client:
+        client.sock = _connect(written)
+        if context is not None:
+            client.sock = context.wrap_socket(client.sock)
+        client.request("GET", path, headers={"Connection": "close"})
+        return client.getresponse().status

@@ -57,10 +57,8 @@ def _wait(pause: float, left: float) -> None:
     """Wait, and show on a terminal how much time is left."""
     until = time.monotonic() + pause
     while (rest := until - time.monotonic()) > 0:
-        if not sys.stderr.isatty():
-            time.sleep(rest)
-            return
-        minutes, seconds = divmod(round(left - pause + rest), 60)
-        sys.stderr.write(f"\rwaiting, {minutes}:{seconds:02d} left\x1b[K")
-        sys.stderr.flush()
+        if sys.stderr.isatty():
+            minutes, seconds = divmod(round(left - pause + rest), 60)
+            sys.stderr.write(f"\rwaiting, {minutes}:{seconds:02d} left\x1b[K")
+            sys.stderr.flush()
         time.sleep(min(rest, 1))

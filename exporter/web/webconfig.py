@@ -232,12 +232,14 @@ class WebConfig(_Section):
 
     def remarks(self) -> Iterator[str]:
         """Yield a sentence for each setting that is accepted but works differently here."""
-        if self.tls is None and self.tls_server_config is not None:
-            yield "tls_server_config names no certificate: TLS is off, as in the exporter-toolkit"
+        if self.tls is None:
+            if self.tls_server_config is not None:
+                yield "tls_server_config names no certificate: TLS is off, as in the exporter-toolkit"
+            return
         http = self.http_server_config
-        if self.tls is not None and http.http2 and "http2" in http.model_fields_set:
+        if http.http2 and "http2" in http.model_fields_set:
             yield "http2: true is accepted, and served as HTTP/1.1"
-        if self.tls is not None and self.tls.client_auth_type == "RequestClientCert":
+        if self.tls.client_auth_type == "RequestClientCert":
             yield "client_auth_type RequestClientCert is accepted, but no certificate is requested"
 
 
