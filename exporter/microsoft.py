@@ -16,14 +16,14 @@ from exporter.config.types import PROXY_FORM, is_proxy
 from exporter.errors import ConfigError
 from exporter.http import Clients, Proxy, tls_context
 from exporter.poller import Poller
-from exporter.quota import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import httpx
 
-    from exporter.config import Config, Tenant
+    from exporter.config import Config
+    from exporter.quota import Budget
 
 
 class Microsoft:
@@ -58,22 +58,6 @@ class Microsoft:
 
     def close(self) -> None:
         self.clients.close()
-
-
-def check_files(config: Config, tenants: Iterable[Tenant], environ: Mapping[str, str]) -> None:
-    """Read every file that polls would read, without any request.
-
-    Raises:
-        ConfigError: some cannot be used; all are named.
-    """
-    errors: tuple[str, ...] = ()
-    try:
-        Microsoft(config, Budget(time.time), environ=environ).close()
-    except ConfigError as error:
-        errors = error.errors
-    errors += Credentials().errors(tenants)
-    if errors:
-        raise ConfigError(errors)
 
 
 def proxy_from(configured: str | None, environ: Mapping[str, str]) -> Proxy:

@@ -11,18 +11,19 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from exporter.auth.credentials import Credentials
 from exporter.auth.hints import consent_fixing, consent_url
 from exporter.cli.common import chosen_tenants, for_each, set_up_log
 from exporter.config import load
 from exporter.errors import ConfigError, Reason
-from exporter.microsoft import Microsoft, check_files
+from exporter.microsoft import Microsoft
 from exporter.quota import Budget
 from exporter.reports import REPORTS
 from exporter.state import Failure, Outcome, Standing
 from exporter.web.webconfig import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
     from exporter.cli import Arguments
@@ -103,17 +104,19 @@ def check_offline(config: Config, tenants: Iterable[Tenant], environ: Mapping[st
     """
     for notice in config.notices:
         sys.stderr.write(f"note: {notice}\n")
-    checks: list[Callable[[], object]] = [lambda: check_files(config, tenants, environ)]
+    errors: tuple[str, ...] = ()
+    try:
+        Microsoft(config, Budget(time.time), environ=environ).close()
+    except ConfigError as error:
+        errors += error.errors
+    errors += Credentials().errors(tenants)
     if config.root.web.config.file is not None:
-        checks.append(WebConfigFile(config.root.web.config.file).load)
-    errors: list[str] = []
-    for check in checks:
         try:
-            check()
+            WebConfigFile(config.root.web.config.file).load()
         except ConfigError as error:
             errors += error.errors
     if errors:
-        raise ConfigError(tuple(errors))
+        raise ConfigError(errors)
 
 
 class _Examination:

@@ -73,7 +73,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, need_tenant
         need_tenants: whether it is an error that no tenant is named.
 
     Returns:
-        The configuration. Files of credentials are not read here: see `microsoft.check_files`.
+        The configuration. Files of credentials are not read here: see `check_offline` of cli.check.
 
     Raises:
         ConfigError: something is wrong; it lists every error, one line each, never with a secret.

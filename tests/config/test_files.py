@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.cli.check import check_offline
 from exporter.config import load, watched
 from exporter.errors import ConfigError
-from exporter.microsoft import check_files
 from tests.config.loading import TENANT, UUID, errors, loaded, written
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_every_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     config = loaded(tmp_path, text)
     bare_value, path = "write only the value into it, as UTF-8", "check the path, and that the exporter can read it"
     with pytest.raises(ConfigError) as caught:
-        check_files(config, config.tenants, {})
+        check_offline(config, config.tenants, {})
     assert caught.value.errors == (
         f"http.ca_file: {tmp_path}/ca.pem: No such file or directory; use a PEM file of CA certificates",
         f"b.example: auth.certificate_password_file: cannot use {tmp_path}/b: it is empty; {bare_value}",
