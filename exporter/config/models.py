@@ -35,6 +35,7 @@ from exporter.config.types import (
     Text,
     Uuid,
     block,
+    must,
     setting,
 )
 from exporter.reports import DEFAULT_REPORTS, REPORTS
@@ -76,12 +77,6 @@ def _level(value: object) -> object:
     return "warning" if value == "warn" else value
 
 
-def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(values)) < len(values):
-        raise rule("contains the same entry twice", "keep one of the two")
-    return values
-
-
 def _one_casing(values: dict[str, Any]) -> dict[str, Any]:
     folded: set[str] = set()
     for name in values:
@@ -91,7 +86,10 @@ def _one_casing(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-ReportNames = Annotated[tuple[ReportName, ...], Field(min_length=1), AfterValidator(_unique)]
+_Unique: Final = must(
+    lambda values: len(set(values)) == len(values), "contains the same entry twice", "keep one of the two"
+)
+ReportNames = Annotated[tuple[ReportName, ...], Field(min_length=1), _Unique]
 
 
 class Poll(Settings):
@@ -175,7 +173,7 @@ class Http(Settings):
     )
     proxy_file: FilePath | None = setting(None, "a file that holds the proxy's address")
     ca_file: FilePath | None = setting(None, "certificates (PEM) added to the system's trust store")
-    download_hosts: Annotated[tuple[DownloadHost, ...], AfterValidator(_unique)] | None = setting(
+    download_hosts: Annotated[tuple[DownloadHost, ...], _Unique] | None = setting(
         None, "where reports may be downloaded from: suffixes, or host:port; the default depends on the cloud"
     )
 
@@ -248,8 +246,8 @@ class Storage(Settings):
     retention: Annotated[Duration, within(DAY)] = setting(5 * 365 * DAY, "how long reports are kept")
 
 
-class WebConfigFile(Settings):
-    """The web configuration file of Prometheus' exporter-toolkit."""
+class WebConfigPath(Settings):
+    """Where the web configuration of Prometheus' exporter-toolkit is."""
 
     file: FilePath | None = setting(None, "web configuration file: TLS, basic auth, headers", flag=True)
 
@@ -257,11 +255,11 @@ class WebConfigFile(Settings):
 class Web(Settings):
     """How the metrics are served."""
 
-    listen_address: Annotated[tuple[ListenAddress, ...], Field(min_length=1), AfterValidator(_unique)] = setting(
+    listen_address: Annotated[tuple[ListenAddress, ...], Field(min_length=1), _Unique] = setting(
         (":9365",), "address to listen on, host:port or unix:PATH", flag=True
     )
     telemetry_path: TelemetryPath = setting("/metrics", "path of the metrics", flag=True)
-    config: WebConfigFile = block(WebConfigFile, "the web configuration")
+    config: WebConfigPath = block(WebConfigPath, "the web configuration")
     route_prefix: RoutePrefix | None = setting(
         None, "prefix of all paths; default: the path of the external URL", flag=True
     )
