@@ -81,15 +81,12 @@ class _AlertingSSLObject(ssl.SSLObject):
             raise
         except ssl.SSLError as error:
             self._failure = error
-            on_failure = _ON_FAILURE.get()
-            if on_failure is None:
-                raise
-            on_failure(error)
+            _ON_FAILURE.get()(error)
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert must be sent first") from None
 
 
-_ON_FAILURE: ContextVar[Callable[[ssl.SSLError], None] | None] = ContextVar("_ON_FAILURE", default=None)
-"""Called when the handshake of the current connection fails."""
+_ON_FAILURE: ContextVar[Callable[[ssl.SSLError], None]] = ContextVar("_ON_FAILURE")
+"""Called when the handshake of the current connection fails; `shake_hands` sets it."""
 
 
 async def shake_hands(
