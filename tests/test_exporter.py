@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from exporter.cli.serve import PeriodicTasks, Systemd, _Service
-from exporter.config import load
+from exporter.config import Web, load
 from exporter.errors import Reason
 from exporter.exporter import Exporter
 from exporter.files import Watch
@@ -607,7 +607,7 @@ def test_of_many_signals_to_reload_two_reloads_come() -> None:
 
     service = _Service(
         SimpleNamespace(periodic_tasks=tuple, reload=reload),  # type: ignore[arg-type]  # all that is used of it
-        SimpleNamespace(web=None),  # type: ignore[arg-type]
+        Web(),
         Systemd({}),
         lambda _addresses: None,
     )

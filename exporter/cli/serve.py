@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from exporter.cli import Arguments
-    from exporter.config import Config
+    from exporter.config import Config, Web
 
 logger = log.get_logger(__name__)
 
@@ -78,7 +78,7 @@ def serve_forever(
     exporter = Exporter(config, reload, open_storage(config), environ=environ)
     logger.info("starting", version=__version__, tenants=len(config.tenants), pid=os.getpid())
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(_Service(exporter, config, Systemd(environ), started).run())
+        runner.run(_Service(exporter, config.root.web, Systemd(environ), started).run())
     logger.info("stopped")
     return 0
 
@@ -89,12 +89,12 @@ class _Service:
     def __init__(
         self,
         exporter: Exporter,
-        config: Config,
+        web: Web,
         systemd: Systemd,
         started: Callable[[tuple[str, ...]], None],
     ) -> None:
         self._exporter = exporter
-        self._web = config.root.web
+        self._web = web
         self._systemd = systemd
         self._started = started
         self._periodic = PeriodicTasks(exporter.periodic_tasks())
