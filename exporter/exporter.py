@@ -248,7 +248,6 @@ class Exporter:
 
         return status(
             self._config,
-            self._tenants,
             self._states,
             self._storage,
             only=tenant,

@@ -169,7 +169,6 @@ def _adapter() -> TypeAdapter[Status]:
 
 def status(
     config: Config,
-    tenants: Sequence[Tenant],
     states: ReportStates,
     storage: Storage,
     *,
@@ -189,6 +188,7 @@ def status(
     Raises:
         UnknownTenantError: `only` is not configured.
     """
+    tenants = config.tenants
     since = datetime.fromtimestamp(now, UTC).date() - timedelta(days=HISTORY_DAYS)
 
     def state_of(tenant: Tenant) -> State:

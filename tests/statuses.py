@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.config import load
@@ -72,8 +73,7 @@ def status(
         known.setdefault(name, tenant(name, tenant_id=f"00000000-0000-0000-0000-{number:012}"))
     with closing(storage or Storage(None, lambda: NOON)) as held:
         return real_status(
-            load({}, _ENVIRONMENT),
-            list(known.values()),
+            replace(load({}, _ENVIRONMENT), configured=tuple(known.values())),
             ReportStates({known[name].keys[0]: standing for name, standing in (states or {}).items()}),
             held,
             only=only,
