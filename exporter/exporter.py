@@ -152,8 +152,9 @@ class Exporter:
         with self._reloading:
             self.connect()
             self._schedule = Schedule(self._due, self.poll, clock=self._clock, monotonic=self._monotonic)
-            self._schedule.replace(self._tenants, self._config.root.poll.concurrency)
+            # First: APScheduler searches jobs that wait for its start one by one, a minute for 50,000.
             self._schedule.start()
+            self._schedule.replace(self._tenants, self._config.root.poll.concurrency)
 
     def stop(self) -> None:
         """Start no further poll, give those that run a moment, and close storage."""

@@ -62,7 +62,7 @@ class Container:
         self._enter += [*config["Env"], *(f"{name}={text}" for name, text in variables.items())]
         command = self._enter + config["Entrypoint"] + config["Cmd"]
         prepared = json.dumps([str(root), str(volume), str(folder / "files"), network, temporary, command])
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *(["--net"] if network else [])]
+        apart = ["unshare", "--mount", "--pid", "--fork", *(["--net"] if network else [])]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*apart, sys.executable, "-m", "tests.delivery.container", prepared],
@@ -84,7 +84,8 @@ class Container:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        if self._process.poll() is None:
+            os.kill(self.first, signal.SIGKILL)
         self._process.wait()
 
     @property
