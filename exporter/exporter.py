@@ -152,7 +152,7 @@ class Exporter:
         with self._reloading:
             self.connect()
             self._schedule = Schedule(self._due, self.poll, clock=self._clock, monotonic=self._monotonic)
-            # First: APScheduler searches jobs that wait for its start one by one, a minute for 50,000.
+            # First: APScheduler searches the jobs that wait for its start one by one, for each that is added.
             self._schedule.start()
             self._schedule.replace(self._tenants, self._config.root.poll.concurrency)
 
