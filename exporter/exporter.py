@@ -87,11 +87,10 @@ class Exporter:
         self._monotonic = monotonic
         self._age_clock = AgeClock(clock, monotonic)
         self._config = config
-        self._tenants = config.tenants
         self._own = OwnMetrics(environ.get(_REVISION, ""), storage)
         self._own.reloaded_at = clock()
         self._recorder = Recorder(storage, self._own, clock, monotonic)
-        self._recorder.adopt(self._tenants)
+        self._recorder.adopt(self._config.tenants)
         self._states, self._budget = self._recorder.states, self._recorder.budget
         samples = TenantSamples(self._states, self._budget, self._age_clock)
         self._process = ProcessMetrics() if process_metrics else None
@@ -110,7 +109,7 @@ class Exporter:
     def render_first(self) -> None:
         """Render what storage restored: from here on the exporter is ready."""
         with self._reloading:
-            self._renderer.replace(self._tenants)
+            self._renderer.replace(self._config.tenants)
             self._renderer.render()
         self._rendered = True
         self._renderer.start()
@@ -123,11 +122,11 @@ class Exporter:
         """
         with self._reloading:
             self._microsoft = self._microsoft or self._new_microsoft(self._config)
-            self._own.expiries = self._microsoft.credentials.expiries(self._tenants)
+            self._own.expiries = self._microsoft.credentials.expiries(self._config.tenants)
 
     @property
     def reports(self) -> tuple[tuple[Tenant, Key], ...]:
-        return tuple((tenant, key) for tenant in self._tenants for key in tenant.keys)
+        return tuple((tenant, key) for tenant in self._config.tenants for key in tenant.keys)
 
     def poll(self, tenant: Tenant, key: Key) -> Outcome:
         """Poll a report once, after `connect`: its outcome is stored, rendered soon, counted and logged."""
@@ -154,7 +153,7 @@ class Exporter:
             self._schedule = Schedule(self._due, self.poll, clock=self._clock, monotonic=self._monotonic)
             # First: APScheduler searches the jobs that wait for its start one by one, for each that is added.
             self._schedule.start()
-            self._schedule.replace(self._tenants, self._config.root.poll.concurrency)
+            self._schedule.replace(self._config.tenants, self._config.root.poll.concurrency)
 
     def stop(self) -> None:
         """Start no further poll, give those that run a moment, and close storage."""
@@ -178,7 +177,7 @@ class Exporter:
         if self._schedule is not None and (jumped := self._age_clock.jumped()):
             log.warning("the clock jumped: every poll is scheduled again", seconds=round(jumped, 1))
             self._schedule.plan_again()
-            self._renderer.replace(self._tenants)  # what is too old, and when it will be, follows the clock
+            self._renderer.replace(self._config.tenants)  # what is too old, and when it will be, follows the clock
 
     def _reload_if_changed(self) -> None:
         if self._watch.changed() or self._is_corrected():
@@ -199,7 +198,7 @@ class Exporter:
 
     def _repair_storage(self) -> None:
         if self._recorder.repair_storage():
-            self._renderer.replace(self._tenants)
+            self._renderer.replace(self._config.tenants)
 
     def _warn_of_expiry(self) -> None:
         for expiry in self._own.expiries:
@@ -270,7 +269,6 @@ class Exporter:
             before = self._watch.now()
             try:
                 config = self._load()
-                tenants = config.tenants
                 microsoft = self._new_microsoft(config)
             except ConfigError as error:
                 self._own.reload_error = error.message
@@ -279,18 +277,19 @@ class Exporter:
                     "the configuration was not reloaded; the previous one remains in force", errors=error.message
                 )
                 return False, f"not reloaded, the previous configuration remains in force:\n{error.message}"
-            self._swap(config, tenants, microsoft, self._watch.differences(before))
+            self._swap(config, microsoft, self._watch.differences(before))
             self._watch.accept(before)
             self._own.reloaded_at = self._clock()
             self._own.reload_error = ""
-            log.info("the configuration was reloaded", tenants=len(tenants))
-            return True, f"reloaded (tenants: {len(tenants)})"
+            enabled = len(config.tenants)
+            log.info("the configuration was reloaded", tenants=enabled)
+            return True, f"reloaded (tenants: {enabled})"
 
-    def _swap(self, config: Config, tenants: tuple[Tenant, ...], microsoft: Microsoft, changed: set[Path]) -> None:
+    def _swap(self, config: Config, microsoft: Microsoft, changed: set[Path]) -> None:
         if config.root.storage.path != self._config.root.storage.path:
             log.warning("a new storage.path takes effect only after a restart", path=str(config.root.storage.path))
         auth_before = {key: (tenant.auth, tenant.client_id) for tenant, key in self.reports}
-        self._config, self._tenants, self._microsoft = config, tenants, microsoft
+        self._config, self._microsoft, tenants = config, microsoft, config.tenants
         self._recorder.adopt(tenants)
         for tenant in tenants:
             auth, is_new_file = (tenant.auth, tenant.client_id), not changed.isdisjoint(tenant.auth.files)

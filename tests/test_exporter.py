@@ -354,7 +354,7 @@ def test_a_clock_that_jumps_gives_no_calls_back(server: SimulatorServer, tmp_pat
     before = service.metrics().split(remaining)[1].split()[0]
     server.latency = 3600
     ahead[0] = 3600
-    service.exporter._renderer.replace(service.exporter._tenants)
+    service.exporter._renderer.replace(service.exporter._config.tenants)
     service.exporter._renderer.render()
     assert before == service.metrics().split(remaining)[1].split()[0] != "7.0"
     service.stop()

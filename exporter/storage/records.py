@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CALL_MEMORY = 3600.0
 # How many reports one transaction of `delete_older` removes: a poll never waits long for it.
 DELETE_BATCH = 500
+# Unix seconds beyond which no time can be written.
+_YEAR_9999 = 253_370_764_800.0
 
 _SAVE_SERIES = """
     UPDATE series SET tenant = ?, last_success = coalesce(?, last_success), failures_in_row = ?,
@@ -226,10 +228,6 @@ def delete_unseen(connection: sqlite3.Connection, before: float, day: date) -> i
         """,
         (before, day.isoformat()),
     ).rowcount
-
-
-_YEAR_9999 = 253_370_764_800.0
-"""Unix seconds; no time is written beyond it."""
 
 
 def number(value: object) -> float:

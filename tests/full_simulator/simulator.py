@@ -215,15 +215,11 @@ class Simulator(shipped.Simulator):
 
     def grant_consent(self, tenant: Tenant | str) -> None:
         """Let an administrator grant Reports.Read.All: tokens issued from now on carry it."""
-        with self.lock:
-            changes = self._of(tenant)
-            changes.scenario = replace(changes.scenario, consent=True)
+        self._change(tenant, consent=True)
 
     def revoke_consent(self, tenant: Tenant | str) -> None:
         """Take Reports.Read.All away: as at Microsoft, tokens issued before keep it until they expire."""
-        with self.lock:
-            changes = self._of(tenant)
-            changes.scenario = replace(changes.scenario, consent=False)
+        self._change(tenant, consent=False)
 
     def revoke_tokens(self, tenant: Tenant | str) -> None:
         """Make every access and refresh token issued so far for the tenant worthless."""
@@ -240,14 +236,17 @@ class Simulator(shipped.Simulator):
         with self.lock:
             known = self.tenant(tenant)
             self._secrets[known.tenant_id, known.client_id] = {secret}
-            changes = self._of(known)
-            changes.scenario = replace(changes.scenario, secret_expired=False)
+            self._change(known, secret_expired=False)
 
     def expire_secret(self, tenant: Tenant | str) -> None:
         """Let every secret of the tenant's app expire."""
+        self._change(tenant, secret_expired=True)
+
+    def _change(self, tenant: Tenant | str, **what: Any) -> None:
+        """Let a tenant's scenario differ by `what` from now on."""
         with self.lock:
             changes = self._of(tenant)
-            changes.scenario = replace(changes.scenario, secret_expired=True)
+            changes.scenario = replace(changes.scenario, **what)
 
     def proofs(self, client_id: str) -> Proofs:
         """Return what the app may show in place of a secret."""

@@ -123,7 +123,7 @@ class Process(Exporter):
 
     def begin(self) -> None:
         """Render what was restored, and plan the polls."""
-        self._renderer.replace(self._tenants)
+        self._renderer.replace(self._config.tenants)
         self._renderer.render()
         self._rendered = True
 
@@ -131,7 +131,7 @@ class Process(Exporter):
         """Plan the polls."""
         self._microsoft = self._new_microsoft(self._config)
         self._schedule = self.queue  # type: ignore[assignment]  # what it is asked for, it can do
-        self.queue.replace(self._tenants, 1)
+        self.queue.replace(self._config.tenants, 1)
 
     def idle(self) -> None:
         """Do what the threads next to the polls do."""
